@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8sops_models::{ChatRequest, tokens};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -47,6 +48,17 @@ fn tool_names(tools: &Value) -> Vec<&str> {
 fn tool_ends(frames: &[Value]) -> Vec<(&str, &str)> {
     let ends = frames.iter().filter(|f| f["type"] == "tool_end");
     ends.map(|f| (f["status"].as_str().unwrap(), f["content"].as_str().unwrap())).collect()
+}
+
+/// Most tokens of the prompts of a diagnosis with three looks.
+const MAX_DIAGNOSIS_TOKENS: usize = 15_000;
+
+fn count_prompt_tokens(request: &ChatRequest) -> usize {
+    let messages = request.messages.iter().map(|message| serde_json::to_string(message).unwrap());
+    let tools = request.tools.iter().map(|tool| {
+        json!({"name": tool.name, "description": tool.description, "parameters": tool.input_schema}).to_string()
+    });
+    tokens::count(&request.system) + messages.chain(tools).map(|text| tokens::count(&text)).sum::<usize>()
 }
 
 fn two_calls() -> Arc<ScriptedModel> {
@@ -141,6 +153,7 @@ async fn kubernetes_server_explains_a_crashing_pod() {
     let model = ScriptedModel::new([
         vec![call("pods_list_in_namespace", json!({"namespace": "shop"}))],
         vec![call("pods_log", json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}))],
+        vec![call("events_list", json!({"namespace": "shop"}))],
         vec![text("PAYMENTS_DB_URL is missing.")],
     ]);
     let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
@@ -150,6 +163,8 @@ async fn kubernetes_server_explains_a_crashing_pod() {
     let ends = tool_ends(&frames);
     assert!(ends[0].1.contains("CrashLoopBackOff"), "{ends:?}");
     assert!(ends[1].1.contains("FATAL missing env PAYMENTS_DB_URL"), "{ends:?}");
+    let prompts: Vec<usize> = model.requests().iter().map(count_prompt_tokens).collect();
+    assert!(prompts.iter().sum::<usize>() <= MAX_DIAGNOSIS_TOKENS, "{prompts:?}");
     service.stop().await;
     drop(cluster);
 }

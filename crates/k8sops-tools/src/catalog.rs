@@ -28,9 +28,10 @@ use crate::{
     sanitize::sanitize_description,
     tool_info::{LeftOutTool, OutdatedCall, ToolInfo},
     tool_names::assign_tool_names,
-    tool_offer::{OfferCandidate, ToolOffer, append_found, read_probes, select_offered},
+    tool_offer::{OfferCandidate, SchemaBudget, ToolOffer, append_found, read_probes, select_offered},
     tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
     tool_search::{FIND_TOOLS, SearchError, ToolSearch, find_tools_tool},
+    tool_text::shorten_tool_texts,
 };
 
 /// The tools of an [`McpHub`] under names that model providers accept.
@@ -50,13 +51,13 @@ struct ApprovalPolicy {
     approval: ApprovalMode,
     approve_untrusted: bool,
     rules: Vec<ToolRule>,
-    max_schema_tokens: usize,
+    schema_budget: SchemaBudget,
 }
 
 impl From<&ToolOptions> for ApprovalPolicy {
     fn from(config: &ToolOptions) -> Self {
-        let ToolOptions { approval, approve_untrusted, ref rules, max_schema_tokens, .. } = *config;
-        Self { approval, approve_untrusted, rules: rules.clone(), max_schema_tokens }
+        let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
+        Self { approval, approve_untrusted, rules: rules.clone(), schema_budget: config.into() }
     }
 }
 
@@ -201,7 +202,7 @@ impl ToolCatalog {
         if found.is_empty() {
             return snapshot.offered.clone();
         }
-        append_found(&snapshot.offered, &found, snapshot.policy.max_schema_tokens).into()
+        append_found(&snapshot.offered, &found, snapshot.policy.schema_budget.request).into()
     }
 
     /// Whether there are tools that the model only finds by a search.
@@ -230,9 +231,8 @@ impl ToolCatalog {
         Some(self.resolve_call(self.current_snapshot().find_by_ref(tool)?, arguments, None))
     }
 
-    /// Returns the call that shows what a call would do; `None` if there is none that is certain to change nothing, or if the
-    /// operator's rules do not let it run without a question. Only the classifier knows such calls; the annotations of a
-    /// server are not enough.
+    /// Returns the call that shows what a call would do; `None` if the classifier knows none that is certain to change nothing
+    /// (annotations of a server do not count), or if the operator's rules do not let it run without a question.
     pub(crate) fn build_preview(&self, tool: &ToolRef, arguments: &Map<String, Value>) -> Option<PreviewRun> {
         let snapshot = self.current_snapshot();
         let preview = build_preview_call(&describe_tool(&snapshot.find_by_ref(tool)?.tool), arguments)?;
@@ -408,9 +408,13 @@ impl CatalogSnapshot {
         for (name, remote) in names {
             let (Some(tool), Some(schema)) = (remotes.remove(&remote), mended.remove(&remote)) else { continue };
             let MendedSchema { schema: input_schema, keys: argument_keys } = schema;
-            let description = sanitize_description(&tool.description);
-            specs.push(ToolSpec { name: name.clone(), description, input_schema });
             let scope = hub.scope_of(&remote.0);
+            let candidate =
+                CallCandidate { server: &remote.0, tool: &tool, scope, arguments: None, rules: &policy.rules };
+            let mut spec =
+                ToolSpec { name: name.clone(), description: sanitize_description(&tool.description), input_schema };
+            shorten_tool_texts(&mut spec, decide_effect(&candidate).effect.into());
+            specs.push(spec);
             tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }
         let mut snapshot =
@@ -440,7 +444,7 @@ impl CatalogSnapshot {
                 OfferCandidate { spec, server, effect }
             })
             .collect();
-        for (at, is_offered) in limited.iter().zip(select_offered(&candidates, self.policy.max_schema_tokens)) {
+        for (at, is_offered) in limited.iter().zip(select_offered(&candidates, self.policy.schema_budget)) {
             if !is_offered {
                 offers[*at] = ToolOffer::OnSearch;
             }

@@ -13,6 +13,7 @@
 //! | `session_tools` | the implementation over MCP servers: [`SessionToolFactory`] |
 //! | `catalog` | all tools of all servers under names that model providers accept: [`ToolCatalog`] |
 //! | `tool_offer`, `tool_search` | which tools every request has, and `find_tools`, which finds the others |
+//! | `tool_text` | the texts of tools, without what says nothing |
 //! | `tool_schema` | schemas of servers, rebuilt so that every model provider accepts them |
 //! | `call_policy` | effect of a call: operator's rules, then the classifier, then the server's annotations |
 //! | `approval_gate` | whether a call runs, waits for an approval, or is rejected: one pure function |
@@ -55,6 +56,7 @@ mod tool_names;
 mod tool_offer;
 mod tool_schema;
 mod tool_search;
+mod tool_text;
 mod user_tokens;
 mod vault_registry;
 

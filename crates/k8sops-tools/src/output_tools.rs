@@ -20,21 +20,21 @@ const READ_CHUNK_BYTES: usize = 4 << 20;
 
 /// The built-in tools, as a server would list them.
 pub(crate) static TOOLS: LazyLock<Vec<RemoteTool>> = LazyLock::new(|| {
-    let call = json!({"type": "string", "description": "The id of the tool call, as the truncated output names it"});
+    let call = json!({"type": "string", "description": "As the output names it"});
     let number = |what: &str| json!({"type": "integer", "minimum": 0, "description": what});
     vec![
         built_in_tool(
             READ_OUTPUT,
-            "Reads lines of the whole output of an earlier tool call that was truncated or left out.",
-            &json!({"call": call, "from_line": number("The first line, counted from 1"), "lines": number("Number of lines; 200 by default")}),
+            "Reads lines of an earlier output that was truncated or left out.",
+            &json!({"call": call, "from_line": number("From 1"), "lines": number("200 by default")}),
             &["call"],
         ),
         built_in_tool(
             SEARCH_OUTPUT,
-            "Finds the lines that match a regular expression in the whole output of an earlier tool call.",
-            &json!({"call": call, "pattern": {"type": "string", "description": "A regular expression; it ignores case if it has no upper-case letter"},
-                "context": number("Lines around each match; 2 by default"),
-                "max_matches": number("Number of matches to show; 20 by default")}),
+            "Finds lines in an earlier output that was truncated or left out.",
+            &json!({"call": call, "pattern": {"type": "string", "description": "A regular expression; without upper-case letters it ignores case"},
+                "context": number("Lines around a match; 2 by default"),
+                "max_matches": number("20 by default")}),
             &["call", "pattern"],
         ),
     ]

@@ -26,6 +26,7 @@ fn policy(approval: ApprovalMode) -> ToolOptions {
         rules: Vec::new(),
         approval_ttl: Duration::from_hours(1),
         max_schema_tokens: 10_000,
+        server_schema_tokens: 1_600,
         max_output_bytes: 4096,
         max_output_tokens: 8000,
         max_output_share: 10,

@@ -13,12 +13,50 @@ use utoipa::ToSchema;
 use k8sops_core::ToolEffect;
 use k8sops_models::{ToolSpec, tokens};
 
+use crate::{ToolOptions, tool_search::split_words};
+
 /// Tools that a request may have: the smallest maximum of the common providers, which is OpenAI's.
 pub(crate) const MAX_OFFERED_TOOLS: usize = 128;
 /// Share of the budget that is filled in advance if not all tools fit. The rest is for those that are found.
 const FILLED_SHARE: (usize, usize) = (3, 5);
 /// Tokens of a tool's place in the request, besides its texts.
 const TOKENS_PER_TOOL: usize = 12;
+
+/// What `find_tools` costs itself, in tokens. Hiding less than that saves nothing.
+const SEARCH_TOKENS: usize = 200;
+
+/// Words in the names of tools that most investigations and fixes need.
+const EVERYDAY_WORDS: &[&str] = &[
+    "pod",
+    "log",
+    "event",
+    "namespace",
+    "resource",
+    "deployment",
+    "workload",
+    "kubectl",
+    "describe",
+    "status",
+    "history",
+    "rollback",
+    "application",
+    "query",
+];
+
+/// Tokens that the descriptions of tools may take in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SchemaBudget {
+    /// Those of all servers, with the tools that were found.
+    pub(crate) request: usize,
+    /// Those of one server, before any was found.
+    pub(crate) server: usize,
+}
+
+impl From<&ToolOptions> for SchemaBudget {
+    fn from(options: &ToolOptions) -> Self {
+        Self { request: options.max_schema_tokens, server: options.server_schema_tokens }
+    }
+}
 
 /// Whether models get a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -45,16 +83,12 @@ pub(crate) fn count_spec_tokens(spec: &ToolSpec) -> usize {
     TOKENS_PER_TOOL + tokens::count(&spec.name) + tokens::count(&spec.description) + tokens::count(&schema)
 }
 
-/// Returns for each tool whether it is offered in advance: all of them if they fit `budget` tokens and the largest number of
-/// tools. Otherwise every server gets its turn, with tools that only read first and short ones before long ones.
-pub(crate) fn select_offered(candidates: &[OfferCandidate<'_>], budget: usize) -> Vec<bool> {
+/// Returns for each tool whether it is offered in advance: all of them if each server's fit its budget and all together fit that
+/// of a request. Otherwise every server offers some, first those of everyday work, of these first the ones that only read, and
+/// short ones before long ones.
+pub(crate) fn select_offered(candidates: &[OfferCandidate<'_>], budget: SchemaBudget) -> Vec<bool> {
     let costs: Vec<usize> = candidates.iter().map(|candidate| count_spec_tokens(candidate.spec)).collect();
-    if candidates.len() <= MAX_OFFERED_TOOLS && costs.iter().sum::<usize>() <= budget {
-        return vec![true; candidates.len()];
-    }
-    let (filled, of) = FILLED_SHARE;
-    let mut tokens_left = budget / of * filled;
-    let mut tools_left = MAX_OFFERED_TOOLS / of * filled;
+    let total: usize = costs.iter().sum();
     let mut by_server = BTreeMap::<&str, Vec<usize>>::new();
     for (at, candidate) in candidates.iter().enumerate() {
         by_server.entry(candidate.server).or_default().push(at);
@@ -62,10 +96,27 @@ pub(crate) fn select_offered(candidates: &[OfferCandidate<'_>], budget: usize) -
     let mut queues: Vec<VecDeque<usize>> = by_server
         .into_values()
         .map(|mut tools| {
-            tools.sort_by_key(|at| (candidates[*at].effect != ToolEffect::Read, costs[*at], *at));
+            tools.sort_by_cached_key(|at| {
+                let OfferCandidate { spec, effect, .. } = candidates[*at];
+                (!is_everyday(&spec.name), effect != ToolEffect::Read, costs[*at], *at)
+            });
+            let mut tokens_left = budget.server;
+            tools.retain(|at| {
+                let fits = costs[*at] <= tokens_left;
+                tokens_left -= if fits { costs[*at] } else { 0 };
+                fits
+            });
             tools.into()
         })
         .collect();
+    let within_servers: usize = queues.iter().flatten().map(|at| costs[*at]).sum();
+    let fits_request = candidates.len() <= MAX_OFFERED_TOOLS && total <= budget.request;
+    if fits_request && total - within_servers <= SEARCH_TOKENS {
+        return vec![true; candidates.len()];
+    }
+    let (filled, of) = FILLED_SHARE;
+    let mut tokens_left = budget.request / of * filled;
+    let mut tools_left = MAX_OFFERED_TOOLS / of * filled;
     let mut offered = vec![false; candidates.len()];
     while tools_left > 0 && queues.iter().any(|queue| !queue.is_empty()) {
         for queue in &mut queues {
@@ -78,6 +129,10 @@ pub(crate) fn select_offered(candidates: &[OfferCandidate<'_>], budget: usize) -
         }
     }
     offered
+}
+
+fn is_everyday(name: &str) -> bool {
+    split_words(name).iter().any(|word| EVERYDAY_WORDS.contains(&word.as_str()))
 }
 
 /// Appends found tools to those that are offered in advance, the newest first as far as they fit.
@@ -121,7 +176,7 @@ mod tests {
     fn select(tools: &[(ToolSpec, &str, ToolEffect)], budget: usize) -> Vec<String> {
         let candidates: Vec<_> =
             tools.iter().map(|(spec, server, effect)| OfferCandidate { spec, server, effect: *effect }).collect();
-        let offered = select_offered(&candidates, budget);
+        let offered = select_offered(&candidates, SchemaBudget { request: budget, server: budget });
         tools.iter().zip(offered).filter(|(_, offered)| *offered).map(|((spec, ..), _)| spec.name.clone()).collect()
     }
 
@@ -144,6 +199,34 @@ mod tests {
         assert!(offered.iter().any(|name| name.starts_with("a_get")), "{offered:?}");
         assert!(offered.iter().any(|name| name.starts_with("b_get")), "{offered:?}");
         assert!(!offered.is_empty() && offered.len() < 30);
+    }
+
+    #[test]
+    fn a_server_beyond_its_budget_offers_the_tools_of_everyday_work() {
+        let tools = [
+            (spec("nodes_stats", 100), ToolEffect::Read),
+            (spec("pods_list", 100), ToolEffect::Read),
+            (spec("projects_list", 10), ToolEffect::Read),
+            (spec("resources_scale", 100), ToolEffect::Mutating),
+            (spec("plugins_remove", 10), ToolEffect::Mutating),
+            (spec("pods_log", 200), ToolEffect::Read),
+            (spec("certificates_renew", 300), ToolEffect::Mutating),
+        ];
+        let candidates: Vec<_> =
+            tools.iter().map(|(spec, effect)| OfferCandidate { spec, server: "k8s", effect: *effect }).collect();
+        let names = |server| {
+            let offered = select_offered(&candidates, SchemaBudget { request: 10_000, server });
+            tools
+                .iter()
+                .zip(offered)
+                .filter(|(_, offered)| *offered)
+                .map(|((spec, _), _)| &*spec.name)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(480), ["pods_list", "projects_list", "resources_scale", "pods_log"]);
+        assert_eq!(names(2_000).len(), tools.len());
+        // Little is saved by hiding one short tool.
+        assert_eq!(names(900).len(), tools.len() - 1, "{:?}", names(900));
     }
 
     #[test]

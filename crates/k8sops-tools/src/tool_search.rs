@@ -152,7 +152,7 @@ fn dot_product(a: &EmbeddingVector, b: &EmbeddingVector) -> f32 {
 }
 
 /// Splits a text into lower-case words, also at `_` and between small and capital letters, without plurals.
-fn split_words(text: &str) -> BTreeSet<String> {
+pub(crate) fn split_words(text: &str) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     let mut word = String::new();
     let mut was_lower = false;

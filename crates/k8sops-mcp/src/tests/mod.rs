@@ -2,6 +2,7 @@
 
 mod elicitation;
 mod http;
+mod http_json;
 mod http_server;
 mod hub;
 mod input_required;

@@ -23,6 +23,7 @@ use serde::de::IgnoredAny;
 
 use super::{
     error_response::{error_response, malformed_answer_message, oversized_answer_message},
+    http_post::{PostTarget, post_repaired},
     message_repair::repair_message,
 };
 use crate::tool_list_repair::repair_tool_list;
@@ -113,6 +114,12 @@ fn trace_headers(message: &ClientJsonRpcMessage) -> Vec<(HeaderName, HeaderValue
     [TRACEPARENT, TRACESTATE].into_iter().filter_map(header).collect()
 }
 
+/// Whether a message has an answer that may need a repair. `server/discover` has its own fallback in the SDK.
+fn needs_repair(message: &ClientJsonRpcMessage) -> bool {
+    matches!(message, ClientJsonRpcMessage::Request(request)
+        if !matches!(request.request, ClientRequest::DiscoverRequest(_)))
+}
+
 impl StreamableHttpClient for CorrelatingClient {
     type Error = reqwest::Error;
 
@@ -146,10 +153,14 @@ impl StreamableHttpClient for CorrelatingClient {
             }),
             _ => None,
         };
-        let response = self
-            .client
-            .post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits)
-            .await?;
+        let response = if needs_repair(&message) {
+            let target = PostTarget { uri, session_id, auth_token: auth_header, headers: custom_headers, limits };
+            post_repaired(&self.client, target, &message).await?
+        } else {
+            self.client
+                .post_message_with_response_limits(uri, message, session_id, auth_header, custom_headers, limits)
+                .await?
+        };
         let Some(request) = request else { return Ok(response) };
         Ok(match response {
             StreamableHttpPostResponse::Json(message, session) => {

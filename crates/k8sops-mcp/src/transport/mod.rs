@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The SDK drops messages that it cannot parse, and the call that waits for such an answer only ends at its time limit.
-//! `LineTransport` and `CorrelatingClient` find out which request a malformed or oversized message answers, and answer it
+//! `LineTransport` and `CorrelatingClient` repair what can be repaired (`message_repair`), find out which request a malformed or oversized message answers, and answer it
 //! with an error at once.
 
 mod child_process;
@@ -18,6 +18,7 @@ mod environment;
 mod error_response;
 mod handshake;
 mod http_connector;
+mod http_post;
 pub(crate) mod id_scanner;
 pub(crate) mod in_process_connector;
 mod inbound_filter;

@@ -21,6 +21,7 @@ use crate::{
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices},
     reply_assembly::{await_first_delta, reply_stream},
+    tool_rejections::{RejectedTools, left_out_notice},
 };
 
 /// A provider that speaks Ollama's own API.
@@ -36,6 +37,7 @@ struct OllamaInner {
     /// The context lengths that the server reports for its models.
     windows: Mutex<HashMap<String, u32>>,
     quirks: LearnedQuirks,
+    rejected_tools: RejectedTools,
 }
 
 impl OllamaModel {
@@ -54,6 +56,7 @@ impl OllamaModel {
             keep_alive,
             windows: Mutex::default(),
             quirks: LearnedQuirks::default(),
+            rejected_tools: RejectedTools::default(),
         }))
     }
 }
@@ -113,7 +116,7 @@ impl OllamaInner {
         }
     }
 
-    /// Calls the model as planned. Parameters that it rejects are dropped, and the request is sent again.
+    /// Calls the model as planned. Parameters and tools that it rejects are dropped, and the request is sent again.
     async fn call_model(
         &self,
         call: &ProviderCall,
@@ -121,6 +124,8 @@ impl OllamaInner {
         mut plan: OllamaPlan,
     ) -> Result<ReplyStream, ModelError> {
         let headers = self.protocol_headers()?;
+        let offered_tools = request.tools.clone();
+        let request = &mut ChatRequest { tools: self.rejected_tools.accepted_tools(request), ..request.clone() };
         loop {
             let known = self.quirks.for_model(&request.model);
             let body = OllamaBody::build(request, &plan);
@@ -130,7 +135,8 @@ impl OllamaInner {
             let stream = match events {
                 Ok(events) => {
                     let relevant = known.iter().filter(|quirk| affects_request(**quirk, request));
-                    let notices = quirk_notices(relevant, &request.model);
+                    let mut notices = quirk_notices(relevant, &request.model);
+                    notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
                     let offered = if plan.tools { request.callable_tool_names() } else { Vec::new() };
                     let assembler = OllamaAssembler::new(events.call().clone(), offered.clone(), plan.window, notices);
                     await_first_delta(reply_stream(events, assembler, offered)).await
@@ -139,6 +145,10 @@ impl OllamaInner {
             };
             match stream.map_err(|error| with_pull_hint(error, &request.model)) {
                 Ok(stream) => return Ok(stream),
+                // Before the quirks: a text about one tool must not cost all tools.
+                Err(error) if self.rejected_tools.learn_from_rejection(request, &error) => {
+                    request.tools = self.rejected_tools.accepted_tools(request);
+                }
                 Err(error) if self.quirks.learn_from_rejection(&request.model, &error, &sent, &known).is_some() => {
                     let stream = plan.stream;
                     plan = self.plan_request(request, plan.window);

@@ -3,7 +3,7 @@
 #![allow(clippy::needless_pass_by_value)] // `json!` reads better without a borrow at every call
 
 use k8sops_core::{ReasoningEffort, StopReason, TokenUsage, ToolStatus};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     OllamaModel,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ChatModel as _, ChatRequest, Dialect, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions,
-    ProviderProtocol, RequestedCall, ToolChoice,
+    ProviderProtocol, RequestedCall, ToolChoice, ToolSpec,
     event_framing::EventFraming,
     test_support,
     test_support::{
@@ -327,6 +327,24 @@ async fn unsupported_features_are_dropped_with_notice() {
     let sent: Vec<_> =
         server.received()[1..].iter().map(|r| (r.body.get("tools").is_some(), r.body.get("think").is_some())).collect();
     assert_eq!(sent, [(true, true), (false, true), (false, false), (false, false)]);
+}
+
+#[tokio::test]
+async fn tool_that_the_server_rejects_is_left_out() {
+    let tool = |name: &str| ToolSpec { name: name.into(), description: String::new(), input_schema: Map::new() };
+    let words = json!({"error": "invalid schema for tool 'odd_tool': parameters.properties.x has no type"});
+    let refused = ScriptedResponse::plain(400, "content-type: application/json\r\n", &words.to_string());
+    let good = || ScriptedResponse::lines(&[&json_lines(&[text_line("ok"), done_line("stop")])]);
+    let server = ScriptedProvider::start([show_response(9000), refused, good(), good()]).await;
+    let model = OllamaModel::new(&provider_at(&server.url));
+    for _ in 0..2 {
+        let tools = vec![tool("odd_tool"), tool("pods_list")].into();
+        let request = ChatRequest { tools, ..chat_request(vec![user_message("hi")]) };
+        let reply = ask_model(&model, request).await.end.unwrap();
+        assert_eq!(notice_codes(&reply), ["tools_left_out"]);
+    }
+    let sent: Vec<_> = server.received()[1..].iter().map(|r| r.body["tools"].as_array().map_or(0, Vec::len)).collect();
+    assert_eq!(sent, [2, 1, 1]);
 }
 
 #[tokio::test]

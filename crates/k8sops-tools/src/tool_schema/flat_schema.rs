@@ -9,6 +9,8 @@ use crate::sanitize::sanitize_text;
 
 /// Longest text that is quoted in a description: a pattern, a format, or the values of an enumeration.
 pub(super) const MAX_QUOTE_BYTES: usize = 160;
+/// Longest pattern that is quoted beside a description, in bytes.
+const MAX_EXPLAINED_PATTERN_BYTES: usize = 24;
 /// Levels of `allOf` and references that are read as one level.
 const MAX_MERGE_DEPTH: usize = 16;
 
@@ -367,7 +369,9 @@ impl FlatSchema {
         let quote = |text: &str| sanitize_text(text, MAX_QUOTE_BYTES);
         let is_text = self.types.is_empty() || self.types.contains(&JsonType::String);
         let format = self.format.as_deref().filter(|format| is_text && !format.is_empty());
-        let pattern = self.pattern.as_deref().filter(|pattern| pattern.len() <= MAX_QUOTE_BYTES && !pattern.is_empty());
+        // A long pattern costs more tokens than it explains to a reader of the description. The server checks it.
+        let max_pattern = if self.description.is_some() { MAX_EXPLAINED_PATTERN_BYTES } else { MAX_QUOTE_BYTES };
+        let pattern = self.pattern.as_deref().filter(|pattern| pattern.len() <= max_pattern && !pattern.is_empty());
         let mut words = Vec::new();
         words.extend(format.map(|format| format!("Format: {}.", quote(format))));
         words.extend(pattern.map(|pattern| format!("Pattern: {}", quote(pattern))));
