@@ -63,7 +63,7 @@ impl SessionToolExecutor {
         }
         let dependents = self.find_dependents(tool, arguments, &found).await;
         let mut body = found.body();
-        if !found.has_objects()
+        if !found.is_conclusive()
             && let Some(text) = self.run_dry_run(tool, arguments).await
         {
             let notes = body.map(|body| format!("\n{}", body.text)).unwrap_or_default();
@@ -230,7 +230,7 @@ impl SessionToolExecutor {
             match self.read_rolled_back(tool, arguments, object, *revision).await {
                 Some(Ok(after)) => change.edit = ObjectEdit::Replace(after),
                 Some(Err(reason)) => {
-                    found.add_note(format!("{} {}: {reason}.", change.target.kind, change.target.path()));
+                    found.add_conclusion(format!("{} {}: {reason}.", change.target.kind, change.target.path()));
                     return;
                 }
                 None => {
@@ -295,7 +295,7 @@ impl SessionToolExecutor {
         }
         let text = self.read_text(tool, read).await.ok()?;
         if is_empty_list(&text) {
-            found.add_note("No object matches this call now.".to_owned());
+            found.add_conclusion("No object matches this call now.".to_owned());
             return Some(());
         }
         let vault = self.vault().await;

@@ -34,6 +34,8 @@ pub(crate) struct FoundChanges {
     pub(crate) keeps_dependents: bool,
     /// Nodes whose pods are evicted.
     pub(crate) drained_nodes: Vec<String>,
+    /// A note says what becomes of the call, so that a dry run would add nothing.
+    is_conclusive: bool,
 }
 
 /// An object as it is.
@@ -64,7 +66,7 @@ impl FoundChanges {
             }
         };
         if before.is_none() && after.is_none() {
-            self.add_note(format!("{} {}: there is no such object.", target.kind, target.path()));
+            self.add_conclusion(format!("{} {}: there is no such object.", target.kind, target.path()));
             return;
         }
         let mut before = before;
@@ -99,8 +101,18 @@ impl FoundChanges {
         }
     }
 
-    /// Whether objects or a command are known, so that a dry run would say less.
-    pub(crate) fn has_objects(&self) -> bool {
+    /// Adds a sentence that says what becomes of the call.
+    pub(crate) fn add_conclusion(&mut self, note: String) {
+        self.is_conclusive = true;
+        self.add_note(note);
+    }
+
+    /// Whether enough is known that a dry run would say less.
+    pub(crate) fn is_conclusive(&self) -> bool {
+        self.is_conclusive || self.has_objects()
+    }
+
+    fn has_objects(&self) -> bool {
         !self.changes.is_empty() || !self.uncompared.is_empty() || self.command.is_some()
     }
 
