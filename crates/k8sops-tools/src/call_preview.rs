@@ -191,7 +191,7 @@ impl SessionToolExecutor {
         self.read_planned(tool, arguments, changes, found).await;
         let has_updates = found.changes.iter().any(|change| change.object.verb == "update");
         if let Some(note) = update_note.filter(|_| has_updates) {
-            found.add_note(note.to_owned());
+            found.set_footnote(note);
         }
         if let Some(release) = release {
             self.compare_recorded_release(tool, arguments, release, found).await;
