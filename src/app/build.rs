@@ -85,7 +85,9 @@ impl Application {
         let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
         let background = background.drop_guard();
         let embedder = embedding_model(config)?;
-        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools).with_embedder(embedder.clone()));
+        let dialects = config.providers.values().next().map(|provider| provider.dialect.known.clone());
+        let bounds = dialects.unwrap_or_default().common_tool_bounds();
+        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools, bounds).with_embedder(embedder.clone()));
         let call_limits = CallLimits { idle: config.mcp.idle_timeout, total: config.mcp.call_timeout };
         let user_tokens = UserTokens::default();
         let session_tools = SessionToolFactory::new(
