@@ -185,10 +185,14 @@ impl SessionToolExecutor {
         plan: CallPlan,
         found: &mut FoundChanges,
     ) {
-        let CallPlan { changes, command, release, drained_node } = plan;
+        let CallPlan { changes, command, release, drained_node, update_note } = plan;
         found.command = command;
         found.drained_nodes.extend(drained_node);
         self.read_planned(tool, arguments, changes, found).await;
+        let has_updates = found.changes.iter().any(|change| change.object.verb == "update");
+        if let Some(note) = update_note.filter(|_| has_updates) {
+            found.set_footnote(note);
+        }
         if let Some(release) = release {
             self.compare_recorded_release(tool, arguments, release, found).await;
         }

@@ -30,6 +30,8 @@ pub(crate) struct FoundChanges {
     releases: Vec<AffectedObject>,
     /// Sentences on what the diff does not show.
     notes: Vec<String>,
+    /// A sentence on what the diff may not show of an object. It is a part of the summary only if the diff shows nothing.
+    footnote: Option<&'static str>,
     /// What depends on deleted objects stays.
     pub(crate) keeps_dependents: bool,
     /// Nodes whose pods are evicted.
@@ -99,6 +101,11 @@ impl FoundChanges {
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
+    }
+
+    /// Sets a sentence on what the diff may not show of an object.
+    pub(crate) fn set_footnote(&mut self, footnote: &'static str) {
+        self.footnote = Some(footnote);
     }
 
     /// Adds a sentence that says what becomes of the call.
@@ -172,7 +179,10 @@ impl FoundChanges {
             parts.push(format!("and {more} more {}", if more == 1 { "object" } else { "objects" }));
         }
         parts.extend(dependents.iter().map(|dependent| format!("with {} {}", dependent.count, dependent.what)));
-        parts.extend(self.notes.iter().take(MAX_SUMMARIES).map(|note| shorten(note.trim_end_matches('.'))));
+        let shows_nothing = self.changes.iter().all(|change| change.unified_diff().is_empty());
+        let footnote = self.footnote.filter(|_| shows_nothing);
+        let notes = self.notes.iter().map(String::as_str).take(MAX_SUMMARIES).chain(footnote);
+        parts.extend(notes.map(|note| shorten(note.trim_end_matches('.'))));
         parts.join("; ")
     }
 
@@ -185,7 +195,7 @@ impl FoundChanges {
     fn all_notes(&self) -> impl Iterator<Item = String> {
         let unread = name_objects("These objects change, too, and could not be compared", &self.unread);
         let uncompared = name_objects("These objects change, too, and are not compared here", &self.uncompared);
-        let notes = self.notes.iter().map(|note| format!("{note}\n"));
+        let notes = self.notes.iter().map(String::as_str).chain(self.footnote).map(|note| format!("{note}\n"));
         unread.filter(|_| self.command.is_none()).into_iter().chain(uncompared).chain(notes)
     }
 }
