@@ -85,7 +85,8 @@ impl Application {
         let mcp = McpHub::start(servers, &config.mcp, tasks.clone(), &background);
         let background = background.drop_guard();
         let embedder = embedding_model(config)?;
-        let tools = Arc::new(ToolCatalog::new(mcp.clone(), &config.tools).with_embedder(embedder.clone()));
+        let tools = ToolCatalog::new(mcp.clone(), &config.tools, config.tool_bounds());
+        let tools = Arc::new(tools.with_embedder(embedder.clone()));
         let call_limits = CallLimits { idle: config.mcp.idle_timeout, total: config.mcp.call_timeout };
         let user_tokens = UserTokens::default();
         let session_tools = SessionToolFactory::new(

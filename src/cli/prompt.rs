@@ -29,7 +29,7 @@ pub async fn run(config: &AppConfig, options: PromptOptions, out: &mut impl Writ
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let hub = McpHub::start(servers, &config.mcp, tasks, &stop);
     hub.wait_until_started().await;
-    let tools = ToolCatalog::new(hub.clone(), &config.tools).offered_tools();
+    let tools = ToolCatalog::new(hub.clone(), &config.tools, config.tool_bounds()).offered_tools();
     for status in hub.statuses().iter().filter(|status| !status.connected) {
         let error = status.error.as_deref().unwrap_or("not connected");
         eprintln!("k8sops: warning: {} is left out: {error}", status.name);

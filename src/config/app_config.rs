@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8sops_agent::{AgentOptions, BudgetOptions, ContextOptions, PromptOptions, SpendingLimits};
 use k8sops_core::mask_url;
 use k8sops_mcp::McpOptions;
-use k8sops_models::{ProviderCatalogOptions, ProviderOptions};
+use k8sops_models::{ProviderCatalogOptions, ProviderOptions, ToolBounds};
 use k8sops_settings::{
     EffectiveSetting, SettingReader, SettingSources, SourceError, reader::ReadReport, render::render_effective,
 };
@@ -121,6 +121,13 @@ impl LoadedConfig {
 }
 
 impl AppConfig {
+    /// Returns the bounds of tools that hold for every dialect: a session may change its model within a turn.
+    #[must_use]
+    pub fn tool_bounds(&self) -> ToolBounds {
+        let dialects = self.providers.values().next().map(|provider| provider.dialect.known.clone());
+        dialects.unwrap_or_default().common_tool_bounds()
+    }
+
     /// Loads a configuration: defaults, the user's YAML, `.env`, the environment; later wins.
     ///
     /// # Errors

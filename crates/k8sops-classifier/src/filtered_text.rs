@@ -209,9 +209,10 @@ fn text_of_jq(words: &[&str], input: PrintedText) -> PrintedText {
     if last == "length" {
         return PrintedText::Words(TextKind::Number);
     }
-    if input != PrintedText::ObjectJson || !is_raw {
-        return PrintedText::UNKNOWN;
+    if input == PrintedText::ReleaseJson {
+        return PrintedText::Words(kind_of_release_field(program, is_raw).unwrap_or(TextKind::Text));
     }
+    let PrintedText::ObjectJson(fields) = input else { return PrintedText::UNKNOWN };
     let (path, selections) = match stages.as_slice() {
         [path] => (*path, &[] as &[&str]),
         [".items[]", selections @ .., path] => (*path, selections),
@@ -220,13 +221,26 @@ fn text_of_jq(words: &[&str], input: PrintedText) -> PrintedText {
     };
     let are_selections = selections.iter().all(|stage| is_selection(stage));
     let found = match path.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
-        None => kind_of_path(path, ObjectFields::Metadata).map(|kind| (kind, 1)),
-        Some(text) => kind_of_interpolation(text),
+        None => kind_of_path(path, fields).map(|kind| (kind, 1)),
+        Some(text) => kind_of_interpolation(text, fields),
     };
     match found {
-        // `null` is printed for a number that is missing.
-        Some((kind, names)) if are_selections => PrintedText::NameTable { names, others: kind.max(TextKind::Name) },
+        Some((TextKind::Number, 1)) if are_selections => PrintedText::Words(TextKind::Number),
+        Some((kind, names)) if are_selections && is_raw => {
+            PrintedText::NameTable { names, others: kind.max(TextKind::Name) }
+        }
         _ => PrintedText::UNKNOWN,
+    }
+}
+
+/// Returns the kind of a field of a release: `.[-1].revision`.
+fn kind_of_release_field(program: &str, is_raw: bool) -> Option<TextKind> {
+    let (index, field) = program.strip_prefix(".[")?.split_once("].")?;
+    let is_index = index.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    match field {
+        "revision" if is_index => Some(TextKind::Number),
+        "name" | "namespace" if is_index && is_raw => Some(TextKind::Name),
+        _ => None,
     }
 }
 
@@ -273,7 +287,7 @@ fn split_stages(program: &str) -> Vec<&str> {
 }
 
 /// Returns the kind of the words of a string of `jq`, and their number: `\(.metadata.namespace)/\(.metadata.name)`.
-fn kind_of_interpolation(text: &str) -> Option<(TextKind, usize)> {
+fn kind_of_interpolation(text: &str, fields: ObjectFields) -> Option<(TextKind, usize)> {
     let mut rest = text;
     let mut kind = TextKind::Number;
     let mut is_first = true;
@@ -281,7 +295,7 @@ fn kind_of_interpolation(text: &str) -> Option<(TextKind, usize)> {
     while !rest.is_empty() {
         if let Some(expression) = rest.strip_prefix("\\(") {
             let (path, behind) = expression.split_once(')')?;
-            kind = kind.max(kind_of_path(path, ObjectFields::Metadata)?);
+            kind = kind.max(kind_of_path(path, fields)?);
             rest = behind;
         } else {
             let separator = [" ", "/", "\\t", ":"].into_iter().find(|separator| rest.starts_with(separator))?;

@@ -50,7 +50,8 @@ pub(crate) fn find_kubectl_command(call: &CommandCall<'_>, command: &LineCommand
         return Some(ObjectCommand::Manifests { source, verb: manifest_verb, namespace });
     }
     let read = |parsed: &ParsedArguments<'_>, resource: Option<&str>, change| {
-        if !chooses_objects(parsed, resource) {
+        // The commands of a rollout take a kind alone for all objects of it.
+        if !verb.path.starts_with("rollout ") && !chooses_objects(parsed, resource) {
             return None;
         }
         let mut words: Vec<String> = ["get"].into_iter().chain(resource).map(str::to_owned).collect();

@@ -5,7 +5,7 @@ use crate::{
     shell_state::{ShellState, TextStream},
     shell_syntax::{CommandKind, CommandList, ListItem, ShellCommand, SyntaxWord},
     shell_variables::{VariableValue, is_variable_name, kind_of_text},
-    shell_word::{ShellWord, TextKind, WordCount},
+    shell_word::{ShellWord, TextKind, WordCount, join_words},
 };
 
 /// A loop with more values is not walked value by value.
@@ -69,9 +69,7 @@ impl ShellEvaluator {
             return Err("a loop with this variable is not supported".into());
         }
         let words = self.expand_words(values, input)?;
-        for word in &words {
-            self.add_side_words(&word.text)?;
-        }
+        self.add_side_words(&join_words(&words))?;
         if words.iter().all(ShellWord::is_known) && words.len() <= MAX_LOOP_VALUES {
             self.exits.push(None);
             let mut printed = TextStream::EMPTY;
@@ -134,10 +132,11 @@ impl ShellEvaluator {
         if arguments.len() > 9 || !arguments.iter().all(ShellWord::is_one_word) {
             return Err("these arguments of a function are not supported".into());
         }
-        let names: Vec<String> = (1..=9).map(|number| number.to_string()).collect();
+        let names: Vec<String> =
+            (1..=9).map(|number| number.to_string()).chain(["@", "*"].map(str::to_owned)).collect();
         let outer: Vec<Option<VariableValue>> =
             names.iter().map(|name| self.state.variables.value(name).cloned()).collect();
-        for (at, name) in names.iter().enumerate() {
+        for (at, name) in names.iter().take(9).enumerate() {
             let value = match arguments.get(at) {
                 None => VariableValue::Known(String::new()),
                 Some(word) => match word.unknown {
@@ -150,6 +149,16 @@ impl ShellEvaluator {
                 },
             };
             self.state.variables.assign(name, value);
+        }
+        // All arguments together, if a shell splits them into the same words again.
+        let is_plain = |word: &ShellWord| {
+            word.is_known() && !word.text.is_empty() && !word.text.contains([' ', '\t', '\n', '*', '?', '[', '\\', '~'])
+        };
+        for name in ["@", "*"] {
+            match arguments.iter().all(is_plain) {
+                true => self.state.variables.assign(name, VariableValue::Known(join_words(arguments))),
+                false => self.state.variables.remove(name),
+            }
         }
         self.exits.push(None);
         self.script_depth += 1;

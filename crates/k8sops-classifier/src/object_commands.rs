@@ -202,6 +202,10 @@ mod tests {
                 "kubectl get deploy/web --ignore-not-found -o yaml ⇒ RollBack(Some(3))",
             ),
             ("kubectl rollout undo deploy web", "kubectl get deploy web --ignore-not-found -o yaml ⇒ RollBack(None)"),
+            (
+                "kubectl rollout restart deploy -n x",
+                "kubectl get deploy --namespace=x --ignore-not-found -o yaml ⇒ Restart",
+            ),
             ("kubectl cordon n1 n2", "kubectl get nodes n1 n2 --ignore-not-found -o yaml ⇒ Cordon"),
             (
                 "kubectl drain n1 --ignore-daemonsets --delete-emptydir-data",

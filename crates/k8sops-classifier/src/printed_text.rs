@@ -5,7 +5,7 @@ use crate::{
     kubectl,
     name_template::output_prints_only_names,
     sensitive_output::names_secret_resource,
-    shell_word::{ShellWord, TextKind},
+    shell_word::{ShellWord, TextKind, join_words},
 };
 
 /// What is known about a text.
@@ -19,8 +19,10 @@ pub(crate) enum PrintedText {
         names: usize,
         others: TextKind,
     },
-    /// Objects of the cluster as JSON, whose names are plain.
-    ObjectJson,
+    /// Objects of the cluster as JSON, and which of their fields are known.
+    ObjectJson(ObjectFields),
+    /// Helm's list of releases or revisions as JSON.
+    ReleaseJson,
 }
 
 impl PrintedText {
@@ -40,7 +42,7 @@ impl PrintedText {
             Self::Nothing => TextKind::Number,
             Self::Words(kind) => kind,
             Self::NameTable { others, .. } => others.max(TextKind::Name),
-            Self::ObjectJson => TextKind::Text,
+            Self::ObjectJson(_) | Self::ReleaseJson => TextKind::Text,
         }
     }
 
@@ -264,18 +266,26 @@ pub(crate) fn text_of_program(program: &str, words: &[ShellWord]) -> PrintedText
     match program {
         "kubectl" => text_of_kubectl(words).unwrap_or(PrintedText::UNKNOWN),
         "helm" => {
-            let has_verb = words.iter().any(|word| matches!(word.text.as_str(), "list" | "ls"));
-            let is_short = words.iter().any(|word| matches!(word.text.as_str(), "-q" | "--short" | "-qA" | "-Aq"));
+            let mentions = |texts: &[&str]| words.iter().any(|word| texts.contains(&word.text.as_str()));
+            let lists = mentions(&["list", "ls"]);
             let has_output = words.iter().any(|word| word.text.starts_with("-o") || word.text.starts_with("--output"));
-            match (has_verb && !has_output, is_short) {
-                (true, true) => PrintedText::Words(TextKind::Name),
-                (true, false) => PrintedText::NameTable { names: 2, others: TextKind::Text },
+            let line = join_words(words);
+            let prints_json = ["-o json", "-o=json", "-ojson", "--output json", "--output=json"]
+                .iter()
+                .any(|flag| line.ends_with(flag) || line.contains(&format!("{flag} ")));
+            match (lists || mentions(&["history", "hist"]), has_output) {
+                (true, true) if prints_json => PrintedText::ReleaseJson,
+                (true, false) if lists && mentions(&["-q", "--short", "-qA", "-Aq"]) => {
+                    PrintedText::Words(TextKind::Name)
+                }
+                (true, false) if lists => PrintedText::NameTable { names: 2, others: TextKind::Text },
+                (true, false) => PrintedText::NameTable { names: 1, others: TextKind::Text },
                 _ => PrintedText::UNKNOWN,
             }
         }
         _ => {
             let mentions = |text: &str| words.iter().any(|word| word.text == text);
-            let line = words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
+            let line = join_words(words);
             let has_names = ["-o name", "-o=name", "-oname", "--output name", "--output=name"]
                 .iter()
                 .any(|flag| line.ends_with(flag) || line.contains(&format!("{flag} ")));
@@ -348,6 +358,8 @@ fn text_of_get(parsed: &ParsedArguments<'_>, output: &str) -> Option<PrintedText
             group.contains('.') && !group.ends_with("k8s.io") && !group.ends_with("openshift.io")
         });
     let has_plain_names = are_known(&[PLAIN_TABLES, PLAIN_NAMES]) || is_custom;
+    // The fields of a custom resource may hold anything.
+    let fields = if are_known(&[PLAIN_TABLES, SCALERS]) { ObjectFields::All } else { ObjectFields::Metadata };
     let names_secrets = parsed.operands.iter().any(|word| names_secret_resource(&word.text));
     let has_more_columns = parsed.has_flag("show-labels") || parsed.has_flag("label-columns");
     match output {
@@ -363,12 +375,8 @@ fn text_of_get(parsed: &ParsedArguments<'_>, output: &str) -> Option<PrintedText
             let names = if parsed.has_flag("all-namespaces") { 2 } else { 1 };
             Some(PrintedText::NameTable { names, others: TextKind::Text })
         }
-        "json" if has_plain_names => Some(PrintedText::ObjectJson),
-        _ if has_plain_names => {
-            // The fields of a custom resource may hold anything.
-            let fields = if are_known(&[PLAIN_TABLES, SCALERS]) { ObjectFields::All } else { ObjectFields::Metadata };
-            kind_of_template(output, fields).map(PrintedText::Words)
-        }
+        "json" if has_plain_names => Some(PrintedText::ObjectJson(fields)),
+        _ if has_plain_names => kind_of_template(output, fields).map(PrintedText::Words),
         _ => None,
     }
 }

@@ -113,6 +113,11 @@ impl ShellEvaluator {
         Ok(())
     }
 
+    /// Returns whether the words of a command are the first ones of the line.
+    pub(crate) fn is_first_command(&self, words: &[ShellWord]) -> bool {
+        self.words.len() <= words.len()
+    }
+
     /// Notes that the shell may stop here and go on with the next line.
     pub(crate) fn note_abort(&mut self) {
         join_into(&mut self.aborted, &self.state);

@@ -132,6 +132,20 @@ fn classify_command(
     if !name.unquoted || !name.is_known() {
         return Err("a quoted command name is not supported".into());
     }
+    let program = KnownProgram::from_command_name(&name.text);
+    // `-s` of `helm template` is the address of the server for a program that stands before it.
+    let is_redirecting = match program {
+        None => would_redirect_program(arguments),
+        Some(KnownProgram::Helm) => {
+            !evaluator.is_first_command(words) && arguments.iter().any(|word| word.text.starts_with("-s"))
+        }
+        Some(_) => false,
+    };
+    let is_script = find_inner_line(name, arguments).is_some();
+    if is_redirecting && !is_script {
+        let name = printable(&name.text);
+        return Err(format!("another reader may give the arguments of `{name}` to another program"));
+    }
     if starter == CommandStarter::Shell {
         if let Some(printed) = evaluator.run_function(&name.text, arguments, input) {
             return Ok(CommandResult { text: printed?.text, ..CommandResult::read("a function only reads") });
@@ -140,16 +154,12 @@ fn classify_command(
             return result.map(|()| CommandResult::read("a command of the shell changes only the shell"));
         }
     }
-    if let Some(program) = KnownProgram::from_command_name(&name.text) {
+    if let Some(program) = program {
         let class = classify_program(program, arguments);
         return Ok(CommandResult { class, text: text_of_program(program.name(), arguments) });
     }
     if let Some((script, parameters)) = find_inner_line(name, arguments) {
         return classify_inner_line(evaluator, script, parameters, input);
-    }
-    if would_redirect_program(arguments) {
-        let name = printable(&name.text);
-        return Err(format!("another reader may give the arguments of `{name}` to another program"));
     }
     if name.text == "xargs" {
         return classify_xargs(evaluator, arguments, input);

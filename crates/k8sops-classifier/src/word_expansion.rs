@@ -63,7 +63,9 @@ impl ShellEvaluator {
                         current.text.push_str(PIPE_FILE);
                         continue;
                     }
-                    let splits = splitting == WordSplitting::Splits && !is_quoted;
+                    // `"$@"` becomes the words that it consists of.
+                    let is_word_list = matches!(expansion, Expansion::Variable { name, .. } if name == "@");
+                    let splits = splitting == WordSplitting::Splits && (!is_quoted || is_word_list);
                     match self.expand_value(expansion, input)? {
                         VariableValue::Known(text) if !splits => current.text.push_str(&text),
                         VariableValue::Known(text) => {

@@ -241,9 +241,9 @@ impl ShellReader {
                 self.advance();
                 self.read_braced_variable()?
             }
-            Some(digit) if digit.is_ascii_digit() => {
+            Some(parameter) if parameter.is_ascii_digit() || matches!(parameter, '@' | '*') => {
                 self.advance();
-                Expansion::Variable { name: digit.to_string(), change: VariableChange::None }
+                Expansion::Variable { name: parameter.to_string(), change: VariableChange::None }
             }
             _ => Expansion::Variable { name: self.read_variable_name()?, change: VariableChange::None },
         };

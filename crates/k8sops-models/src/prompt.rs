@@ -30,6 +30,8 @@ const BRIDGE_TEXT: &str = "(The results are noted.)";
 pub(crate) const CALLS_TEXT: &str = "(I use tools.)";
 /// Stands for a message of the user after a reply that continues.
 const CONTINUE_TEXT: &str = "(Please continue.)";
+/// The text for a result without output.
+const NO_OUTPUT: &str = "[no output]";
 /// The text for a missing result.
 const MISSING_RESULT: &str = "[unknown: no result was recorded]";
 
@@ -284,6 +286,8 @@ pub(crate) fn empty_tool_schema() -> Map<String, Value> {
 /// the output as data, which cannot give instructions.
 pub(crate) fn render_tool_result(message: &ToolMessage) -> Cow<'_, str> {
     let status = match message.status {
+        // Some servers reject a blank text.
+        ToolStatus::Ok if message.content.trim().is_empty() => return Cow::Borrowed(NO_OUTPUT),
         ToolStatus::Ok => "",
         ToolStatus::Error => "[error]",
         ToolStatus::Denied => "[denied by the user or by policy: the call was not run]",
@@ -394,6 +398,7 @@ mod tests {
             read(ToolStatus::Error, "no such pod"),
             "[error]\n<tool_output id=\"1\" tool=\"x\">\nno such pod\n</tool_output>"
         );
+        assert_eq!((read(ToolStatus::Ok, ""), read(ToolStatus::Ok, " \n")), (NO_OUTPUT.into(), NO_OUTPUT.into()));
         assert!(read(ToolStatus::Denied, "too risky").starts_with("[denied by the user"));
         assert!(read(ToolStatus::Cancelled, "").starts_with("[cancelled"));
         assert!(read(ToolStatus::Timeout, "").contains("may still have taken effect"));

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, sync::LazyLock};
 use parking_lot::Mutex;
 use regex::Regex;
 
-use crate::{ChatRequest, ModelError, ProviderNotice, ToolSpec, quirks::rejection_text};
+use crate::{ChatRequest, Dialect, ModelError, ProviderNotice, ToolSpec, quirks::rejection_text};
 
 /// Names of tools that a notice lists.
 const MAX_NAMED_TOOLS: usize = 10;
@@ -38,12 +38,15 @@ struct ModelRejections {
 }
 
 impl RejectedTools {
-    /// Returns the tools of a request without those that its model rejects.
-    pub(crate) fn accepted_tools(&self, request: &ChatRequest) -> Arc<[ToolSpec]> {
+    /// Returns the tools of a request without those that its model rejects, and no more than its server accepts.
+    pub(crate) fn accepted_tools(&self, request: &ChatRequest, dialect: &Dialect) -> Arc<[ToolSpec]> {
+        let most = usize::try_from(dialect.max_tools).unwrap_or(usize::MAX);
         let all = self.0.lock();
-        let Some(rejections) = all.get(&request.model) else { return request.tools.clone() };
+        let Some(rejections) = all.get(&request.model) else {
+            return if request.tools.len() > most { request.tools[..most].into() } else { request.tools.clone() };
+        };
         let accepted = request.tools.iter().filter(|tool| !rejections.tools.contains(tool));
-        accepted.take(rejections.limit.unwrap_or(usize::MAX)).cloned().collect()
+        accepted.take(rejections.limit.unwrap_or(most).min(most)).cloned().collect()
     }
 
     /// Records what of the tools of `request` was the reason of a rejection. If it returns true, the request is to be sent

@@ -63,7 +63,7 @@ impl SessionToolExecutor {
         }
         let dependents = self.find_dependents(tool, arguments, &found).await;
         let mut body = found.body();
-        if !found.has_objects()
+        if !found.is_conclusive()
             && let Some(text) = self.run_dry_run(tool, arguments).await
         {
             let notes = body.map(|body| format!("\n{}", body.text)).unwrap_or_default();
@@ -185,10 +185,14 @@ impl SessionToolExecutor {
         plan: CallPlan,
         found: &mut FoundChanges,
     ) {
-        let CallPlan { changes, command, release, drained_node } = plan;
+        let CallPlan { changes, command, release, drained_node, update_note } = plan;
         found.command = command;
         found.drained_nodes.extend(drained_node);
         self.read_planned(tool, arguments, changes, found).await;
+        let has_updates = found.changes.iter().any(|change| change.object.verb == "update");
+        if let Some(note) = update_note.filter(|_| has_updates) {
+            found.set_footnote(note);
+        }
         if let Some(release) = release {
             self.compare_recorded_release(tool, arguments, release, found).await;
         }
@@ -230,7 +234,7 @@ impl SessionToolExecutor {
             match self.read_rolled_back(tool, arguments, object, *revision).await {
                 Some(Ok(after)) => change.edit = ObjectEdit::Replace(after),
                 Some(Err(reason)) => {
-                    found.add_note(format!("{} {}: {reason}.", change.target.kind, change.target.path()));
+                    found.add_conclusion(format!("{} {}: {reason}.", change.target.kind, change.target.path()));
                     return;
                 }
                 None => {
@@ -295,7 +299,7 @@ impl SessionToolExecutor {
         }
         let text = self.read_text(tool, read).await.ok()?;
         if is_empty_list(&text) {
-            found.add_note("No object matches this call now.".to_owned());
+            found.add_conclusion("No object matches this call now.".to_owned());
             return Some(());
         }
         let vault = self.vault().await;

@@ -14,7 +14,7 @@ use k8sops_classifier::{
 };
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{McpHub, RemoteTool, ServerScope};
-use k8sops_models::{EmbeddingModel, ToolSpec};
+use k8sops_models::{EmbeddingModel, ToolBounds, ToolSpec};
 
 use crate::{
     ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, StaleApproval, ToolOptions, ToolRef, ToolRule,
@@ -40,6 +40,7 @@ use crate::{
 ///
 /// What is derived from the servers' tool lists is cached, and recomputed only when a list changes.
 pub struct ToolCatalog {
+    bounds: ToolBounds,
     hub: Arc<McpHub>,
     /// Replaced as a whole when the configuration is reloaded.
     policy: ArcSwap<ApprovalPolicy>,
@@ -126,11 +127,11 @@ struct CatalogTool {
 }
 
 impl ToolCatalog {
-    /// Creates the catalog of the tools that `hub` has now and later.
-    pub fn new(hub: Arc<McpHub>, config: &ToolOptions) -> Self {
+    /// Creates the catalog of the tools that `hub` has now and later, within `bounds` that all model servers accept.
+    pub fn new(hub: Arc<McpHub>, config: &ToolOptions, bounds: ToolBounds) -> Self {
         let policy = Arc::new(ApprovalPolicy::from(config));
-        let current = ArcSwap::from_pointee(CatalogSnapshot::build(&hub, policy.clone()));
-        Self { hub, policy: ArcSwap::new(policy), current, search: ToolSearch::default() }
+        let current = ArcSwap::from_pointee(CatalogSnapshot::build(&hub, policy.clone(), bounds));
+        Self { hub, bounds, policy: ArcSwap::new(policy), current, search: ToolSearch::default() }
     }
 
     /// Lets `find_tools` compare tools by meaning, too.
@@ -330,7 +331,7 @@ impl ToolCatalog {
         if current.version == self.hub.version() && Arc::ptr_eq(&current.policy, &policy) {
             return current;
         }
-        let new = Arc::new(CatalogSnapshot::build(&self.hub, policy));
+        let new = Arc::new(CatalogSnapshot::build(&self.hub, policy, self.bounds));
         self.current.store(new.clone());
         new
     }
@@ -384,7 +385,7 @@ impl ToolCatalog {
 }
 
 impl CatalogSnapshot {
-    fn build(hub: &McpHub, policy: Arc<ApprovalPolicy>) -> Self {
+    fn build(hub: &McpHub, policy: Arc<ApprovalPolicy>, bounds: ToolBounds) -> Self {
         // The version is read first, so that a change in between makes the snapshot outdated and not permanently wrong.
         let version = hub.version();
         let mut remotes = BTreeMap::new();
@@ -401,15 +402,14 @@ impl CatalogSnapshot {
         }
         // Without any tool there is no output to read.
         if !remotes.is_empty() {
-            let built_in = output_tools::TOOLS
-                .iter()
-                .map(|tool| ((output_tools::SERVER.to_owned(), tool.name.clone()), tool.clone()));
-            remotes.extend(built_in);
+            let server = || output_tools::SERVER.to_owned();
+            remotes.extend(output_tools::TOOLS.iter().map(|tool| ((server(), tool.name.clone()), tool.clone())));
             let search = find_tools_tool(&BTreeMap::new());
-            remotes.insert((output_tools::SERVER.to_owned(), search.name.clone()), search);
+            remotes.insert((server(), search.name.clone()), search);
         }
         let mut mended = BTreeMap::new();
-        remotes.retain(|(server, name), tool: &mut RemoteTool| match mend_tool_schema(&tool.input_schema) {
+        let most = bounds.max_schema_key_bytes;
+        remotes.retain(|(server, name), tool: &mut RemoteTool| match mend_tool_schema(&tool.input_schema, most) {
             Ok(schema) => {
                 mended.insert((server.clone(), name.clone()), schema);
                 true
@@ -429,20 +429,20 @@ impl CatalogSnapshot {
             let scope = hub.scope_of(&remote.0);
             let candidate =
                 CallCandidate { server: &remote.0, tool: &tool, scope, arguments: None, rules: &policy.rules };
-            let mut spec =
-                ToolSpec { name: name.clone(), description: sanitize_description(&tool.description), input_schema };
+            let description = sanitize_description(&tool.description, bounds.max_description_bytes);
+            let mut spec = ToolSpec { name: name.clone(), description, input_schema };
             shorten_tool_texts(&mut spec, decide_effect(&candidate).effect.into());
             specs.push(spec);
             tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }
         let mut snapshot =
             Self { version, policy, offers: Vec::new(), offered: Arc::new([]), specs: specs.into(), tools, left_out };
-        snapshot.decide_offers();
+        snapshot.decide_offers(bounds);
         snapshot
     }
 
     /// Decides which tools are part of every request.
-    fn decide_offers(&mut self) {
+    fn decide_offers(&mut self, bounds: ToolBounds) {
         let entries: Vec<(&CatalogTool, &ToolSpec)> = self.tools.values().zip(self.specs.iter()).collect();
         let is_search = |entry: &CatalogTool| entry.server == output_tools::SERVER && entry.tool.name == FIND_TOOLS;
         let mut offers: Vec<ToolOffer> = entries
@@ -471,12 +471,11 @@ impl CatalogSnapshot {
         for ((entry, spec), _) in entries.iter().zip(&offers).filter(|(_, offer)| **offer == ToolOffer::OnSearch) {
             hidden.entry(&entry.server).or_default().push(&spec.name);
         }
-        let description = sanitize_description(&find_tools_tool(&hidden).description);
-        let has_hidden = !hidden.is_empty();
+        let description = sanitize_description(&find_tools_tool(&hidden).description, bounds.max_description_bytes);
         let search = entries.iter().position(|(entry, _)| is_search(entry));
         let mut specs = self.specs.to_vec();
         if let Some(at) = search {
-            if has_hidden {
+            if !hidden.is_empty() {
                 specs[at].description = description;
             } else {
                 // Without hidden tools there is nothing to find.

@@ -57,11 +57,11 @@ impl SessionToolExecutor {
         };
         match (&before, verb.as_str()) {
             (None, "rollback" | "uninstall") => {
-                found.add_note(format!("There is no release {}, so the call fails.", target.path()));
+                found.add_conclusion(format!("There is no release {}, so the call fails.", target.path()));
                 return Some(());
             }
             (Some(_), "install") => {
-                found.add_note(format!("There is a release {} already, so the call fails.", target.path()));
+                found.add_conclusion(format!("There is a release {} already, so the call fails.", target.path()));
                 return Some(());
             }
             (None, "upgrade") => found.add_note(format!("There is no release {} yet.", target.path())),
@@ -77,7 +77,11 @@ impl SessionToolExecutor {
         if let (Some(before), Some(after)) = (values_before, values) {
             self.add_values(&target, before, after, found).await;
         }
+        let known = found.changes.len();
         self.add_manifests(&target, before.unwrap_or_default(), manifests, found).await;
+        if found.changes.len() == known {
+            found.add_conclusion(format!("The manifests of release {} stay as they are.", target.path()));
+        }
         Some(())
     }
 
@@ -114,7 +118,7 @@ impl SessionToolExecutor {
                 // Helm rolls back to the number before, whatever became of that revision.
                 let previous = revisions.max()?.checked_sub(1).filter(|previous| *previous > 0);
                 let Some(previous) = previous else {
-                    found.add_note("There is no earlier revision, so the call fails.".to_owned());
+                    found.add_conclusion("There is no earlier revision, so the call fails.".to_owned());
                     return None;
                 };
                 let manifests = parse_manifests(&self.read_text(tool, at_revision(manifest, previous)).await.ok()?)?;
@@ -136,11 +140,11 @@ impl SessionToolExecutor {
         let record = self.read_record(tool, arguments, &target).await;
         match (&record, verb) {
             (Ok(_), "install") => {
-                found.add_note(format!("There is a release {} already, so the call fails.", target.path()));
+                found.add_conclusion(format!("There is a release {} already, so the call fails.", target.path()));
                 return;
             }
             (Err(ReadFailure::Missing), "uninstall" | "upgrade") => {
-                found.add_note(format!("There is no release {}, so the call fails.", target.path()));
+                found.add_conclusion(format!("There is no release {}, so the call fails.", target.path()));
                 return;
             }
             _ => {}

@@ -1,11 +1,8 @@
 //! Descriptions of tools, which are the words of their server: bounded, and without invisible characters.
 
-/// Longest description of a tool in bytes. OpenAI-compatible servers reject a request with a longer one.
-const MAX_DESCRIPTION_BYTES: usize = 1024;
-
-/// Returns the description of a tool without invisible characters, shortened to what all providers accept.
-pub(crate) fn sanitize_description(text: &str) -> String {
-    sanitize_text(text.trim(), MAX_DESCRIPTION_BYTES)
+/// Returns the description of a tool without invisible characters, shortened to the `max_bytes` that all providers accept.
+pub(crate) fn sanitize_description(text: &str, max_bytes: usize) -> String {
+    sanitize_text(text.trim(), max_bytes)
 }
 
 /// Returns a text without invisible characters and with at most `max_bytes`. It is cut after a line or a sentence if one
@@ -39,16 +36,16 @@ mod tests {
 
     #[test]
     fn invisible_characters_are_removed() {
-        assert_eq!(sanitize_description("Lists pods.\n- äöü 中文 👍"), "Lists pods.\n- äöü 中文 👍");
-        assert_eq!(sanitize_description("a\u{200b}b\u{e0041}\u{202e}c\u{1b}[8m"), "abc[8m");
+        assert_eq!(sanitize_description("Lists pods.\n- äöü 中文 👍", 1024), "Lists pods.\n- äöü 中文 👍");
+        assert_eq!(sanitize_description("a\u{200b}b\u{e0041}\u{202e}c\u{1b}[8m", 1024), "abc[8m");
     }
 
     #[test]
     fn long_descriptions_are_truncated() {
-        let long = sanitize_description(&"ä".repeat(10_000));
-        assert!(long.len() <= MAX_DESCRIPTION_BYTES && long.ends_with('…'));
-        let sentences = sanitize_description(&"Looks at things. ".repeat(100));
-        assert!(sentences.len() <= MAX_DESCRIPTION_BYTES && sentences.ends_with("things.…"), "{sentences}");
+        let long = sanitize_description(&"ä".repeat(10_000), 1024);
+        assert!(long.len() <= 1024 && long.ends_with('…'));
+        let sentences = sanitize_description(&"Looks at things. ".repeat(100), 1024);
+        assert!(sentences.len() <= 1024 && sentences.ends_with("things.…"), "{sentences}");
         for max in 0..8 {
             assert!(sanitize_text("äöüäöü", max).len() <= max);
         }

@@ -45,7 +45,7 @@ struct SessionFixture {
 
 impl SessionFixture {
     async fn new(hub: &Arc<McpHub>, config: ToolOptions) -> Self {
-        let catalog = Arc::new(ToolCatalog::new(hub.clone(), &config));
+        let catalog = Arc::new(ToolCatalog::new(hub.clone(), &config, k8sops_models::ToolBounds::default()));
         let store = Arc::new(InMemoryStore::default());
         let session = contract::create_test_session(store.as_ref()).await;
         let limits = CallLimits::uniform(Duration::from_secs(10));

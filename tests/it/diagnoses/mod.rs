@@ -174,7 +174,8 @@ impl ClusterService {
             }
         }
         let tokens = TokenCount::sum(&requests);
-        println!("{}: {tokens}", case.fault);
+        let diagnosis = TokenCount::sum(&requests[..=run.looks.len()]);
+        println!("{}: {tokens}; of them up to the diagnosis: {diagnosis}", case.fault);
         assert!(tokens.tools <= MAX_TOOL_TOKENS * requests.len() && tokens.messages <= MAX_MESSAGE_TOKENS, "{tokens}");
     }
 }

@@ -257,6 +257,9 @@ const SHELL: &str = r#"
     R- cat <<EOF⏎pods: $(kubectl get pods | wc -l)⏎EOF
     RO cat <<'EOF' | kubectl diff -f -⏎kind: Pod⏎EOF
     R- show() { kubectl -n "$1" get pods; }; show shop; show pay
+    R- p() { printf '\n### %s\n' "$*"; kubectl get "$@"; }; p pods -n shop
+    R- rev=$(helm history web -o json | jq '.[-1].revision'); echo "before: $((rev - 1))"
+    R- n=$(kubectl get deploy web -o json | jq .spec.replicas); [[ $n -gt 1 ]] && kubectl get pods
     R- p=pod/web-0; kubectl logs ${p##*/}
     R- timeout 60 bash -c 'until kubectl get pods; do sleep 2; done'
     R- watch -n 2 'kubectl get pods | grep -v Running'

@@ -43,7 +43,16 @@ const SCRIPTS: &str = r#"
     M x=$(kubectl logs web-0); n=$((1 / 0)); x=prod⏎kubectl get pods $x
     M f() { x=$(kubectl logs web-0); }; x=prod; f; kubectl get pods $x
     M f() { kubectl delete pod "$1"; }; f web-0
+    M kubectl get pods; helm template web ./chart -s evil.example
+    M kubectl get pods; for s in -s evil.example; do echo $s; done
+    M kubectl get pods | while read -s evil; do echo x; done
     M f() { f; }; f
+    M f() { kubectl "$@"; }; f delete pod x
+    M f() { kubectl get "$@"; }; f pods --as=admin
+    M f() { kubectl get "$@"; }; f "$(kubectl logs web-0)"
+    M kubectl get "$@"
+    M n=$(kubectl get foos.example.com x -o json | jq .spec.replicas); echo $((n + 1))
+    M n=$(helm list -o json | jq '.[0].app_version'); echo $((n + 1))
     M kubectl() { rm x; }; kubectl get pods
     M diff <(kubectl get pods) <(kubectl delete pod x)
     M diff /etc/passwd <(kubectl get pods)

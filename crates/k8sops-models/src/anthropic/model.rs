@@ -95,7 +95,7 @@ impl AnthropicModel {
 impl ChatModel for AnthropicModel {
     async fn stream(&self, mut request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let offered_tools = request.tools.clone();
-        request.tools = self.rejected_tools.accepted_tools(&request);
+        request.tools = self.rejected_tools.accepted_tools(&request, &self.client.dialect());
         let call = self.client.provider_call(&request.model);
         let headers = self.protocol_headers()?;
         let mut plan = self.plan_request(&request);
@@ -126,7 +126,7 @@ impl ChatModel for AnthropicModel {
             } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan.quirks = self.quirks.for_model(&request.model);
             } else if self.rejected_tools.learn_from_rejection(&request, &error) {
-                request.tools = self.rejected_tools.accepted_tools(&request);
+                request.tools = self.rejected_tools.accepted_tools(&request, &self.client.dialect());
             } else {
                 return Err(error);
             }

@@ -230,7 +230,7 @@ impl<'a> MessagesBody<'a> {
             .iter()
             .map(|tool| MessagesTool {
                 name: Cow::Borrowed(&tool.name),
-                description: &tool.description,
+                description: plan.dialect.fit_description(&tool.description),
                 input_schema: Cow::Borrowed(&tool.input_schema),
                 cache_control: None,
             })

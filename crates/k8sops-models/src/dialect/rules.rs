@@ -154,7 +154,7 @@ options! {
         /// Longest description of a tool in bytes.
         pub max_description_bytes: u32 = required(whole_number(16), "1024"),
         /// Longest key of a property in a tool's schema in bytes.
-        pub max_schema_key_bytes: u32 = required(whole_number(16), "64"),
+        pub max_schema_key_bytes: u32 = required(whole_number(40), "64"),
     }
 }
 
@@ -188,6 +188,12 @@ impl Default for Dialect {
 }
 
 impl Dialect {
+    /// Returns the beginning of a tool's description that the server accepts.
+    pub(crate) fn fit_description<'a>(&self, text: &'a str) -> &'a str {
+        let most = usize::try_from(self.max_description_bytes).unwrap_or(usize::MAX);
+        if text.len() <= most { text } else { &text[..text.floor_char_boundary(most)] }
+    }
+
     /// Returns whether the server at this host speaks the dialect.
     fn matches_host(&self, host: &str) -> bool {
         self.hosts

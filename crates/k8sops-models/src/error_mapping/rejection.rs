@@ -59,7 +59,7 @@ const QUOTA_EXHAUSTED: [&str; 17] = [
 ];
 
 /// Texts by which a filter of the provider refuses what a request contains.
-const CONTENT_FILTERED: [&str; 25] = [
+const CONTENT_FILTERED: [&str; 28] = [
     "content_filter",
     "content filter",
     "content filtering",
@@ -77,6 +77,9 @@ const CONTENT_FILTERED: [&str; 25] = [
     "flagged by moderation",
     "guardrail_intervened",
     "content policy violation",
+    "content_policy_violation",
+    "safety system",
+    "safety policy",
     "content moderation",
     "sensitive content",
     "sensitivecontent",

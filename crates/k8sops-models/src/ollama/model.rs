@@ -125,7 +125,10 @@ impl OllamaInner {
     ) -> Result<ReplyStream, ModelError> {
         let headers = self.protocol_headers()?;
         let offered_tools = request.tools.clone();
-        let request = &mut ChatRequest { tools: self.rejected_tools.accepted_tools(request), ..request.clone() };
+        let request = &mut ChatRequest {
+            tools: self.rejected_tools.accepted_tools(request, &self.client.dialect()),
+            ..request.clone()
+        };
         loop {
             let known = self.quirks.for_model(&request.model);
             let body = OllamaBody::build(request, &plan);
@@ -147,7 +150,7 @@ impl OllamaInner {
                 Ok(stream) => return Ok(stream),
                 // Before the quirks: a text about one tool must not cost all tools.
                 Err(error) if self.rejected_tools.learn_from_rejection(request, &error) => {
-                    request.tools = self.rejected_tools.accepted_tools(request);
+                    request.tools = self.rejected_tools.accepted_tools(request, &self.client.dialect());
                 }
                 Err(error) if self.quirks.learn_from_rejection(&request.model, &error, &sent, &known).is_some() => {
                     let stream = plan.stream;

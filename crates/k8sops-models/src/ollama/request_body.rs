@@ -129,7 +129,7 @@ impl<'a> OllamaBody<'a> {
             r#type: "function",
             function: OllamaToolFunction {
                 name: &tool.name,
-                description: &tool.description,
+                description: plan.dialect.fit_description(&tool.description),
                 parameters: &tool.input_schema,
             },
         });

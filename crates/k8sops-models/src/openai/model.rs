@@ -109,7 +109,7 @@ impl OpenAiModel {
 impl ChatModel for OpenAiModel {
     async fn stream(&self, mut request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let offered_tools = request.tools.clone();
-        request.tools = self.rejected_tools.accepted_tools(&request);
+        request.tools = self.rejected_tools.accepted_tools(&request, &self.client.dialect());
         let call = self.client.provider_call(&request.model);
         let headers = self.protocol_headers()?;
         request.max_tokens =
@@ -169,7 +169,7 @@ impl ChatModel for OpenAiModel {
             } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan = OpenAiPlan { return_blocks: plan.return_blocks, ..self.plan_request(&request) };
             } else if self.rejected_tools.learn_from_rejection(&request, &error) {
-                request.tools = self.rejected_tools.accepted_tools(&request);
+                request.tools = self.rejected_tools.accepted_tools(&request, &self.client.dialect());
             } else {
                 return Err(error);
             }

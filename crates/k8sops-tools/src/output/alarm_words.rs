@@ -68,6 +68,8 @@ const FAULT_WORDS: &[&str] = &[
     "stalled",
     "unschedulable",
     "unknown host",
+    "nxdomain",
+    "servfail",
     "no route",
     "x509",
     "violat",

@@ -172,6 +172,13 @@ fn printed_outputs() -> Vec<PlantedFact> {
             &["DiskPressure   True", "big-0", "EvictionThresholdMet"],
         ),
         planted(
+            "answers of a name server",
+            lines(2_500, ";; ledger.pay.svc.cluster.local. NXDOMAIN", |n| {
+                format!(";; web-{n}.shop.svc.cluster.local. 30 IN A 10.96.{}.{}", n % 250, scramble(n, 250))
+            }),
+            &["NXDOMAIN"],
+        ),
+        planted(
             "dry run",
             lines(1_500, "namespace/prod deleted (server dry run)", |n| {
                 format!("service/web-{n} deleted (server dry run)")

@@ -19,6 +19,8 @@ pub(crate) struct CallPlan {
     pub(crate) release: Option<PlannedRelease>,
     /// The node whose pods are evicted.
     pub(crate) drained_node: Option<String>,
+    /// What the arguments do not say about objects that exist already.
+    pub(crate) update_note: Option<&'static str>,
 }
 
 /// A change of a Helm release by a server that only takes the chart and the values.
@@ -128,7 +130,7 @@ fn plan_kubernetes_mcp_server(tool: &str, named: &NamedArguments<'_>) -> Option<
                     change.edit = ObjectEdit::ApplyOnServer(std::mem::take(manifest));
                 }
             }
-            Some(plan)
+            Some(CallPlan { update_note: Some(SERVER_SIDE_APPLY), ..plan })
         }
         "resources_delete" => Some(CallPlan::one(resource()?, "delete", ObjectEdit::Delete)),
         "resources_scale" => {
@@ -156,6 +158,9 @@ fn plan_kubernetes_mcp_server(tool: &str, named: &NamedArguments<'_>) -> Option<
     }
 }
 
+/// Which fields the server has set before is in `managedFields`, which it does not print.
+const SERVER_SIDE_APPLY: &str = "Fields that this server has set before and that the manifest leaves out are removed, \
+                                 too; the diff does not show them.";
 /// Stands for a name that the server makes up.
 pub(crate) const GENERATED_NAME: &str = "(a generated name)";
 
@@ -379,6 +384,14 @@ mod tests {
             assert_eq!(format!("{verb} {} {chart:?}", target.path()), expected, "{tool}");
         }
         assert_eq!(plan("helm_install", &json!({"release_name": "a", "chart": "b"})), None, "of another server");
+    }
+
+    #[test]
+    fn update_by_server_side_apply_says_what_it_may_remove() {
+        let manifest = json!({"resource": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"});
+        assert_eq!(plan("resources_create_or_update", &manifest).unwrap().update_note, Some(SERVER_SIDE_APPLY));
+        let manifest = json!({"manifest": manifest["resource"]});
+        assert_eq!(plan("kubectl_apply", &manifest).unwrap().update_note, None);
     }
 
     #[test]

@@ -132,8 +132,11 @@ pub(crate) fn remove_server_fields(object: &mut Value) {
     }
     if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
         annotations.remove(LAST_APPLIED);
-        if annotations.is_empty() {
-            metadata.remove("annotations");
+    }
+    // An empty mapping says as much as none.
+    for key in ["annotations", "labels"] {
+        if metadata.get(key).and_then(Value::as_object).is_some_and(Map::is_empty) {
+            metadata.remove(key);
         }
     }
 }

@@ -30,10 +30,14 @@ pub(crate) struct FoundChanges {
     releases: Vec<AffectedObject>,
     /// Sentences on what the diff does not show.
     notes: Vec<String>,
+    /// A sentence on what the diff may not show of an object. It is a part of the summary only if the diff shows nothing.
+    footnote: Option<&'static str>,
     /// What depends on deleted objects stays.
     pub(crate) keeps_dependents: bool,
     /// Nodes whose pods are evicted.
     pub(crate) drained_nodes: Vec<String>,
+    /// A note says what becomes of the call, so that a dry run would add nothing.
+    is_conclusive: bool,
 }
 
 /// An object as it is.
@@ -64,7 +68,7 @@ impl FoundChanges {
             }
         };
         if before.is_none() && after.is_none() {
-            self.add_note(format!("{} {}: there is no such object.", target.kind, target.path()));
+            self.add_conclusion(format!("{} {}: there is no such object.", target.kind, target.path()));
             return;
         }
         let mut before = before;
@@ -99,8 +103,23 @@ impl FoundChanges {
         }
     }
 
-    /// Whether objects or a command are known, so that a dry run would say less.
-    pub(crate) fn has_objects(&self) -> bool {
+    /// Sets a sentence on what the diff may not show of an object.
+    pub(crate) fn set_footnote(&mut self, footnote: &'static str) {
+        self.footnote = Some(footnote);
+    }
+
+    /// Adds a sentence that says what becomes of the call.
+    pub(crate) fn add_conclusion(&mut self, note: String) {
+        self.is_conclusive = true;
+        self.add_note(note);
+    }
+
+    /// Whether enough is known that a dry run would say less.
+    pub(crate) fn is_conclusive(&self) -> bool {
+        self.is_conclusive || self.has_objects()
+    }
+
+    fn has_objects(&self) -> bool {
         !self.changes.is_empty() || !self.uncompared.is_empty() || self.command.is_some()
     }
 
@@ -160,7 +179,10 @@ impl FoundChanges {
             parts.push(format!("and {more} more {}", if more == 1 { "object" } else { "objects" }));
         }
         parts.extend(dependents.iter().map(|dependent| format!("with {} {}", dependent.count, dependent.what)));
-        parts.extend(self.notes.iter().take(MAX_SUMMARIES).map(|note| shorten(note.trim_end_matches('.'))));
+        let shows_nothing = self.changes.iter().all(|change| change.unified_diff().is_empty());
+        let footnote = self.footnote.filter(|_| shows_nothing);
+        let notes = self.notes.iter().map(String::as_str).take(MAX_SUMMARIES).chain(footnote);
+        parts.extend(notes.map(|note| shorten(note.trim_end_matches('.'))));
         parts.join("; ")
     }
 
@@ -173,7 +195,7 @@ impl FoundChanges {
     fn all_notes(&self) -> impl Iterator<Item = String> {
         let unread = name_objects("These objects change, too, and could not be compared", &self.unread);
         let uncompared = name_objects("These objects change, too, and are not compared here", &self.uncompared);
-        let notes = self.notes.iter().map(|note| format!("{note}\n"));
+        let notes = self.notes.iter().map(String::as_str).chain(self.footnote).map(|note| format!("{note}\n"));
         unread.filter(|_| self.command.is_none()).into_iter().chain(uncompared).chain(notes)
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn roll_back(live: &Value, history: &[Value], revision: Option<i64>) 
     revisions.sort_by_key(|(number, _)| *number);
     let found = match revision {
         Some(wanted) => revisions.iter().find(|(number, _)| *number == wanted),
-        None => revisions.len().checked_sub(2).and_then(|before| revisions.get(before)),
+        None => revisions.iter().rev().find(|(number, _)| revisions.last().is_some_and(|(last, _)| number < last)),
     };
     let (_, earlier) = found.ok_or_else(|| match revision {
         Some(wanted) => format!("it has no revision {wanted}, so the rollback fails"),

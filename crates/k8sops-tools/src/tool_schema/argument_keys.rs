@@ -6,9 +6,6 @@ use data_encoding::HEXLOWER;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// Longest key that all providers accept.
-const MAX_KEY_BYTES: usize = 64;
-
 /// The keys that a model uses in the place of the server's, by their position in the arguments.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ArgumentKeys {
@@ -95,11 +92,12 @@ impl ArgumentKeys {
     }
 }
 
-/// Returns the key under which a property is sent: its own if providers accept it, else one that is not taken.
-pub(super) fn assign_sent_key(key: &str, is_taken: impl Fn(&str) -> bool) -> String {
+/// Returns the key under which a property is sent: its own if providers accept it, else one that is not taken. `max_bytes` is
+/// the longest key that all providers accept.
+pub(super) fn assign_sent_key(key: &str, max_bytes: usize, is_taken: impl Fn(&str) -> bool) -> String {
     let is_accepted = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.');
     let is_start = |char: char| char.is_ascii_alphabetic() || char == '_';
-    if key.len() <= MAX_KEY_BYTES && key.starts_with(is_start) && key.chars().all(is_accepted) {
+    if key.len() <= max_bytes && key.starts_with(is_start) && key.chars().all(is_accepted) {
         return key.to_owned();
     }
     let replaced: String = key.chars().map(|char| if is_accepted(char) { char } else { '_' }).collect();
@@ -108,13 +106,13 @@ pub(super) fn assign_sent_key(key: &str, is_taken: impl Fn(&str) -> bool) -> Str
         plain.insert(0, '_');
     }
     let plain = plain.as_str();
-    if (1..=MAX_KEY_BYTES).contains(&plain.len()) && !is_taken(plain) {
+    if (1..=max_bytes).contains(&plain.len()) && !is_taken(plain) {
         return plain.to_owned();
     }
     let hash = HEXLOWER.encode(&Sha256::digest(key.as_bytes()));
     let base = if plain.is_empty() { "argument" } else { plain };
     // `base` is ASCII, so that every index is a character boundary.
-    let name = |digits: usize| format!("{}_{}", &base[..base.len().min(MAX_KEY_BYTES - digits - 1)], &hash[..digits]);
+    let name = |digits: usize| format!("{}_{}", &base[..base.len().min(max_bytes - digits - 1)], &hash[..digits]);
     [8, 16, 32].into_iter().map(name).find(|name| !is_taken(name)).unwrap_or(hash)
 }
 
@@ -124,7 +122,7 @@ mod tests {
 
     #[test]
     fn accepted_keys_stay_and_others_are_renamed() {
-        let sent = |key: &str| assign_sent_key(key, |taken| taken == "taken");
+        let sent = |key: &str| assign_sent_key(key, 64, |taken| taken == "taken");
         for key in ["name", "labelSelector", "app.kubernetes.io", "x-y_z"] {
             assert_eq!(sent(key), key);
         }

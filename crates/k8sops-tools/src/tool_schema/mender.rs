@@ -38,12 +38,17 @@ pub(crate) enum UnusableSchema {
     NotAnObject,
 }
 
-/// Builds the schema that models get from the schema of a server.
+/// Builds the schema that models get from the schema of a server. `max_key_bytes` is the longest key of a property that all
+/// dialects accept.
 ///
 /// # Errors
 /// [`UnusableSchema`] if no call could satisfy the schema.
-pub(crate) fn mend_tool_schema(schema: &Map<String, Value>) -> Result<MendedSchema, UnusableSchema> {
-    let mut mender = SchemaMender { references: SchemaReferences::new(schema), remaining_nodes: MAX_NODES };
+pub(crate) fn mend_tool_schema(
+    schema: &Map<String, Value>,
+    max_key_bytes: usize,
+) -> Result<MendedSchema, UnusableSchema> {
+    let references = SchemaReferences::new(schema);
+    let mut mender = SchemaMender { references, remaining_nodes: MAX_NODES, max_key_bytes };
     let mut flat = FlatSchema::read(schema, &mut mender.references);
     flat.merge_object_alternatives(&mut mender.references);
     let accepts_any = flat.types.is_empty() && flat.alternatives.is_empty() && flat.alternative_types.is_empty();
@@ -69,6 +74,7 @@ enum Occurrence {
 struct SchemaMender<'a> {
     references: SchemaReferences<'a>,
     remaining_nodes: usize,
+    max_key_bytes: usize,
 }
 
 /// The schema of one value.
@@ -169,7 +175,7 @@ impl SchemaMender<'_> {
             }
             let occurrence = if is_required { Occurrence::Required } else { Occurrence::Optional };
             let MendedNode { schema: mut mended, keys } = self.mend_value(schema, occurrence, depth + 1);
-            let sent = assign_sent_key(key, |candidate| {
+            let sent = assign_sent_key(key, self.max_key_bytes, |candidate| {
                 properties.contains_key(candidate) || flat.properties.contains_key(candidate)
             });
             if sent != *key {

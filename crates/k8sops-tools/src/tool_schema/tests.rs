@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{MendedSchema, dialect_rules::find_violation, mend_tool_schema, mender::UnusableSchema};
 
 fn mend(schema: &Value) -> Result<MendedSchema, UnusableSchema> {
-    mend_tool_schema(schema.as_object().expect("a schema is an object"))
+    mend_tool_schema(schema.as_object().expect("a schema is an object"), 64)
 }
 
 fn mended(schema: &Value) -> Value {
@@ -332,7 +332,7 @@ proptest! {
     #[test]
     fn restoring_original_arguments_changes_nothing(schema in any_schema(), arguments in any_schema()) {
         let (Value::Object(schema), Value::Object(arguments)) = (schema, arguments) else { return Ok(()) };
-        if let Ok(MendedSchema { keys, .. }) = mend_tool_schema(&schema) {
+        if let Ok(MendedSchema { keys, .. }) = mend_tool_schema(&schema, 64) {
             let once = keys.restore(&arguments).into_owned();
             prop_assert_eq!(once.len(), arguments.len());
         }

@@ -153,7 +153,7 @@ impl<'a> ChatCompletionsBody<'a> {
             .map(|tool| {
                 list_tool(
                     Cow::Borrowed(tool.name.as_str()),
-                    tool.description.as_str(),
+                    plan.dialect.fit_description(&tool.description),
                     Cow::Borrowed(&tool.input_schema),
                 )
             })

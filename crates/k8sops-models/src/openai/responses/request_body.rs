@@ -124,7 +124,7 @@ impl<'a> ResponsesBody<'a> {
             .map(|tool| ResponsesTool {
                 r#type: "function",
                 name: &tool.name,
-                description: &tool.description,
+                description: plan.dialect.fit_description(&tool.description),
                 parameters: &tool.input_schema,
                 strict: false,
             })
