@@ -26,11 +26,9 @@ use crate::{
     preview::ObjectReader,
     redaction::arguments_contain_placeholder,
     sanitize::sanitize_description,
-    tool_info::{LeftOutTool, OfferedTools, OutdatedCall, ToolInfo},
+    tool_info::{LeftOutTool, OutdatedCall, ToolInfo},
     tool_names::assign_tool_names,
-    tool_offer::{
-        OfferCandidate, SchemaBudget, ToolOffer, append_found, count_spec_tokens, read_probes, select_offered,
-    },
+    tool_offer::{OfferCandidate, SchemaBudget, ToolOffer, append_found, read_probes, select_offered},
     tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
     tool_search::{FIND_TOOLS, SearchError, ToolSearch, find_tools_tool},
     tool_text::shorten_tool_texts,
@@ -206,22 +204,6 @@ impl ToolCatalog {
             return snapshot.offered.clone();
         }
         append_found(&snapshot.offered, &found, snapshot.policy.schema_budget.request).into()
-    }
-
-    /// Returns the tools of a new session by their server, in the order of the servers' names.
-    pub fn offered_tools(&self) -> Vec<OfferedTools> {
-        let servers: BTreeMap<String, String> =
-            self.list_tools().into_iter().map(|tool| (tool.name, tool.server)).collect();
-        let mut offered: BTreeMap<&str, Vec<ToolSpec>> = BTreeMap::new();
-        for spec in self.tool_specs(&[]).iter() {
-            let server = servers.get(&spec.name).map_or("k8sops", String::as_str);
-            offered.entry(server).or_default().push(spec.clone());
-        }
-        let by_server = |(server, specs): (&str, Vec<ToolSpec>)| {
-            let tokens = specs.iter().map(count_spec_tokens).sum();
-            OfferedTools { server: server.to_owned(), specs, tokens }
-        };
-        offered.into_iter().map(by_server).collect()
     }
 
     /// Whether there are tools that the model only finds by a search.
@@ -475,13 +457,13 @@ impl CatalogSnapshot {
         let search = entries.iter().position(|(entry, _)| is_search(entry));
         let mut specs = self.specs.to_vec();
         if let Some(at) = search {
-            if !hidden.is_empty() {
-                specs[at].description = description;
-            } else {
-                // Without hidden tools there is nothing to find.
+            if hidden.is_empty() {
+                // There is nothing to find.
                 let name = specs.remove(at).name;
                 offers.remove(at);
                 self.tools.remove(&name);
+            } else {
+                specs[at].description = description;
             }
         }
         let offered = specs.iter().zip(&offers).filter(|(_, offer)| **offer == ToolOffer::Always);

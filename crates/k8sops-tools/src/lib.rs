@@ -38,6 +38,7 @@ mod classified_call;
 mod executor;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod offered_tools;
 mod options;
 mod output;
 mod output_tools;
@@ -65,11 +66,12 @@ pub use argument_schema::ArgumentMismatch;
 pub use catalog::ToolCatalog;
 pub use classified_call::{ClassifiedCall, ToolRef};
 pub use executor::{CallPreview, PreviewFreshness, ToolCallContext, ToolExecutor, ToolExecutorFactory, ToolOutcome};
+pub use offered_tools::OfferedTools;
 pub use options::*;
 pub use redaction::contains_secret;
 pub use server_introduction::introduce_connected_servers;
 pub use session_tools::SessionToolFactory;
-pub use tool_info::{LeftOutTool, OfferedTools, ToolInfo};
+pub use tool_info::{LeftOutTool, ToolInfo};
 pub use tool_offer::ToolOffer;
 pub use user_tokens::UserTokens;
 

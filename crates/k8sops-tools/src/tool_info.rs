@@ -5,7 +5,6 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use k8sops_core::ToolEffect;
-use k8sops_models::ToolSpec;
 
 use crate::{ToolGate, ToolRef, tool_offer::ToolOffer};
 
@@ -31,17 +30,6 @@ pub struct ToolInfo {
     pub reason: String,
     /// Whether models get the tool with every request.
     pub offer: ToolOffer,
-}
-
-/// The tools of one server that models get with every request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OfferedTools {
-    /// The server; `k8sops` for the built-in tools.
-    pub server: String,
-    /// The tools, by their names.
-    pub specs: Vec<ToolSpec>,
-    /// Their estimated tokens in a request.
-    pub tokens: usize,
 }
 
 /// A tool that no model gets.
