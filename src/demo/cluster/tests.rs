@@ -117,8 +117,8 @@ fn rollback_undoes_a_missing_image() {
     assert!(!lab.done("shop", "cart"));
     let history = lab.cluster.get_rollout_history("shop", "cart").unwrap();
     let [earlier, current] = history.split("---\n").collect::<Vec<_>>().try_into().unwrap();
-    assert!(current.contains("revision: \"4\"") && current.contains("image: registry.local/shop/cart:9"), "{history}");
-    assert!(earlier.contains("revision: \"3\"") && !earlier.contains("cart:9"), "{history}");
+    assert!(current.contains("revision: \"5\"") && current.contains("image: registry.local/shop/cart:9"), "{history}");
+    assert!(earlier.contains("revision: \"4\"") && !earlier.contains("cart:9"), "{history}");
     assert_eq!(lab.pods("cart").iter().filter(|(_, s)| s == "Running").count(), 2);
     lab.cluster.roll_back_deployment("shop", "cart").unwrap();
     assert_eq!(lab.pods("cart"), before);
