@@ -160,8 +160,8 @@ pub struct ToolMessage {
     pub seq: u64,
     /// When it was logged.
     pub ts: Timestamp,
-    /// The number of the output in its session, from 1 on, by which replies cite it. Version 0.2 numbered none: 0.
-    #[serde(default)]
+    /// The number of the output in its session, from 1 on, by which replies cite it. Outputs of version 0.2 have none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub number: u64,
     /// The name of the tool.
     pub name: String,
@@ -169,6 +169,11 @@ pub struct ToolMessage {
     pub status: ToolStatus,
     /// The output, shortened to the output budget.
     pub content: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A tool call that the model asks for.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, ServerIntroduction, SessionEvent},
     ids::RunId,
-    message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage},
+    message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage, is_zero},
     open_run::OpenRun,
     request_form::{ConversationForm, simplification_key},
     summary::SessionSummary,
@@ -32,7 +32,7 @@ pub struct SessionState {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub warned: BTreeSet<String>,
     /// The number of tool outputs so far. It numbers them, also when the oldest turns are dropped from a checkpoint.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub output_count: u64,
     /// How the conversation is simplified for models that rejected it, since the last change of settings. The keys are made
     /// by [`simplification_key`].
