@@ -5,7 +5,9 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use k8sops_core::{AssistantMessage, ChatMessage, RunId, StopReason, ToolCall, ToolEffect, ToolStatus, UserMessage};
+use k8sops_core::{
+    AssistantMessage, ChatMessage, RunId, StopReason, ToolCall, ToolEffect, ToolMessage, ToolStatus, UserMessage,
+};
 use k8sops_tools::ToolExecutor;
 use serde_json::Value;
 
@@ -23,11 +25,11 @@ const LOOK_AGAIN: &str = "k8sops says: you changed something in this turn and ha
 pub(crate) enum ChangeCheck<'a> {
     /// Nothing was changed, or it was looked at.
     Verified,
-    /// The change by this tool was not looked at. `answers` is how often the model answered since.
+    /// The change by this tool was not looked at.
     Unverified {
         /// The tool.
         tool: &'a str,
-        /// Replies without calls since the change.
+        /// Answers of the run since its first change. After the first one, the model was asked to look.
         answers: usize,
     },
 }
@@ -40,27 +42,26 @@ pub(crate) fn check_changes<'a>(
 ) -> ChangeCheck<'a> {
     let start = messages.iter().rposition(|m| matches!(m.as_ref(), ChatMessage::User(_))).unwrap_or(0);
     let turn = &messages[start..];
-    let mut change: Option<(&ToolCall, HashSet<&str>)> = None;
+    let mut change: Option<ChangedObjects<'_>> = None;
+    let mut has_changed = false;
     let mut answers = 0;
     for message in turn {
         match message.as_ref() {
             ChatMessage::User(_) => {}
-            ChatMessage::Assistant(reply) => answers += usize::from(is_answer(reply, run)),
+            ChatMessage::Assistant(reply) => answers += usize::from(has_changed && is_answer(reply, run)),
             ChatMessage::Tool(result) => {
                 let Some(call) = find_call(turn, &result.tool_call_id) else { continue };
                 let Value::Object(arguments) = &call.arguments else { continue };
                 let effect = tools.classify_call(&call.name, arguments, None).map(|class| class.effect);
                 match effect {
-                    Some(ToolEffect::Read) if result.status == ToolStatus::Ok => {
-                        let arguments = call.arguments.to_string();
-                        let is_about = |name: &&str| arguments.contains(*name) || result.content.contains(*name);
-                        if change.as_ref().is_some_and(|(_, names)| names.is_empty() || names.iter().any(is_about)) {
+                    Some(ToolEffect::Read) => {
+                        if change.as_ref().is_some_and(|change| change.is_shown_by(call, result)) {
                             change = None;
                         }
                     }
                     Some(ToolEffect::Idempotent | ToolEffect::Mutating) if may_have_run(result.status) => {
-                        change = Some((call, object_names(&call.arguments)));
-                        answers = 0;
+                        change = Some(ChangedObjects::of_call(call));
+                        has_changed = true;
                     }
                     _ => {}
                 }
@@ -68,9 +69,50 @@ pub(crate) fn check_changes<'a>(
         }
     }
     match change {
-        Some((call, _)) => ChangeCheck::Unverified { tool: &call.name, answers },
+        Some(change) => ChangeCheck::Unverified { tool: &change.call.name, answers },
         None => ChangeCheck::Verified,
     }
+}
+
+/// A change, and the words by which a read shows that it is about the same objects.
+struct ChangedObjects<'a> {
+    call: &'a ToolCall,
+    names: HashSet<&'a str>,
+}
+
+impl<'a> ChangedObjects<'a> {
+    fn of_call(call: &'a ToolCall) -> Self {
+        Self { call, names: object_names(&call.arguments) }
+    }
+
+    /// Returns whether the result of a read shows the objects. That an object is gone shows an error, or a list without it.
+    fn is_shown_by(&self, read: &ToolCall, result: &ToolMessage) -> bool {
+        let arguments = read.arguments.to_string();
+        let is_asked_for = self.names.iter().any(|name| arguments.contains(name));
+        match result.status {
+            ToolStatus::Error => is_asked_for,
+            ToolStatus::Ok => {
+                is_asked_for
+                    || self.names.is_empty()
+                    || self.is_removal()
+                    || self.names.iter().any(|name| result.content.contains(name))
+            }
+            _ => false,
+        }
+    }
+
+    fn is_removal(&self) -> bool {
+        let words = [self.call.name.to_lowercase(), self.call.arguments.to_string().to_lowercase()];
+        let removes = |text: &String| ["delete", "uninstall", "remove"].iter().any(|verb| text.contains(verb));
+        words.iter().any(removes)
+    }
+}
+
+/// Returns whether the run has answered already.
+pub(crate) fn has_answered(run: RunId, messages: &[Arc<ChatMessage>]) -> bool {
+    messages.iter().rev().take_while(|message| !matches!(message.as_ref(), ChatMessage::User(_))).any(|message| {
+        matches!(message.as_ref(), ChatMessage::Assistant(reply) if is_answer(reply, run) && !reply.content.trim().is_empty())
+    })
 }
 
 /// Returns the conversation with the requests to look again where they were made.
@@ -117,7 +159,8 @@ fn may_have_run(status: ToolStatus) -> bool {
 /// Returns the words of arguments that can name the object of a change: values of keys like `name` and `resourceName`, and names
 /// in manifests; in a command line, all words that are neither options, the namespace nor the tools' own vocabulary.
 fn object_names(arguments: &Value) -> HashSet<&str> {
-    let (mut names, mut words) = (HashSet::new(), HashSet::new());
+    let mut names = HashSet::new();
+    let mut words = HashSet::new();
     collect_names("", arguments, &mut names, &mut words);
     let mut names = if names.is_empty() { words } else { names };
     // What became of a deleted pod shows at its workload.

@@ -57,7 +57,10 @@ pub(crate) struct CitedOutputs {
 /// Finds the outputs that a reply cites. `[3]`, `[1, 4]` and `[1][4]` are citations; `items[0]`, `[3](https://…)` and everything
 /// in code are not.
 pub(crate) fn find_citations(reply: &str, messages: &[Arc<ChatMessage>]) -> CitedOutputs {
-    let numbers = cited_numbers(&without_code(reply, CodeForm::Any));
+    let prose = without_code(reply, CodeForm::Any);
+    let mut numbers = cited_numbers(&prose);
+    // The text defines these numbers itself.
+    numbers.retain(|n| !prose.lines().any(|line| is_definition(line, *n)));
     if numbers.is_empty() {
         return CitedOutputs::default();
     }
@@ -75,6 +78,12 @@ pub(crate) fn find_citations(reply: &str, messages: &[Arc<ChatMessage>]) -> Cite
     cited
 }
 
+/// `[1]: https://…`, or `[1] https://…`: the text says itself what the number stands for.
+fn is_definition(line: &str, n: u64) -> bool {
+    let rest = line.trim_start().trim_start_matches(['-', '*', ' ']).strip_prefix(&format!("[{n}]"));
+    rest.is_some_and(|rest| rest.starts_with(':') || rest.trim_start().starts_with("http"))
+}
+
 fn as_output(message: &ChatMessage) -> Option<&k8sops_core::ToolMessage> {
     match message {
         ChatMessage::Tool(output) => Some(output),
@@ -87,8 +96,10 @@ fn cited_numbers(text: &str) -> BTreeSet<u64> {
     for (at, _) in text.match_indices('[') {
         let before = text[..at].chars().next_back();
         let Some(length) = text[at + 1..].find(']') else { break };
-        let (inner, after) = (&text[at + 1..at + 1 + length], text[at + 2 + length..].chars().next());
-        let is_index = before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ')' | '`'));
+        let inner = &text[at + 1..at + 1 + length];
+        let after = text[at + 2 + length..].chars().next();
+        // Other scripts have no space before a citation.
+        let is_index = before.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ')' | '`'));
         let is_reference = after == Some(':') && before.is_none_or(|c| c == '\n');
         if is_index || is_reference || after == Some('(') {
             continue;
@@ -100,27 +111,43 @@ fn cited_numbers(text: &str) -> BTreeSet<u64> {
 }
 
 /// Returns a statement of an answer that only the cluster can have told, and that stands in no message so far: the name of a pod,
-/// an address, how many are ready, or a state.
-pub(crate) fn find_unsupported_claim(answer: &str, messages: &[Arc<ChatMessage>]) -> Option<String> {
+/// an address, how many are ready, or a state. `known` are other texts that the model was given.
+pub(crate) fn find_unsupported_claim(answer: &str, messages: &[Arc<ChatMessage>], known: &[&str]) -> Option<String> {
     let prose = without_code(answer, CodeForm::Block);
-    let is_said = |word: &str| messages.iter().any(|message| message_text(message).contains(word));
+    let is_said = |word: &str| {
+        known.iter().any(|text| text.contains(word)) || messages.iter().any(|message| is_in_message(message, word))
+    };
     sentences(&prose).filter(|sentence| !is_hypothetical(sentence)).find_map(|sentence| {
-        let words = || sentence.split_whitespace().map(trim_word);
-        let claimed = words().find(|word| is_claim(word) && !is_said(word));
+        let words: Vec<&str> = sentence.split_whitespace().map(trim_word).collect();
+        let claimed = (0..words.len()).find(|at| is_claim(&words, *at) && !is_said(words[*at])).map(|at| words[at]);
         claimed.or_else(|| counted_objects(sentence).filter(|claim| !is_said(claim))).map(str::to_owned)
     })
 }
 
-fn message_text(message: &ChatMessage) -> &str {
+fn is_in_message(message: &ChatMessage, word: &str) -> bool {
     match message {
-        ChatMessage::User(m) => &m.content,
-        ChatMessage::Assistant(m) => &m.content,
-        ChatMessage::Tool(m) => &m.content,
+        ChatMessage::User(m) => m.content.contains(word) || m.recalled.iter().any(|note| note.content.contains(word)),
+        ChatMessage::Assistant(m) => m.content.contains(word),
+        ChatMessage::Tool(m) => m.content.contains(word),
     }
 }
 
-fn is_claim(word: &str) -> bool {
-    is_pod_name(word) || is_address(word) || is_ready_count(word) || OBJECT_STATES.contains(&word)
+fn is_claim(words: &[&str], at: usize) -> bool {
+    let word = words[at];
+    let is_near = |known: &[&str]| {
+        let from = at.saturating_sub(2);
+        let to = (at + 4).min(words.len());
+        words[from..to].iter().any(|near| known.iter().any(|known| known.eq_ignore_ascii_case(near)))
+    };
+    let follows = |known: &[&str]| {
+        words[at.saturating_sub(3)..at]
+            .iter()
+            .any(|before| known.iter().any(|known| known.eq_ignore_ascii_case(before)))
+    };
+    is_pod_name(word)
+        || is_address(word)
+        || (is_ready_count(word) && is_near(&["ready", "pods", "replicas", "available", "running"]))
+        || (OBJECT_STATES.contains(&word) && follows(&["is", "are", "was", "were", "has", "have", "in", "got"]))
 }
 
 /// `checkout-7d9f8b6c5-x2x9k`: the hashes of a ReplicaSet and of its pod.
@@ -133,9 +160,10 @@ pub(crate) fn is_pod_name(word: &str) -> bool {
     pod.len() == 5 && (8..=10).contains(&set.len()) && is_hash(pod) && is_hash(set) && has_digit(set)
 }
 
+/// An address within a network. A public one may be general knowledge.
 fn is_address(word: &str) -> bool {
     let host = word.split(':').next().unwrap_or(word);
-    host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| !address.is_loopback() && !address.is_unspecified())
+    host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_private())
 }
 
 /// `2/3`: so many of so many are ready.
@@ -146,12 +174,12 @@ fn is_ready_count(word: &str) -> bool {
     })
 }
 
-/// `All 12 pods are`: how many objects there are, and in which state.
+/// `12 pods are`: how many objects there are, and in which state.
 fn counted_objects(sentence: &str) -> Option<&str> {
     const KINDS: &[&str] = &["pods", "nodes", "replicas", "deployments", "services", "containers", "jobs", "ingresses"];
     let words: Vec<&str> = sentence.split_whitespace().collect();
     let at = words.windows(3).position(|three| {
-        let is_count = three[0].parse::<u32>().is_ok() || three[0].eq_ignore_ascii_case("all");
+        let is_count = three[0].parse::<u32>().is_ok();
         is_count && KINDS.contains(&three[1]) && matches!(three[2], "are" | "were" | "have")
     })?;
     // The words are slices of the sentence.
@@ -255,7 +283,8 @@ mod tests {
             ("an odd ` backtick [7]", vec![], vec![7]),
             ("`args`[3] and (see [4])", vec![4], vec![]),
             ("[", vec![], vec![]),
-            ("ä[3]ß", vec![], vec![]),
+            ("原因は[3]です", vec![3], vec![]),
+            ("See [1].\n[1] https://example.com", vec![], vec![]),
         ] {
             assert_eq!(cited(text), (known, unknown), "{text}");
         }
@@ -265,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_that_nobody_told_are_claims() {
+    fn facts_without_a_source_are_claims() {
         let asked = [user("why is checkout slow? 10.0.0.7 does not answer, it is NotReady")];
         for (answer, claim) in [
             ("The pod checkout-7d9f8b6c5-x2x9k was restarted.", Some("checkout-7d9f8b6c5-x2x9k")),
@@ -273,7 +302,7 @@ mod tests {
             ("It listens on 10.4.0.12:8080.", Some("10.4.0.12:8080")),
             ("Its container was OOMKilled.", Some("OOMKilled")),
             ("Only 1/3 are ready.", Some("1/3")),
-            ("Good news. All pods are healthy.", Some("All pods are")),
+            ("Good news. 12 pods are healthy.", Some("12 pods are")),
             ("There are problems: 3 pods are pending.", Some("3 pods are")),
             // The user said so.
             ("As you say, 10.0.0.7 is NotReady.", None),
@@ -284,9 +313,18 @@ mod tests {
             ("```\nkubectl logs checkout-7d9f8b6c5-x2x9k\n```", None),
             ("Use cert-manager and kube-state-metrics on 127.0.0.1 and/or 24/7.", None),
             ("I can look at the cluster for you.", None),
+            // General knowledge.
+            ("Open the ports 80/443, and forward to 8.8.8.8.", None),
+            ("**Evicted** \u{2013} the kubelet removed the pod.", None),
+            ("All pods are assigned an address.", None),
+            ("It listens on 10.9.8.7.", None),
         ] {
-            assert_eq!(find_unsupported_claim(answer, &asked).as_deref(), claim, "{answer}");
+            assert_eq!(
+                find_unsupported_claim(answer, &asked, &["the gateway is 10.9.8.7"]).as_deref(),
+                claim,
+                "{answer}"
+            );
         }
-        assert_eq!(find_unsupported_claim("Only 1/3 are ready.", &[output(1, "checkout 1/3")]), None);
+        assert_eq!(find_unsupported_claim("Only 1/3 are ready.", &[output(1, "checkout 1/3")], &[]), None);
     }
 }

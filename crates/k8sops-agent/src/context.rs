@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::{change_verification::insert_requests_to_look, history, run_log::RunView, user_text::render_user_message};
+use crate::{history, run_log::RunView, user_text::render_user_message};
 use k8sops_core::{ChatMessage, UserMessage};
 use k8sops_models::{ToolSpec, tokens};
 
@@ -92,7 +92,6 @@ pub(crate) fn build_conversation(
             .saturating_sub(summary.as_ref().map_or(0, |m| history::conversation_bytes(std::slice::from_ref(m))));
         messages = history::truncate_to_bytes(&messages, max_bytes)?;
     }
-    insert_requests_to_look(&mut messages, view.run.as_ref().map(|run| run.run_id));
     messages.splice(0..0, summary);
     Some(messages)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     budget,
-    change_verification::{ChangeCheck, is_answer_reason},
+    change_verification::{ChangeCheck, has_answered, insert_requests_to_look, is_answer_reason},
     citations::{CitedOutputs, find_citations, find_unsupported_claim},
     context,
     limits::LimitReached,
@@ -86,7 +86,9 @@ impl Run {
                     }
                     let is_last = target.index + 1 >= self.candidates.len();
                     if is_last || !is_provider_fault(&error) {
-                        return self.log.append_events(vec![run_failed(run, &error)]).await;
+                        let failure = run_failed(run, &error);
+                        let events = self.end_failed_step(view, run, failure, TokenUsage::default());
+                        return self.log.append_events(events).await;
                     }
                     last = Some((target.index, format!("did not answer ({error})")));
                 }
@@ -103,7 +105,43 @@ impl Run {
             provider_request_id: None,
             usage: run.usage,
         };
-        self.log.append_events(vec![EventBody::RunFailed(failure)]).await
+        self.log.append_events(self.end_failed_step(view, run, failure, TokenUsage::default())).await
+    }
+
+    /// Returns the events that end a run whose step failed after `more` usage. If only the look after a change failed, the answer
+    /// stands: a failure would ask the user to send the message again, and with it the change.
+    fn end_failed_step(&self, view: &RunView, run: &OpenRun, failure: RunFailed, more: TokenUsage) -> Vec<EventBody> {
+        if !has_answered(run.run_id, &view.messages) {
+            let mut usage = run.usage;
+            usage += more;
+            return vec![EventBody::RunFailed(RunFailed { usage, ..failure })];
+        }
+        let warning = self.unverified_change_warning(view, run).map(EventBody::Warning);
+        warning.into_iter().chain([run_finished(run, RunOutcome::Completed, more)]).collect()
+    }
+
+    /// Warns of an answer that states facts of the cluster in a turn in which no tool ran.
+    fn unsupported_claim_warning(&self, answer: &str, view: &RunView) -> Option<SessionWarning> {
+        let mut turn =
+            view.messages.iter().rev().take_while(|message| !matches!(message.as_ref(), ChatMessage::User(_)));
+        if turn.any(|message| matches!(message.as_ref(), ChatMessage::Tool(_))) {
+            return None;
+        }
+        let system = self.system_prompt(view);
+        let summary = view.compaction.as_ref().map(|compaction| compaction.summary.as_ref());
+        let known = [Some(system.as_ref()), summary].into_iter().flatten();
+        let claim = find_unsupported_claim(answer, &view.messages, &known.collect::<Vec<_>>())?;
+        let message =
+            format!("no tool ran in this turn, and no earlier message says {claim:?}; check it before you rely on it");
+        Some(SessionWarning::new("unsupported_claims", message))
+    }
+
+    /// Returns the warning of a change that was not looked at, if there is one.
+    pub(crate) fn unverified_change_warning(&self, view: &RunView, run: &OpenRun) -> Option<SessionWarning> {
+        match self.check_changes(view, run) {
+            ChangeCheck::Unverified { tool, .. } => Some(unverified_change_warning(tool)),
+            ChangeCheck::Verified => None,
+        }
     }
 
     /// Announces a change of the model, with its reason.
@@ -144,6 +182,7 @@ impl Run {
             self.settings.time_zone.as_deref(),
         )?;
         let mut messages = simplify_conversation(view, messages, form);
+        insert_requests_to_look(&mut messages, view.run.as_ref().map(|run| run.run_id));
         if let Some(reached) = reached {
             let words = last_step_message(&reached.describe(&self.limits));
             messages.push(Arc::new(ChatMessage::User(UserMessage::unlogged(words))));
@@ -193,17 +232,21 @@ impl Run {
             })
             .collect();
         let CitedOutputs { citations, unknown } = find_citations(&reply.content, &view.messages);
-        let mut remarks: Vec<SessionWarning> = unknown_citation_warning(&unknown).into_iter().collect();
+        let mut remarks = Vec::new();
         let mut is_finished = ends;
-        if ends && !empty && is_answer_reason(reply.stop_reason) {
+        if ends && !empty {
+            let can_look = is_answer_reason(reply.stop_reason) && reached.is_none();
             match self.check_changes(view, run) {
                 // The next step asks the model to look.
-                ChangeCheck::Unverified { answers: 0, .. } if reached.is_none() && self.can_look_again(view, run) => {
+                ChangeCheck::Unverified { answers: 0, .. }
+                    if can_look && self.can_look_again(view, run, run.steps + 1) =>
+                {
                     is_finished = false;
                 }
                 ChangeCheck::Unverified { tool, .. } => remarks.push(unverified_change_warning(tool)),
-                ChangeCheck::Verified => remarks.extend(unsupported_claim_warning(&reply.content, view)),
+                ChangeCheck::Verified => remarks.extend(self.unsupported_claim_warning(&reply.content, view)),
             }
+            remarks.extend(unknown_citation_warning(&unknown));
         }
         let mut events = vec![EventBody::AssistantMessage(AssistantMessageEvent {
             message_id,
@@ -227,16 +270,15 @@ impl Run {
                 let message = format!("{}; the turn ends with what is known", reached.describe(&self.limits));
                 events.push(EventBody::Warning(SessionWarning::new(reached.code(), message)));
             }
-            let mut all = run.usage;
-            all += usage;
             let failure = |code: &str, message: &str, retryable| {
-                vec![EventBody::RunFailed(RunFailed {
+                let failure = RunFailed {
                     code: code.into(),
                     message: message.into(),
                     retryable,
                     provider_request_id: None,
-                    usage: all,
-                })]
+                    usage: run.usage,
+                };
+                self.end_failed_step(view, run, failure, usage)
             };
             events.extend(match reply.stop_reason {
                 StopReason::Refusal => {
@@ -263,6 +305,28 @@ impl Run {
         self.log.append_events(events).await
     }
 
+    /// Estimates the usage of a reply that was stopped halfway: the provider reports usage at the end of a reply, and bills a
+    /// stopped one as well.
+    fn estimate_stopped_usage(
+        &self,
+        view: &RunView,
+        candidate: &ModelCandidate,
+        partial: &PartialReply,
+        routing: &ModelRouting,
+    ) -> TokenUsage {
+        if !candidate.chat.uses_tokens() {
+            return TokenUsage::default();
+        }
+        let limit = self.limits.context.max_request_tokens(routing.context_window);
+        let sent = context::estimate_request_tokens(view, limit, &self.system_prompt(view), &self.tools.tool_specs());
+        let came = tokens::count(&partial.text) + tokens::count(&partial.reasoning);
+        candidate.with_cost(TokenUsage {
+            input_tokens: sent as u64,
+            output_tokens: came as u64,
+            ..TokenUsage::default()
+        })
+    }
+
     /// Handles a reply that was stopped halfway: after a cancel, commits the part that the user has read.
     async fn commit_stopped_reply(
         &self,
@@ -280,16 +344,7 @@ impl Run {
         }
         let (mut events, mut usage) = (Vec::new(), TokenUsage::default());
         if !partial.text.is_empty() {
-            // The provider reports usage at the end of a reply, and bills an aborted one as well.
-            let limit = self.limits.context.max_request_tokens(routing.context_window);
-            let sent =
-                context::estimate_request_tokens(view, limit, &self.system_prompt(view), &self.tools.tool_specs());
-            let came = tokens::count(&partial.text) + tokens::count(&partial.reasoning);
-            usage = candidate.with_cost(TokenUsage {
-                input_tokens: sent as u64,
-                output_tokens: came as u64,
-                ..TokenUsage::default()
-            });
+            usage = self.estimate_stopped_usage(view, candidate, &partial, routing);
             events.push(EventBody::AssistantMessage(AssistantMessageEvent {
                 message_id,
                 content: partial.text,
@@ -311,27 +366,16 @@ impl Run {
 fn unknown_citation_warning(numbers: &[u64]) -> Option<SessionWarning> {
     let listed: Vec<String> = numbers.iter().map(|n| format!("[{n}]")).collect();
     (!numbers.is_empty()).then(|| {
-        let message = format!("the answer cites {}, which is no output of this session", listed.join(", "));
+        let message =
+            format!("the answer cites {}, but this session has no output with that number", listed.join(", "));
         SessionWarning::new("unknown_citation", message)
     })
 }
 
 fn unverified_change_warning(tool: &str) -> SessionWarning {
     let message =
-        format!("{tool} changed something in this turn, and nothing was read of it afterwards; check it yourself");
+        format!("{tool} changed something in this turn, and the agent did not check the result; check it yourself");
     SessionWarning::new("unverified_change", message)
-}
-
-/// Warns of an answer that states facts of the cluster in a turn in which no tool ran.
-fn unsupported_claim_warning(answer: &str, view: &RunView) -> Option<SessionWarning> {
-    let turn = view.messages.iter().rev().take_while(|message| !matches!(message.as_ref(), ChatMessage::User(_)));
-    if turn.into_iter().any(|message| matches!(message.as_ref(), ChatMessage::Tool(_))) {
-        return None;
-    }
-    let claim = find_unsupported_claim(answer, &view.messages)?;
-    let message =
-        format!("no tool ran in this turn, and no earlier message says {claim:?}; check it before you rely on it");
-    Some(SessionWarning::new("unsupported_claims", message))
 }
 
 /// Returns whether another model may succeed where this error occurred.
@@ -352,12 +396,12 @@ fn is_about_one_request(error: &ModelError) -> bool {
     )
 }
 
-fn run_failed(run: &OpenRun, error: &ModelError) -> EventBody {
-    EventBody::RunFailed(RunFailed {
+fn run_failed(run: &OpenRun, error: &ModelError) -> RunFailed {
+    RunFailed {
         code: error.code().into(),
         message: error.to_string(),
         retryable: error.is_retryable(),
         provider_request_id: error.details.request_id.clone(),
         usage: run.usage,
-    })
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8sops_core::{ChatMessage, OpenRun, RunOutcome, SessionSettings, StopReason, TokenUsage};
+use k8sops_core::{ChatMessage, EventBody, OpenRun, RunOutcome, SessionSettings, StopReason, TokenUsage};
 use k8sops_tools::ToolExecutor;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,9 @@ impl Run {
                 // An earlier owner committed the reply and stopped before it closed the run.
                 let outcome =
                     if self.limits.was_reached_before(run) { RunOutcome::Limit } else { RunOutcome::Completed };
-                self.log.append_events(vec![run_finished(run, outcome, TokenUsage::default())]).await?;
+                let warning = self.unverified_change_warning(&view, run).map(EventBody::Warning);
+                let end = run_finished(run, outcome, TokenUsage::default());
+                self.log.append_events(warning.into_iter().chain([end]).collect()).await?;
             } else if self.announce_unavailable_servers(&view, run).await?
                 || self.introduce_servers(&view, run).await?
                 || self.recall_memories(&view, run).await?
@@ -93,12 +95,13 @@ impl Run {
     /// asked to look. A run without tools, or at its limit, cannot look.
     fn is_asked_to_look(&self, view: &RunView, run: &OpenRun) -> bool {
         matches!(self.check_changes(view, run), ChangeCheck::Unverified { answers: 1, .. })
-            && self.can_look_again(view, run)
+            && self.can_look_again(view, run, run.steps)
     }
 
-    /// Returns whether the run may make another call that reads.
-    pub(crate) fn can_look_again(&self, view: &RunView, run: &OpenRun) -> bool {
-        !self.tools.tool_specs().is_empty() && self.limits.find_reached(run, &view.messages).is_none()
+    /// Returns whether the run may make another call that reads after this number of steps.
+    pub(crate) fn can_look_again(&self, view: &RunView, run: &OpenRun, steps: u32) -> bool {
+        let run = OpenRun { steps, ..run.clone() };
+        !self.tools.tool_specs().is_empty() && self.limits.find_reached(&run, &view.messages).is_none()
     }
 }
 

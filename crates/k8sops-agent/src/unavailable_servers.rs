@@ -23,7 +23,10 @@ impl Run {
         if servers.is_empty() {
             return Ok(false);
         }
-        let message = format!("not connected: {}; the answer does without (GET /v1/info says why)", servers.join(", "));
+        let message = format!(
+            "not connected: {}; the answer is given without them; GET /v1/info shows the reason",
+            servers.join(", ")
+        );
         let warning = SessionWarning { unavailable_servers: servers, ..SessionWarning::new(WARNING_CODE, message) };
         self.log.append_events(vec![EventBody::Warning(warning)]).await?;
         Ok(true)

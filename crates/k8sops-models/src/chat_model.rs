@@ -24,6 +24,12 @@ pub trait ChatModel: Send + Sync + 'static {
         None
     }
 
+    /// Returns whether calls use tokens. A reply that is stopped halfway is then counted by an estimate, because providers bill
+    /// it without reporting it.
+    fn uses_tokens(&self) -> bool {
+        true
+    }
+
     /// Checks that the provider responds and knows the model. Uses no tokens. `k8sops doctor` calls it.
     ///
     /// # Errors

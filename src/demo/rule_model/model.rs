@@ -55,6 +55,10 @@ impl ChatModel for RuleModel {
         Ok(paced.chain(stream::iter([Ok(ReplyDelta::Done(reply))])).boxed())
     }
 
+    fn uses_tokens(&self) -> bool {
+        false
+    }
+
     async fn check(&self, model: &str) -> Result<(), ModelError> {
         if model == MODEL_ID {
             return Ok(());

@@ -48,6 +48,10 @@ impl ChatModel for InstrumentedModel {
         self.inner.context_window(model).await
     }
 
+    fn uses_tokens(&self) -> bool {
+        self.inner.uses_tokens()
+    }
+
     async fn check(&self, model: &str) -> Result<(), ModelError> {
         self.inner.check(model).await
     }

@@ -1,5 +1,7 @@
 //! Cancels, stops and crashes, at every point of a run.
 
+use k8sops_models::{ChatModel, ChatRequest, ReplyStream};
+
 use super::*;
 
 #[tokio::test]
@@ -21,6 +23,39 @@ async fn a_cancel_while_the_model_writes_keeps_what_was_written() {
     let usage = state.summary.usage;
     assert!(usage.input_tokens > 0 && (2..=4).contains(&usage.output_tokens), "{usage:?}");
     assert_eq!(state.spent.total_usage(), usage);
+}
+
+/// A model that is no provider's.
+struct FreeModel(Arc<ScriptedModel>);
+
+#[async_trait]
+impl ChatModel for FreeModel {
+    async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
+        self.0.stream(request).await
+    }
+
+    fn uses_tokens(&self) -> bool {
+        false
+    }
+
+    async fn check(&self, model: &str) -> Result<(), ModelError> {
+        self.0.check(model).await
+    }
+}
+
+#[tokio::test]
+async fn cancelled_reply_of_a_free_model_uses_no_tokens() {
+    let log = Log::new("write");
+    let gate = TestGate::new();
+    let model = ScriptedModel::new([vec![text("half a "), ReplyStep::Wait(gate.clone()), text("sentence")]]);
+    let mut run = run(&log, &model, &Arc::default());
+    run.candidates[0].chat = Arc::new(FreeModel(model));
+    let (end, ()) = tokio::join!(run.run_to_completion(), async {
+        gate.arrived().await;
+        run.cancel.cancel();
+    });
+    end.unwrap();
+    assert_eq!((log.outcome(), log.state.read().summary.usage), (RunOutcome::Cancelled, TokenUsage::default()));
 }
 
 #[tokio::test]

@@ -189,9 +189,9 @@ async fn change_that_stays_unverified_is_warned_of() {
 #[tokio::test]
 async fn answer_without_evidence_is_warned_of() {
     let log = Log::new("how is the shop?");
-    let model = ScriptedModel::new([vec![text("All 3 pods are fine [4].")]]);
+    let model = ScriptedModel::new([vec![text("There: 3 pods are fine [4].")]]);
     run(&log, &model, &offered()).run_to_completion().await.unwrap();
-    assert_eq!(log.warnings(), ["unknown_citation", "unsupported_claims"]);
+    assert_eq!(log.warnings(), ["unsupported_claims", "unknown_citation"]);
 }
 
 #[tokio::test]
@@ -205,4 +205,39 @@ async fn servers_that_are_down_are_said_with_the_message() {
     let ChatMessage::User(message) = &*request.messages[0] else { panic!("{:?}", request.messages) };
     assert!(message.content.contains("not connected at this moment: argocd."), "{}", message.content);
     assert_eq!(&*request.system, "be brief", "the beginning of the prompt stays the same");
+}
+
+#[tokio::test]
+async fn model_is_asked_only_once_whatever_it_changes_next() {
+    let log = Log::new("set it to 3");
+    let again = || vec![call("force", json!({"name": "cart"}))];
+    let model = ScriptedModel::new([again(), vec![text("done")], again(), vec![text("done again")]]);
+    let mut run = run(&log, &model, &offered());
+    run.limits.max_steps = 10;
+    run.run_to_completion().await.unwrap();
+    assert_eq!((log.outcome(), log.warnings()), (RunOutcome::Completed, vec!["unverified_change".to_owned()]));
+    assert_eq!(model.requests().len(), 4);
+}
+
+#[tokio::test]
+async fn failed_look_leaves_the_answer_as_it_is() {
+    let fail = || vec![ReplyStep::Fail(ModelError::new(ModelErrorKind::Auth, "key expired"))];
+    for second in [fail(), vec![text("")]] {
+        let log = Log::new("set it to 3");
+        let model = ScriptedModel::new([vec![call("force", json!({"name": "cart"}))], vec![text("done")], second]);
+        run(&log, &model, &offered()).run_to_completion().await.unwrap();
+        assert_eq!(log.outcome(), RunOutcome::Completed);
+        assert_eq!(log.warnings().last().map(String::as_str), Some("unverified_change"));
+    }
+}
+
+#[tokio::test]
+async fn answer_at_the_limit_of_steps_is_warned_of() {
+    let log = Log::new("set it to 3");
+    let model = ScriptedModel::new([vec![call("force", json!({"name": "cart"}))], vec![text("done")]]);
+    let mut run = run(&log, &model, &offered());
+    run.limits.max_steps = 2;
+    run.run_to_completion().await.unwrap();
+    assert_eq!(log.warnings().iter().filter(|code| *code == "unverified_change").count(), 1);
+    assert_eq!(model.requests().len(), 2);
 }
