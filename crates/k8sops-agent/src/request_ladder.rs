@@ -168,7 +168,9 @@ impl RequestLadder {
             SimplificationStep::NewestOutputs => "the newest outputs of tools are left out",
             SimplificationStep::AllOutputs => "the outputs of tools so far are left out",
             SimplificationStep::History => "the conversation before the newest message is left out",
-            SimplificationStep::Bare => "only the newest message was sent, without tools",
+            SimplificationStep::Bare => {
+                "only the newest message was sent, without tools, and the conversation before it stays left out"
+            }
         };
         let message = format!("{name} rejected the conversation ({}); {done}", self.reason);
         let simplified = SimplifiedRequest {

@@ -26,8 +26,10 @@ pub(crate) enum ModelQuirk {
     NoReturnedReasoning,
     /// `stream_options` is not supported, so that the usage is not reported.
     NoStreamOptions,
-    /// The limit of the reply goes by its other name (`max_tokens`, `max_completion_tokens`).
-    OtherLimitField,
+    /// The limit of the reply is `max_tokens`.
+    LimitIsMaxTokens,
+    /// The limit of the reply is `max_completion_tokens`.
+    LimitIsMaxCompletionTokens,
     /// `tool_choice` is not supported.
     NoToolChoice,
     /// Tools are not supported.
@@ -165,7 +167,7 @@ impl ModelQuirk {
             Self::TextWithCalls => &["content", "text field", "message at position", "must not be empty"],
             Self::AlwaysThinks | Self::NoThinking => &["think", "reasoning"],
             Self::NoStreamOptions => &["stream_options", "stream options"],
-            Self::OtherLimitField => &["max_tokens", "max_completion_tokens"],
+            Self::LimitIsMaxTokens | Self::LimitIsMaxCompletionTokens => &["max_tokens", "max_completion_tokens"],
             Self::NoToolChoice => &["tool_choice", "tool choice"],
             // `function call` alone does not qualify: rejections of a past call contain it, too.
             Self::NoTools => &[

@@ -83,12 +83,8 @@ impl Dialect {
             ModelQuirk::SystemInUserMessage => self.system_role = SystemRole::FirstUserMessage,
             ModelQuirk::TextWithCalls => self.content_with_calls = ContentWithCalls::Text,
             ModelQuirk::NoStreamOptions => self.stream_options = false,
-            ModelQuirk::OtherLimitField => {
-                self.reply_limit_field = match self.reply_limit_field {
-                    ReplyLimitField::MaxTokens => ReplyLimitField::MaxCompletionTokens,
-                    ReplyLimitField::MaxCompletionTokens => ReplyLimitField::MaxTokens,
-                }
-            }
+            ModelQuirk::LimitIsMaxTokens => self.reply_limit_field = ReplyLimitField::MaxTokens,
+            ModelQuirk::LimitIsMaxCompletionTokens => self.reply_limit_field = ReplyLimitField::MaxCompletionTokens,
             ModelQuirk::NoTemperature
             | ModelQuirk::AlwaysThinks
             | ModelQuirk::NoThinking

@@ -79,7 +79,10 @@ impl ServerDialect {
         }
         if let Some((name, dialect)) = find() {
             tracing::info!(dialect = name, "dialect of the model server recognized");
-            (state.name, state.dialect) = (Some(name), dialect);
+            state.name = Some(name);
+            // A gateway may pass on what one of many servers says. Without these options no model would report its usage; a server
+            // that rejects them is learned for its model.
+            state.dialect = Arc::new(Dialect { stream_options: true, ..(*dialect).clone() });
         }
     }
 }

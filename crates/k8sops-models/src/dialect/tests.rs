@@ -121,7 +121,7 @@ fn unknown_name_of_a_dialect_is_reported() {
 #[test]
 fn quirks_and_forms_are_applied_on_top() {
     let plain = Dialect::default();
-    let quirks = BTreeSet::from([ModelQuirk::NeedsReasoning, ModelQuirk::OtherLimitField]);
+    let quirks = BTreeSet::from([ModelQuirk::NeedsReasoning, ModelQuirk::LimitIsMaxCompletionTokens]);
     let adapted = plain.adapted(&quirks, RequestForm::Native);
     assert_eq!(adapted.reasoning, ReasoningReturn::WithCalls);
     assert!(!adapted.reasoning_placeholder.is_empty());

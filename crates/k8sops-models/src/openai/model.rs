@@ -158,7 +158,7 @@ impl ChatModel for OpenAiModel {
             self.client.recognize_server(&call, &error, &["models"], &headers).await;
             let replanned = OpenAiPlan { return_blocks: plan.return_blocks, ..self.plan_request(&request) };
             if error.is_rejected_request() && replanned.dialect != plan.dialect {
-                // The server gave itself away by the rejection.
+                // The rejection identified the server.
                 plan = replanned;
             } else if plan.return_blocks && has_returned_blocks && rejects_returned_blocks(&error, &request.model) {
                 plan.return_blocks = false;

@@ -32,7 +32,7 @@ fn consequence(error: &ModelError) -> String {
     let mut sent = Dialect::default().possible_adaptations();
     sent.extend([
         ModelQuirk::NoStreamOptions,
-        ModelQuirk::OtherLimitField,
+        ModelQuirk::LimitIsMaxCompletionTokens,
         ModelQuirk::NoTemperature,
         ModelQuirk::NoReturnedReasoning,
         ModelQuirk::NoThinking,

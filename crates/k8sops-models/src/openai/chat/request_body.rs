@@ -106,10 +106,10 @@ struct ChatCompletionsFunction<'a> {
 impl ChatCompletionsBody<'_> {
     /// Returns the quirks that would change this body, those with more specific keywords first.
     pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
-        let limited = self.max_tokens.is_some() || self.max_completion_tokens.is_some();
         let parts = [
             (self.stream_options.is_some(), ModelQuirk::NoStreamOptions),
-            (limited, ModelQuirk::OtherLimitField),
+            (self.max_tokens.is_some(), ModelQuirk::LimitIsMaxCompletionTokens),
+            (self.max_completion_tokens.is_some(), ModelQuirk::LimitIsMaxTokens),
             (self.temperature.is_some(), ModelQuirk::NoTemperature),
             (self.tool_choice.is_some(), ModelQuirk::NoToolChoice),
             (self.messages.iter().any(ChatCompletionsMessage::has_returned_content), ModelQuirk::NoReturnedReasoning),
