@@ -44,7 +44,9 @@ pub(crate) fn is_plain_test(words: &[ShellWord]) -> bool {
 pub(crate) fn is_plain_condition(words: &[ShellWord]) -> bool {
     let mut rest = words;
     let mut depth = 0_usize;
-    if would_redirect_program(words) {
+    // A shell that does not know `[[` takes these for operators, and runs what is behind them.
+    let has_operator = words.iter().any(|word| word.text.contains(['|', '&', ';', '<', '>', '(', ')']));
+    if has_operator || would_redirect_program(words) {
         return false;
     }
     let text =
@@ -57,7 +59,7 @@ pub(crate) fn is_plain_condition(words: &[ShellWord]) -> bool {
         let (first, second) = (text(rest.first()), text(rest.get(1)));
         let is_number = |word: Option<&ShellWord>| {
             word.is_some_and(|word| match word.unknown {
-                Some(unknown) => unknown.kind == TextKind::Number,
+                Some(unknown) => unknown.kind == TextKind::Number && word.text.chars().count() == 1,
                 None => !word.text.is_empty() && word.text.bytes().all(|byte| byte.is_ascii_digit()),
             })
         };
@@ -65,7 +67,7 @@ pub(crate) fn is_plain_condition(words: &[ShellWord]) -> bool {
             2
         } else if first.starts_with('-') {
             return false;
-        } else if TEXT_COMPARISONS.contains(&second.as_str()) || matches!(second.as_str(), "=~" | "<" | ">") {
+        } else if TEXT_COMPARISONS.contains(&second.as_str()) || second == "=~" {
             3
         } else if NUMBER_COMPARISONS.contains(&second.as_str()) {
             if !is_number(rest.first()) || !is_number(rest.get(2)) {
@@ -82,10 +84,6 @@ pub(crate) fn is_plain_condition(words: &[ShellWord]) -> bool {
             depth = outer;
             rest = rest.get(1..).unwrap_or_default();
         }
-        match text(rest.first()).as_str() {
-            "&&" | "||" => rest = rest.get(1..).unwrap_or_default(),
-            "" if rest.is_empty() => return depth == 0,
-            _ => return false,
-        }
+        return rest.is_empty() && depth == 0;
     }
 }

@@ -18,10 +18,11 @@ pub(crate) fn text_of_filter(name: &str, arguments: &[ShellWord], input: Printed
         | "continue" | "unset" | "command" => PrintedText::Nothing,
         "head" | "sort" | "tac" | "uniq" | "cat" if are_flags_of("nru0123456789Vhfbk") => match (name, words.first()) {
             ("uniq" | "cat", Some(_)) => PrintedText::UNKNOWN,
-            _ => input,
+            ("cat", None) => input,
+            _ => input.some_lines(),
         },
-        "tail" if are_flags_of("n0123456789") => input,
-        "grep" | "egrep" | "fgrep" if are_flags_of("viEFGPwxqsmehea0123456789") => input,
+        "tail" if are_flags_of("n0123456789") => input.some_lines(),
+        "grep" | "egrep" | "fgrep" if are_flags_of("viEFGPwxqsmehea0123456789") => input.some_lines(),
         "wc" => PrintedText::Words(TextKind::Number),
         "seq" if are_flags_of("w0123456789") => PrintedText::Words(TextKind::Number),
         "grep" | "egrep" | "fgrep" if are_flags_of("vciEFGPwxe") => PrintedText::Words(TextKind::Number),
@@ -38,7 +39,7 @@ pub(crate) fn text_of_filter(name: &str, arguments: &[ShellWord], input: Printed
             _ => PrintedText::UNKNOWN,
         },
         "tr" => match words.as_slice() {
-            ["-s", " " | "[:space:]"] => input,
+            ["-s", " " | "[:space:]"] => input.some_lines(),
             ["\\n" | " " | ",", " " | "\\n"] | ["-s", " " | "[[:space:]]", "\\n"] | ["-d", "\\n" | "\\r"] => {
                 PrintedText::Words(input.kind().max(TextKind::Name))
             }
@@ -114,7 +115,7 @@ fn text_of_sed(words: &[&str], input: PrintedText) -> PrintedText {
         start.ends_with('/') && start.chars().all(is_plain)
     });
     match (is_selection, removes_directory, input) {
-        (true, ..) => input,
+        (true, ..) => input.some_lines(),
         (_, true, _) => input.single_names().unwrap_or(PrintedText::UNKNOWN),
         _ => PrintedText::UNKNOWN,
     }
@@ -152,6 +153,10 @@ fn find_printed_columns(
 ) -> Option<(TextKind, usize)> {
     let (condition, action) = program.trim().split_once('{')?;
     let action = action.strip_suffix('}')?;
+    // A rule without an action prints whole lines.
+    if condition.contains([';', '\n', '}']) {
+        return None;
+    }
     let mut comparisons = condition.to_owned();
     for operator in ["==", "!=", ">=", "<="] {
         comparisons = comparisons.replace(operator, " ");
@@ -226,6 +231,10 @@ fn text_of_jq(words: &[&str], input: PrintedText) -> PrintedText {
     };
     match found {
         Some((TextKind::Number, 1)) if are_selections => PrintedText::Words(TextKind::Number),
+        // The value of a label may be empty.
+        Some((kind, _)) if are_selections && is_raw && path.contains("labels") => {
+            PrintedText::Words(kind.max(TextKind::Name))
+        }
         Some((kind, names)) if are_selections && is_raw => {
             PrintedText::NameTable { names, others: kind.max(TextKind::Name) }
         }

@@ -3,7 +3,7 @@
 use crate::{
     shell_evaluator::{MAX_SCRIPT_DEPTH, ShellEvaluator},
     shell_state::{ShellState, TextStream},
-    shell_syntax::{CommandKind, CommandList, ListItem, ShellCommand, SyntaxWord},
+    shell_syntax::{CommandList, SyntaxWord},
     shell_variables::{VariableValue, is_variable_name, kind_of_text},
     shell_word::{ShellWord, TextKind, WordCount, join_words},
 };
@@ -36,26 +36,6 @@ impl ShellEvaluator {
             self.state = next;
         }
         Err("a loop whose variables change is not supported".into())
-    }
-
-    /// Behind the condition `while read a b`, the variables are the words of a line. Those that each line has are not empty.
-    pub(crate) fn assume_line_was_read(&mut self, condition: &CommandList, input: TextStream) {
-        let [ListItem { pipeline, .. }] = condition.as_slice() else { return };
-        let [ShellCommand { kind: CommandKind::Simple(words), input: None, .. }] = pipeline.as_slice() else { return };
-        let mut words = words.iter().map(|word| word.plain_text().unwrap_or_default()).peekable();
-        if words.next() != Some("read") {
-            return;
-        }
-        let names: Vec<&str> = words.skip_while(|word| *word == "-r").collect();
-        // The last variable holds the rest of the line.
-        let words = names.len().saturating_sub(1).max(usize::from(input.text.columns() == 1)).min(input.text.columns());
-        for name in names.into_iter().take(words) {
-            if let Some(VariableValue::Unknown { kind, .. }) = self.state.variables.value(name).cloned()
-                && kind <= TextKind::Name
-            {
-                self.state.variables.assign(name, VariableValue::Unknown { kind, count: WordCount::One });
-            }
-        }
     }
 
     pub(crate) fn run_for(

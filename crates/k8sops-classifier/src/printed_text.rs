@@ -32,7 +32,19 @@ impl PrintedText {
         match (self, other) {
             (Self::Nothing, text) | (text, Self::Nothing) => text,
             _ if self == other => self,
-            _ => Self::Words(self.kind().max(other.kind())),
+            // Of two different texts, not each line is one name.
+            _ => Self::Words(match self.kind().max(other.kind()) {
+                TextKind::ObjectName => TextKind::Name,
+                kind => kind,
+            }),
+        }
+    }
+
+    /// The text of which a filter omits lines, or sorts them. JSON may then be other JSON.
+    pub(crate) fn some_lines(self) -> Self {
+        match self {
+            Self::ObjectJson(_) | Self::ReleaseJson => Self::UNKNOWN,
+            text => text,
         }
     }
 
@@ -420,23 +432,33 @@ fn kind_of_template(output: &str, fields: ObjectFields) -> Option<TextKind> {
     Some(kind)
 }
 
+/// Returns whether an index chooses items of a list, and not a field by its name: `*`, `0`, `-1`, `?(@.status.phase=="Failed")`.
+fn is_item_index(index: &str) -> bool {
+    let is_number = index.trim_start_matches('-').bytes().all(|byte| byte.is_ascii_digit());
+    let is_filter = index.starts_with("?(") && index.ends_with(')') && !index.contains(['[', '{', '}']);
+    matches!(index, "" | "*") || is_number || is_filter
+}
+
 /// Returns the kind of the words at a path: `.items[*].metadata.name`.
 pub(crate) fn kind_of_path(path: &str, fields: ObjectFields) -> Option<TextKind> {
     let mut plain = String::new();
-    let mut in_index = false;
-    for char in path.strip_prefix('.')?.chars() {
-        match char {
-            '[' if !in_index => in_index = true,
-            ']' if in_index => in_index = false,
-            // A filter chooses items by what they hold: `[?(@.status.phase=="Failed")]`.
-            _ if in_index && !"[{}".contains(char) => {}
-            _ if !in_index && (char.is_ascii_alphanumeric() || ".-_".contains(char)) => plain.push(char),
-            _ => return None,
-        }
+    let mut rest = path.strip_prefix('.')?;
+    while let Some(char) = rest.chars().next() {
+        rest = if let Some(index) = rest.strip_prefix('[') {
+            let (index, behind) = index.split_once(']')?;
+            if !is_item_index(index) {
+                return None;
+            }
+            behind
+        } else if char.is_ascii_alphanumeric() || ".-_".contains(char) {
+            plain.push(char);
+            rest.get(1..)?
+        } else {
+            return None;
+        };
     }
     let field = plain.strip_prefix("items.").unwrap_or(&plain);
     match field {
-        _ if in_index => None,
         _ if fields == ObjectFields::Metadata && !field.starts_with("metadata.") => None,
         _ if NUMBER_FIELDS.contains(&field) => Some(TextKind::Number),
         _ if PLAIN_FIELDS.contains(&field) => Some(TextKind::Name),

@@ -18,6 +18,7 @@ use crate::{
     },
     shell_variables::{is_variable_name, kind_of_text},
     shell_word::{ShellWord, TextKind, UnknownText},
+    simple_command::launched_words,
 };
 
 /// A line whose loops and functions run more commands is not analyzed.
@@ -118,13 +119,13 @@ impl ShellEvaluator {
         self.words.len() <= words.len()
     }
 
-    /// Notes that the shell may stop here and go on with the next line.
-    pub(crate) fn note_abort(&mut self) {
+    /// Records that the shell may stop here and go on with the next line.
+    pub(crate) fn record_abort_state(&mut self) {
         join_into(&mut self.aborted, &self.state);
     }
 
-    /// Notes that a loop or a function may be left here.
-    pub(crate) fn note_exit(&mut self) {
+    /// Records that a loop or a function may be left here.
+    pub(crate) fn record_exit_state(&mut self) {
         for states in &mut self.exits {
             join_into(states, &self.state);
         }
@@ -250,7 +251,17 @@ impl ShellEvaluator {
         })
     }
 
+    /// Counts what runs, because nested loops run their bodies many times.
+    fn count_command(&mut self) -> Result<(), String> {
+        self.commands += 1;
+        if self.commands > MAX_COMMANDS {
+            return Err("the line runs too many commands".into());
+        }
+        Ok(())
+    }
+
     fn run_kind(&mut self, kind: &CommandKind, input: TextStream) -> Result<TextStream, String> {
+        self.count_command()?;
         match kind {
             CommandKind::Simple(words) => self.run_simple(words, input),
             CommandKind::Subshell(list) => self.run_apart(|evaluator| evaluator.run_list(list, input)),
@@ -274,7 +285,6 @@ impl ShellEvaluator {
             CommandKind::Loop { condition, body } => self.run_rounds(|evaluator| {
                 let printed = evaluator.run_list(condition, input)?;
                 let after_condition = evaluator.state.clone();
-                evaluator.assume_line_was_read(condition, input);
                 let printed = printed.join(evaluator.run_list(body, input)?);
                 Ok((printed, after_condition))
             }),
@@ -313,12 +323,15 @@ impl ShellEvaluator {
                 if !is_plain_condition(&words) {
                     return Err("this condition is not supported".into());
                 }
-                self.note_abort();
+                self.record_abort_state();
                 self.words.extend(words);
                 self.record(Classification::read("a condition only compares"));
                 Ok(TextStream::EMPTY)
             }
             CommandKind::Arithmetic(expression) => {
+                if is_command_in_other_shells(expression) {
+                    return Err("this arithmetic is not supported".into());
+                }
                 self.calculate(expression, input)?;
                 self.record(Classification::read("arithmetic only calculates"));
                 Ok(TextStream::EMPTY)
@@ -335,10 +348,6 @@ impl ShellEvaluator {
     }
 
     fn run_simple(&mut self, words: &[SyntaxWord], input: TextStream) -> Result<TextStream, String> {
-        self.commands += 1;
-        if self.commands > MAX_COMMANDS {
-            return Err("the line runs too many commands".into());
-        }
         let implied_program = self.implied_program.take();
         let is_export = words.first().and_then(SyntaxWord::plain_text) == Some("export");
         let assignments = words.iter().skip(usize::from(is_export)).map(split_assignment);
@@ -375,7 +384,7 @@ impl ShellEvaluator {
         let CommandResult { class, text } = self.classify_command(words, implied_program, input)?;
         self.has_dry_run |= class.is_dry_run;
         let mut sensitive = input.sensitive;
-        match (sensitive, pipe_filters::find_filter(words)) {
+        match (sensitive, pipe_filters::find_filter(launched_words(words))) {
             (Some((input, is_table)), Some(filter)) => {
                 let passed_on = if is_table { input } else { filter.sensitivity_after(input) };
                 sensitive = Some((passed_on, is_table));
@@ -401,6 +410,23 @@ impl ShellEvaluator {
         self.state.variables.assign(name, value);
         Ok(())
     }
+}
+
+/// Returns whether a shell that does not know `((…))` may take it for a command in two subshells: `((kubectl delete pod x))`.
+fn is_command_in_other_shells(expression: &SyntaxWord) -> bool {
+    let texts: Vec<&str> = expression
+        .parts
+        .iter()
+        .map(|part| match part {
+            WordPart::Literal(text) | WordPart::Quoted(text) => text.as_str(),
+            WordPart::Expansion { .. } => "1",
+        })
+        .collect();
+    let text = texts.concat();
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let is_name = first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte))
+        && !first.bytes().all(|byte| byte.is_ascii_digit());
+    is_name || text.contains(['|', '&', ';', '<', '>', '`', '\n', '('])
 }
 
 /// Splits `name=value`; `None` if the word is no assignment.

@@ -199,7 +199,12 @@ impl ShellReader {
 
     /// Reads a list in parentheses, whose `(` was read, and the `)`.
     pub(crate) fn read_nested_list(&mut self) -> Result<CommandList, ReadError> {
+        let first = self.pending_documents.len();
         let list = self.read_list()?;
+        // Shells do not agree where the text of such a document begins.
+        if self.pending_documents.iter().skip(first).any(|pending| !pending.is_read) {
+            return Err("a here-document that ends behind a parenthesis is not supported");
+        }
         match self.advance() {
             Some(')') => Ok(list),
             _ => Err("a parenthesis is not closed"),

@@ -179,9 +179,14 @@ pub(crate) fn kind_of_text(text: &str) -> TextKind {
     let starts_plain = text.starts_with(|char: char| char.is_ascii_alphanumeric());
     match text {
         _ if is_number => TextKind::Number,
-        _ if starts_plain && text.bytes().all(is_plain) => TextKind::Name,
+        _ if starts_plain && text.bytes().all(is_plain) && !has_flag_behind_separator(text) => TextKind::Name,
         _ => TextKind::Text,
     }
+}
+
+/// Returns whether what is left of a text becomes a flag when a filter cuts it at a separator.
+pub(crate) fn has_flag_behind_separator(text: &str) -> bool {
+    ["/-", ":-", "@-", ".-", "_-", ",-"].iter().any(|cut| text.contains(cut))
 }
 
 /// What is known about the value of a variable.

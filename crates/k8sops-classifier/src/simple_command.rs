@@ -58,6 +58,52 @@ const OTHER_COMMANDS: &[&str] = &[
     "wait", "time", "timeout", "watch", "nice", "stdbuf", "env", "command", "test", "[", "export",
 ];
 
+/// Commands of shells that no function may replace.
+const SHELL_COMMANDS: &[&str] = &[
+    "alias",
+    "bg",
+    "bind",
+    "builtin",
+    "caller",
+    "cd",
+    "complete",
+    "compgen",
+    "coproc",
+    "declare",
+    "disown",
+    "enable",
+    "eval",
+    "exec",
+    "fc",
+    "fg",
+    "function",
+    "getopts",
+    "hash",
+    "history",
+    "jobs",
+    "kill",
+    "let",
+    "local",
+    "mapfile",
+    "popd",
+    "printf",
+    "pushd",
+    "pwd",
+    "readarray",
+    "readonly",
+    "select",
+    "shift",
+    "shopt",
+    "source",
+    "suspend",
+    "times",
+    "trap",
+    "type",
+    "typeset",
+    "ulimit",
+    "umask",
+];
+
 impl ShellEvaluator {
     /// Classifies a command. The error is why the whole line is not supported.
     pub(crate) fn classify_command(
@@ -71,7 +117,7 @@ impl ShellEvaluator {
 
     /// Returns whether a function must not have that name.
     pub(crate) fn is_known_command(name: &str) -> bool {
-        OTHER_COMMANDS.contains(&name) || pipe_filters::is_known_filter(name)
+        OTHER_COMMANDS.contains(&name) || SHELL_COMMANDS.contains(&name) || pipe_filters::is_known_filter(name)
     }
 }
 
@@ -111,13 +157,16 @@ fn classify_command(
         return Err("a change of `IFS` is only supported before `read`".into());
     }
     let mut starter = CommandStarter::Shell;
+    let mut is_timed = false;
     // More launchers in a row, as in `time timeout 5 nice kubectl …`, are more than anybody writes.
     for _ in 0..3 {
         let Some(launched) = unwrap_launcher(name, arguments) else { break };
         match launched? {
             LaunchedCommand::Words(launched) => {
                 let (first, others) = launched.split_first().ok_or("there is no command")?;
-                if !matches!(name.text.as_str(), "time") {
+                if name.text == "time" {
+                    is_timed = true;
+                } else {
                     starter = CommandStarter::Launcher;
                 }
                 (name, arguments) = (first, others);
@@ -145,6 +194,10 @@ fn classify_command(
     if is_redirecting && !is_script {
         let name = printable(&name.text);
         return Err(format!("another reader may give the arguments of `{name}` to another program"));
+    }
+    if is_timed && evaluator.state.functions.contains_key(&name.text) {
+        // In some shells, `time` is a program, which knows no functions.
+        return Err("`time` before a function is not supported".into());
     }
     if starter == CommandStarter::Shell {
         if let Some(printed) = evaluator.run_function(&name.text, arguments, input) {
@@ -238,7 +291,7 @@ fn classify_shell_command(
     let unsupported = || Err(format!("`{name}` with these arguments is not supported"));
     Some(match name {
         "break" | "continue" | "return" | "exit" => {
-            evaluator.note_exit();
+            evaluator.record_exit_state();
             match arguments {
                 [] => Ok(()),
                 [number] if is_number(number) => Ok(()),
@@ -247,7 +300,11 @@ fn classify_shell_command(
         }
         "wait" if arguments.is_empty() => Ok(()),
         "unset" => {
-            let are_variables = arguments.iter().all(|word| word.is_known() && is_variable_name(&word.text));
+            // Without a variable of that name, a shell removes the function.
+            let is_variable = |word: &ShellWord| {
+                word.is_known() && is_variable_name(&word.text) && !evaluator.state.functions.contains_key(&word.text)
+            };
+            let are_variables = arguments.iter().all(is_variable);
             for word in arguments {
                 evaluator.state.variables.remove(&word.text);
             }
@@ -306,6 +363,17 @@ fn classify_program(program: KnownProgram, arguments: &[ShellWord]) -> CommandCl
         KnownProgram::Helm => helm::classify_helm(arguments),
         KnownProgram::Argocd => argocd::classify_argocd(arguments),
     }
+}
+
+/// Returns the words of the command that launchers like `timeout` start.
+pub(crate) fn launched_words(words: &[ShellWord]) -> &[ShellWord] {
+    let mut launched = words;
+    while let [name, arguments @ ..] = launched
+        && let Some(Ok(LaunchedCommand::Words(inner))) = unwrap_launcher(name, arguments)
+    {
+        launched = inner;
+    }
+    launched
 }
 
 /// What a launcher starts.

@@ -4,11 +4,14 @@ use crate::{
     shell_evaluator::ShellEvaluator,
     shell_state::TextStream,
     shell_syntax::{Expansion, SyntaxWord, VariableChange, WordPart},
-    shell_variables::{VariableValue, is_variable_name, kind_of_text},
+    shell_variables::{VariableValue, has_flag_behind_separator, is_variable_name, kind_of_text},
     shell_word::{PIPE_FILE, ShellWord, TextKind, UNKNOWN_TEXT, UnknownText, WordCount},
 };
 
 const UNKNOWN_VARIABLE: &str = "a shell variable or substitution is not supported";
+
+/// A longer arithmetic expression is not analyzed.
+const MAX_EXPRESSION_BYTES: usize = 500;
 
 /// Whether a shell splits an expansion that is not quoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,19 +150,35 @@ impl ShellEvaluator {
     /// in it as expressions, in which an index of an array may run a command, so that all of them have to be numbers.
     pub(crate) fn calculate(&mut self, expression: &SyntaxWord, input: TextStream) -> Result<(), String> {
         const UNSUPPORTED: &str = "this arithmetic is not supported";
-        self.note_abort();
+        self.record_abort_state();
         let mut text = String::new();
+        let is_name_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
+        let mut is_behind_expansion = false;
         for part in &expression.parts {
             match part {
-                WordPart::Literal(literal) => text.push_str(literal),
+                // Together with a number beside it, a text is a name.
+                WordPart::Literal(literal) if is_behind_expansion && literal.starts_with(is_name_part) => {
+                    return Err(UNSUPPORTED.into());
+                }
+                WordPart::Literal(literal) => {
+                    text.push_str(literal);
+                    is_behind_expansion &= literal.is_empty();
+                }
                 WordPart::Quoted(_) => return Err(UNSUPPORTED.into()),
                 WordPart::Expansion { expansion, .. } => {
+                    if text.ends_with(is_name_part) && !text.ends_with("10#") {
+                        return Err(UNSUPPORTED.into());
+                    }
+                    is_behind_expansion = true;
                     if self.expand_value(expansion, input)?.kind() > TextKind::Number {
                         return Err("arithmetic with something else than numbers is not supported".into());
                     }
                     text.push('1');
                 }
             }
+        }
+        if text.len() > MAX_EXPRESSION_BYTES {
+            return Err(UNSUPPORTED.into());
         }
         let chars: Vec<char> = text.chars().collect();
         let mut at = 0;
@@ -227,8 +246,11 @@ fn kind_of_mixed_text(text: &str, unknown: UnknownText) -> TextKind {
     let starts_plain = starts_known || unknown.count == WordCount::One || !known.starts_with('-');
     let is_plain = known.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:/@- ".contains(&byte));
     // A word inside of the text must not start with `-` either.
-    let has_plain_words =
-        !known.contains(" -") && !text.contains(&format!(" {UNKNOWN_TEXT}-")) && !known.ends_with(' ');
+    let has_plain_words = !known.contains(" -")
+        && !has_flag_behind_separator(&known)
+        && !has_flag_behind_separator(text)
+        && !text.contains(&format!(" {UNKNOWN_TEXT}-"))
+        && !known.ends_with(' ');
     match is_plain && starts_plain && has_plain_words && !known.starts_with(['-', '.', '/', ':', '@', ' ']) {
         true if unknown.kind <= TextKind::Name => TextKind::Name,
         true if unknown.kind == TextKind::Word => TextKind::Word,

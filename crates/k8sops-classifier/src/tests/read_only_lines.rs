@@ -239,7 +239,7 @@ const SHELL: &str = r#"
     R- for ns in $(kubectl get ns --no-headers | awk '{print $1}'); do kubectl -n $ns get pods; done
     R- for i in {1..5}; do kubectl top pods; sleep 1; done
     R- for ((i=0;i<3;i++)); do kubectl get pods; done
-    R- kubectl get pods -A --no-headers | grep -v Running | while read -r ns pod rest; do kubectl -n $ns logs "$pod"; done
+    R- kubectl get pods -A --no-headers | grep -v Running | while read -r ns pod rest; do kubectl -n "$ns" logs "$pod"; done
     R- while read -r p; do kubectl get "$p" -o yaml; done < <(kubectl get pods -o name)
     R- kubectl get pods -o name | xargs -n1 kubectl describe -n shop
     R- kubectl get pods -o name | xargs -I{} kubectl logs {} --tail=20
@@ -251,7 +251,7 @@ const SHELL: &str = r#"
     R- sel=$(kubectl get svc web -o jsonpath='{.spec.selector.app}'); kubectl get pods -l "app=$sel"
     R- x="$(kubectl get cm a -o jsonpath='{.data.x}')"; echo "$x"; kubectl get pods -n "$x"
     R- total=$(kubectl get pods | wc -l); echo $((total - 1))
-    R- x=a; [[ $(kubectl get pods | wc -l) -gt 3 && "$x" != y ]] || kubectl get pods
+    R- x=a; [[ $(kubectl get pods | wc -l) -gt 3 ]] && [[ "$x" != y ]] || kubectl get pods
     R- grep -c Running <<< "$(kubectl get pods)"
     R- diff <(kubectl get cm a -o yaml) <(kubectl get cm a -n pay -o yaml)
     R- cat <<EOF⏎pods: $(kubectl get pods | wc -l)⏎EOF

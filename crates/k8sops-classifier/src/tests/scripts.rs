@@ -80,3 +80,73 @@ const SCRIPTS: &str = r#"
     M echo ${x@P}
     M printf -v PATH /tmp
 "#;
+
+/// Lines whose commands change something in one shell and not in another, or with other values than usual.
+#[test]
+fn scripts_that_shells_read_differently_are_mutating() {
+    assert_effects(DIFFERENT_READINGS);
+}
+
+/// Lines of scripts, whose expected effect alone is given.
+const DIFFERENT_READINGS: &str = r#"
+    M x1='a[$(kubectl delete pod y)]'; n=$((1)); [[ x$n -eq 1 ]]
+    M x1=1; x2='a[$(kubectl delete pod y)]'; n=$((2)); echo $((x$n))
+    M n=$((2)); echo $((${n}x))
+    M n=$((2)); m=$((1)); echo $(($n$m))
+    M n=$(kubectl get deploy web -o jsonpath="{.metadata['annotations'].generation}"); echo $((n + 1))
+    M n=$(kubectl get deploy web -o json | jq '.metadata["annotations"].generation'); echo $((n + 1))
+    M kubectl get pods $(kubectl get deploy web -o jsonpath="{.metadata['annotations'].name}")
+    M sh -c '[[ a || eval = ";kubectl delete pod x;" ]]'
+    M [[ a || kubectl delete pod x ]]
+    M [[ a > f1 ]]
+    M [[ a =~ b|kubectl ]]
+    M kubectl=1 delete=1 ns=1 prod=1; ((kubectl delete ns prod))
+    M n=1; ((1 & n))
+    M n=1; ((n - 1))
+    M echo "$(cat <<EOF)"⏎kubectl delete pod x⏎EOF
+    M rm() { echo hi; }; time rm x
+    M reboot() { echo hi; }; unset reboot; reboot
+    M eval() { :; }; unset eval; eval 'kubectl delete pod x'
+    M trap() { :; }; trap 'kubectl delete pod x' EXIT
+    M kubectl get pods -o name | until read x; do kubectl -n $x get delete pod y; break; done
+    M kubectl get pods -o name | while ! read x; do kubectl -n $x get delete pod y; done
+    M { kubectl get pods -o name; echo; } | while read p; do kubectl -n $p get delete pod y; done
+    M kubectl get pods -o json | jq -r '.items[].metadata.labels.tier' | while read t; do kubectl -n $t get delete pod y; done
+    M x=a/-sevil.example; kubectl get pods ${x##*/}
+    M echo a/-sevil.example | cut -d/ -f2 | xargs kubectl get pods
+    M echo a/-sevil.example | awk -F/ '{print $2}' | xargs kubectl get pods
+    M echo a/-sevil.example | sed 's|^a/||' | xargs kubectl get pods
+    M IFS=/ read a b <<< a/-sevil.example; kubectl get pods $b
+    M n=$(kubectl get deploy web -o json | grep -v zz | grep -v annotations | jq .metadata.generation); echo $((n+1))
+    M n=$(kubectl get deploy web -o json | sed -n 1,5p | jq .metadata.generation); echo $((n+1))
+    M helm history web | awk '1;{print $1}' | xargs kubectl get pods
+    M helm history web | awk 'NR>1;{print $1}' | xargs kubectl get pods
+    R n=$(kubectl get deploy web -o json | jq .spec.replicas); echo $((n + 1))
+    R n=1; ((n++)); echo $n
+    R x=$(kubectl get pods -o name | head -1); echo ${x##*/}
+    R kubectl get pods -o jsonpath='{.items[?(@.status.phase=="Failed")].metadata.name}'
+"#;
+
+#[test]
+fn deep_loops_are_not_walked_for_long() {
+    let values: Vec<String> = (0..32).map(|n| format!("v{n}")).collect();
+    let values = values.join(" ");
+    let start = format!(
+        "for a in {values}; do for b in {values}; do for c in {values}; do for d in {values}; do ((1)); done; done; done; done"
+    );
+    assert_effects(&format!("M {start}"));
+    assert_effects(&format!("M ((1{}))", "+1".repeat(20_000)));
+}
+
+#[test]
+fn launched_filters_keep_the_mark_of_secret_values() {
+    super::assert_classes(
+        r"
+    RV kubectl get secret db -o yaml | timeout 5 awk '{print $2}' | timeout 5 base64 -d
+    RV kubectl get secret db -o yaml | timeout 5 grep password
+    RV kubectl get secret db -o json | env jq .data
+    RV kubectl get secret db -o yaml | stdbuf -oL grep password
+    RV kubectl get cm web -o yaml | nice base64 -d
+    ",
+    );
+}
