@@ -51,6 +51,9 @@ pub(crate) struct Sandbox {
     root: tempfile::TempDir,
 }
 
+/// A tool gives its line to one of these; `sh` is dash on Debian, which knows less syntax than bash.
+const SHELLS: &[&str] = &["/bin/bash", "/bin/sh"];
+
 impl Sandbox {
     pub(crate) fn create() -> Self {
         let root = tempfile::tempdir().unwrap();
@@ -99,12 +102,19 @@ impl Sandbox {
         entries.map(|entry| entry.unwrap().path()).map(|path| (path.clone(), fs::read(path).ok())).collect()
     }
 
-    /// Runs a line. Returns what it did that a read-only line must not do.
+    /// Runs a line in each shell. Returns what it did that a read-only line must not do.
     pub(crate) fn run_line(&self, line: &str, printed: ProgramOutput) -> Option<String> {
+        SHELLS.iter().find_map(|shell| {
+            let change = self.run_line_in(shell, line, printed)?;
+            Some(format!("in {shell}: {change}"))
+        })
+    }
+
+    fn run_line_in(&self, shell: &str, line: &str, printed: ProgramOutput) -> Option<String> {
         let log = self.root.path().join("log");
         fs::write(&log, "").unwrap();
         let before = self.snapshot();
-        let output = self.run_bash(line, &log, printed);
+        let output = self.run_shell(shell, line, &log, printed);
         if self.snapshot() != before {
             self.write_files();
             return Some("it changed a file".to_owned());
@@ -123,9 +133,9 @@ impl Sandbox {
     }
 
     /// Returns what a line prints. It returns when all processes have closed their output, also those in the background.
-    fn run_bash(&self, line: &str, log: &Path, printed: ProgramOutput) -> String {
+    fn run_shell(&self, shell: &str, line: &str, log: &Path, printed: ProgramOutput) -> String {
         let output = Command::new("/usr/bin/timeout")
-            .args([TIME_LIMIT, "/bin/bash", "-c", line])
+            .args([TIME_LIMIT, shell, "-c", line])
             .current_dir(self.work_dir())
             .env_clear()
             .env("PATH", self.root.path().join("bin"))
@@ -135,7 +145,7 @@ impl Sandbox {
             .env("SANDBOX_OUTPUT", if printed == ProgramOutput::Nothing { "empty" } else { "full" })
             .stdin(Stdio::null())
             .output()
-            .expect("the test needs /usr/bin/timeout and /bin/bash");
+            .expect("the test needs /usr/bin/timeout, /bin/bash and /bin/sh");
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
     }
 }
