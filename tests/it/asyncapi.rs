@@ -81,7 +81,6 @@ async fn every_websocket_frame_is_documented() {
         vec![text("I "), text("look"), call("change", json!({}))],
         vec![call("change", json!({}))],
         vec![text("done")],
-        vec![text("nothing to look at")],
         vec![text("more "), ReplyStep::Wait(gate.clone())],
     ]);
     let setup = ServiceSetup {

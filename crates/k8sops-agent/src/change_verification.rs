@@ -1,13 +1,9 @@
-//! Whether a run that changed something looked at it afterwards. A run that did not is asked once to look.
-//!
-//! Nothing of this is logged: whether the model was asked follows from the replies, so that a run which another process
-//! resumes goes on at the same place.
+//! Whether a turn that changed something looked at it afterwards. Until it has, the model is asked to with each request, and an
+//! answer without a look is marked with a warning.
 
 use std::{collections::HashSet, sync::Arc};
 
-use k8sops_core::{
-    AssistantMessage, ChatMessage, RunId, StopReason, ToolCall, ToolEffect, ToolMessage, ToolStatus, UserMessage,
-};
+use k8sops_core::{ChatMessage, ToolCall, ToolEffect, ToolMessage, ToolStatus};
 use k8sops_tools::ToolExecutor;
 use serde_json::Value;
 
@@ -16,61 +12,49 @@ use crate::{citations::is_pod_name, provenance::is_vocabulary};
 /// Minimum length of a word in the arguments of a change that can name its object.
 const MIN_NAME_CHARS: usize = 3;
 
-/// What the model is told once after a change that it did not look at.
-const LOOK_AGAIN: &str = "k8sops says: you changed something in this turn and have not looked at it since. Look now whether it helped, \
-                          then answer. If there is nothing to look at, say what remains unverified.";
+/// What the model reads below the newest result until it has looked.
+const LOOK_FIRST: &str = "\n[k8sops: something was changed in this turn and not looked at since. Look whether it helped before you \
+                          answer; if there is nothing to look at, say what remains unverified.]";
 
-/// Where a run stands with the newest change that it made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ChangeCheck<'a> {
-    /// Nothing was changed, or it was looked at.
-    Verified,
-    /// The change by this tool was not looked at.
-    Unverified {
-        /// The tool.
-        tool: &'a str,
-        /// Answers of the run since its first change. After the first one, the model was asked to look.
-        answers: usize,
-    },
-}
-
-/// Checks the calls of a run in the order of their results.
-pub(crate) fn check_changes<'a>(
-    run: RunId,
+/// Returns the tool of the newest change of the current turn that nothing has read since.
+pub(crate) fn find_unverified_change<'a>(
     messages: &'a [Arc<ChatMessage>],
     tools: &dyn ToolExecutor,
-) -> ChangeCheck<'a> {
+) -> Option<&'a str> {
     let start = messages.iter().rposition(|m| matches!(m.as_ref(), ChatMessage::User(_))).unwrap_or(0);
     let turn = &messages[start..];
     let mut change: Option<ChangedObjects<'_>> = None;
-    let mut has_changed = false;
-    let mut answers = 0;
     for message in turn {
-        match message.as_ref() {
-            ChatMessage::User(_) => {}
-            ChatMessage::Assistant(reply) => answers += usize::from(has_changed && is_answer(reply, run)),
-            ChatMessage::Tool(result) => {
-                let Some(call) = find_call(turn, &result.tool_call_id) else { continue };
-                let Value::Object(arguments) = &call.arguments else { continue };
-                let effect = tools.classify_call(&call.name, arguments, None).map(|class| class.effect);
-                match effect {
-                    Some(ToolEffect::Read) => {
-                        if change.as_ref().is_some_and(|change| change.is_shown_by(call, result)) {
-                            change = None;
-                        }
-                    }
-                    Some(ToolEffect::Idempotent | ToolEffect::Mutating) if may_have_run(result.status) => {
-                        change = Some(ChangedObjects::of_call(call));
-                        has_changed = true;
-                    }
-                    _ => {}
+        let ChatMessage::Tool(result) = message.as_ref() else { continue };
+        let Some(call) = find_call(turn, &result.tool_call_id) else { continue };
+        let Value::Object(arguments) = &call.arguments else { continue };
+        let Some(class) = tools.classify_call(&call.name, arguments, None) else { continue };
+        match class.effect {
+            ToolEffect::Read => {
+                if change.as_ref().is_some_and(|change| change.is_shown_by(call, result)) {
+                    change = None;
+                }
+            }
+            // What a call of which nothing is known did may be nothing.
+            ToolEffect::Idempotent | ToolEffect::Mutating if class.is_assumed => {}
+            ToolEffect::Idempotent | ToolEffect::Mutating => {
+                if may_have_run(result.status) {
+                    change = Some(ChangedObjects::of_call(call));
                 }
             }
         }
     }
-    match change {
-        Some(change) => ChangeCheck::Unverified { tool: &change.call.name, answers },
-        None => ChangeCheck::Verified,
+    change.map(|change| change.call.name.as_str())
+}
+
+/// Asks the model below the newest result to look at what it changed. This stands only in the request: it is not true any more
+/// when the turn goes on.
+pub(crate) fn request_look(messages: &mut [Arc<ChatMessage>]) {
+    if let Some(newest) = messages.last_mut()
+        && let ChatMessage::Tool(result) = newest.as_ref()
+    {
+        let content = format!("{}{LOOK_FIRST}", result.content);
+        *newest = Arc::new(ChatMessage::Tool(ToolMessage { content, ..result.clone() }));
     }
 }
 
@@ -106,42 +90,6 @@ impl<'a> ChangedObjects<'a> {
         let removes = |text: &String| ["delete", "uninstall", "remove"].iter().any(|verb| text.contains(verb));
         words.iter().any(removes)
     }
-}
-
-/// Returns whether the run has answered already.
-pub(crate) fn has_answered(run: RunId, messages: &[Arc<ChatMessage>]) -> bool {
-    messages.iter().rev().take_while(|message| !matches!(message.as_ref(), ChatMessage::User(_))).any(|message| {
-        matches!(message.as_ref(), ChatMessage::Assistant(reply) if is_answer(reply, run) && !reply.content.trim().is_empty())
-    })
-}
-
-/// Returns the conversation with the requests to look again where they were made.
-pub(crate) fn insert_requests_to_look(messages: &mut Vec<Arc<ChatMessage>>, open_run: Option<RunId>) {
-    let mut at = 0;
-    while at < messages.len() {
-        let next_run = match messages.get(at + 1).map(AsRef::as_ref) {
-            Some(ChatMessage::Assistant(next)) => next.run_id,
-            Some(_) => None,
-            None => open_run,
-        };
-        if let ChatMessage::Assistant(reply) = messages[at].as_ref()
-            && next_run.is_some_and(|run| is_answer(reply, run))
-        {
-            messages.insert(at + 1, Arc::new(ChatMessage::User(UserMessage::unlogged(LOOK_AGAIN))));
-            at += 1;
-        }
-        at += 1;
-    }
-}
-
-/// Returns whether a reply is an answer of this run.
-fn is_answer(reply: &AssistantMessage, run: RunId) -> bool {
-    reply.run_id == Some(run) && reply.tool_calls.is_empty() && is_answer_reason(reply.stop_reason)
-}
-
-/// Returns whether a reply that stopped for this reason, without calls, is the whole answer.
-pub(crate) fn is_answer_reason(reason: StopReason) -> bool {
-    matches!(reason, StopReason::EndTurn | StopReason::ToolUse | StopReason::Other)
 }
 
 fn find_call<'a>(turn: &'a [Arc<ChatMessage>], id: &k8sops_core::ToolCallId) -> Option<&'a ToolCall> {

@@ -6,7 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::{history, run_log::RunView, user_text::render_user_message};
+use crate::{
+    history,
+    run_log::RunView,
+    user_text::{describe_circumstances, render_user_message},
+};
 use k8sops_core::{ChatMessage, UserMessage};
 use k8sops_models::{ToolSpec, tokens};
 
@@ -35,7 +39,9 @@ const MESSAGE_OVERHEAD_TOKENS: usize = 8;
 /// Counts the tokens of a message.
 pub(crate) fn count_message_tokens(message: &ChatMessage) -> usize {
     let text = match message {
-        ChatMessage::User(m) => tokens::count(&render_user_message(m, None)),
+        ChatMessage::User(m) => {
+            tokens::count(&render_user_message(m)) + tokens::count(&describe_circumstances(m, None))
+        }
         ChatMessage::Assistant(m) => {
             let calls = m.tool_calls.iter();
             let calls: usize = calls
@@ -80,12 +86,16 @@ pub(crate) fn build_conversation(
     time_zone: Option<&str>,
 ) -> Option<Vec<Arc<ChatMessage>>> {
     let summary = summary_message(view);
-    let mut messages = history::with_stubs(messages_after_summary(view), limit);
-    for message in &mut messages {
-        if let ChatMessage::User(m) = message.as_ref() {
-            let content = render_user_message(m, time_zone);
-            *message = Arc::new(ChatMessage::User(UserMessage { content, ..m.clone() }));
-        }
+    let mut messages = Vec::new();
+    for message in history::with_stubs(messages_after_summary(view), limit) {
+        let ChatMessage::User(m) = message.as_ref() else {
+            messages.push(message);
+            continue;
+        };
+        let circumstances = UserMessage { seq: m.seq, ..UserMessage::unlogged(describe_circumstances(m, time_zone)) };
+        let content = render_user_message(m);
+        messages.push(Arc::new(ChatMessage::User(circumstances)));
+        messages.push(Arc::new(ChatMessage::User(UserMessage { content, ..m.clone() })));
     }
     if let Some(max_bytes) = max_bytes {
         let max_bytes = max_bytes

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     budget,
-    change_verification::{ChangeCheck, has_answered, insert_requests_to_look, is_answer_reason},
+    change_verification::{find_unverified_change, request_look},
     citations::{CitedOutputs, find_citations, find_unsupported_claim},
     context,
     limits::LimitReached,
@@ -86,9 +86,7 @@ impl Run {
                     }
                     let is_last = target.index + 1 >= self.candidates.len();
                     if is_last || !is_provider_fault(&error) {
-                        let failure = run_failed(run, &error);
-                        let events = self.end_failed_step(view, run, failure, TokenUsage::default());
-                        return self.log.append_events(events).await;
+                        return self.log.append_events(vec![run_failed(run, &error)]).await;
                     }
                     last = Some((target.index, format!("did not answer ({error})")));
                 }
@@ -105,19 +103,7 @@ impl Run {
             provider_request_id: None,
             usage: run.usage,
         };
-        self.log.append_events(self.end_failed_step(view, run, failure, TokenUsage::default())).await
-    }
-
-    /// Returns the events that end a run whose step failed after `more` usage. If only the look after a change failed, the answer
-    /// stands: a failure would ask the user to send the message again, and with it the change.
-    fn end_failed_step(&self, view: &RunView, run: &OpenRun, failure: RunFailed, more: TokenUsage) -> Vec<EventBody> {
-        if !has_answered(run.run_id, &view.messages) {
-            let mut usage = run.usage;
-            usage += more;
-            return vec![EventBody::RunFailed(RunFailed { usage, ..failure })];
-        }
-        let warning = self.unverified_change_warning(view, run).map(EventBody::Warning);
-        warning.into_iter().chain([run_finished(run, RunOutcome::Completed, more)]).collect()
+        self.log.append_events(vec![EventBody::RunFailed(failure)]).await
     }
 
     /// Warns of an answer that states facts of the cluster in a turn in which no tool ran.
@@ -137,11 +123,11 @@ impl Run {
     }
 
     /// Returns the warning of a change that was not looked at, if there is one.
-    pub(crate) fn unverified_change_warning(&self, view: &RunView, run: &OpenRun) -> Option<SessionWarning> {
-        match self.check_changes(view, run) {
-            ChangeCheck::Unverified { tool, .. } => Some(unverified_change_warning(tool)),
-            ChangeCheck::Verified => None,
-        }
+    pub(crate) fn unverified_change_warning(&self, view: &RunView) -> Option<SessionWarning> {
+        let tool = find_unverified_change(&view.messages, self.tools.as_ref())?;
+        let message =
+            format!("{tool} changed something in this turn, and the agent did not check the result; check it yourself");
+        Some(SessionWarning::new("unverified_change", message))
     }
 
     /// Announces a change of the model, with its reason.
@@ -182,7 +168,9 @@ impl Run {
             self.settings.time_zone.as_deref(),
         )?;
         let mut messages = simplify_conversation(view, messages, form);
-        insert_requests_to_look(&mut messages, view.run.as_ref().map(|run| run.run_id));
+        if find_unverified_change(&view.messages, self.tools.as_ref()).is_some() {
+            request_look(&mut messages);
+        }
         if let Some(reached) = reached {
             let words = last_step_message(&reached.describe(&self.limits));
             messages.push(Arc::new(ChatMessage::User(UserMessage::unlogged(words))));
@@ -233,19 +221,9 @@ impl Run {
             .collect();
         let CitedOutputs { citations, unknown } = find_citations(&reply.content, &view.messages);
         let mut remarks = Vec::new();
-        let mut is_finished = ends;
         if ends && !empty {
-            let can_look = is_answer_reason(reply.stop_reason) && reached.is_none();
-            match self.check_changes(view, run) {
-                // The next step asks the model to look.
-                ChangeCheck::Unverified { answers: 0, .. }
-                    if can_look && self.can_look_again(view, run, run.steps + 1) =>
-                {
-                    is_finished = false;
-                }
-                ChangeCheck::Unverified { tool, .. } => remarks.push(unverified_change_warning(tool)),
-                ChangeCheck::Verified => remarks.extend(self.unsupported_claim_warning(&reply.content, view)),
-            }
+            let claim = || self.unsupported_claim_warning(&reply.content, view);
+            remarks.extend(self.unverified_change_warning(view).or_else(claim));
             remarks.extend(unknown_citation_warning(&unknown));
         }
         let mut events = vec![EventBody::AssistantMessage(AssistantMessageEvent {
@@ -265,20 +243,21 @@ impl Run {
         events.extend(news.map(|notice| EventBody::Warning(SessionWarning::new(notice.code, notice.message))));
         events.extend(remarks.into_iter().map(EventBody::Warning));
         events.extend(beyond);
-        if is_finished {
+        if ends {
             if let Some(reached) = reached {
                 let message = format!("{}; the turn ends with what is known", reached.describe(&self.limits));
                 events.push(EventBody::Warning(SessionWarning::new(reached.code(), message)));
             }
+            let mut all = run.usage;
+            all += usage;
             let failure = |code: &str, message: &str, retryable| {
-                let failure = RunFailed {
+                vec![EventBody::RunFailed(RunFailed {
                     code: code.into(),
                     message: message.into(),
                     retryable,
                     provider_request_id: None,
-                    usage: run.usage,
-                };
-                self.end_failed_step(view, run, failure, usage)
+                    usage: all,
+                })]
             };
             events.extend(match reply.stop_reason {
                 StopReason::Refusal => {
@@ -372,12 +351,6 @@ fn unknown_citation_warning(numbers: &[u64]) -> Option<SessionWarning> {
     })
 }
 
-fn unverified_change_warning(tool: &str) -> SessionWarning {
-    let message =
-        format!("{tool} changed something in this turn, and the agent did not check the result; check it yourself");
-    SessionWarning::new("unverified_change", message)
-}
-
 /// Returns whether another model may succeed where this error occurred.
 fn is_provider_fault(error: &ModelError) -> bool {
     match error.kind {
@@ -396,12 +369,12 @@ fn is_about_one_request(error: &ModelError) -> bool {
     )
 }
 
-fn run_failed(run: &OpenRun, error: &ModelError) -> RunFailed {
-    RunFailed {
+fn run_failed(run: &OpenRun, error: &ModelError) -> EventBody {
+    EventBody::RunFailed(RunFailed {
         code: error.code().into(),
         message: error.to_string(),
         retryable: error.is_retryable(),
         provider_request_id: error.details.request_id.clone(),
         usage: run.usage,
-    }
+    })
 }

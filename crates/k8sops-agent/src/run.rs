@@ -8,11 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::UsageSource,
-    change_verification::{ChangeCheck, check_changes},
     limits::RunLimits,
     model_selection::{ModelCandidate, ModelRouting},
     run_events::run_finished,
-    run_log::{LogClosed, RunLog, RunView},
+    run_log::{LogClosed, RunLog},
     user_text::MemoryRetriever,
 };
 
@@ -66,11 +65,11 @@ impl Run {
                 self.resolve_calls(run, &view, &routing).await?;
             } else if self.cancel.is_cancelled() {
                 self.log.append_events(vec![run_finished(run, RunOutcome::Cancelled, TokenUsage::default())]).await?;
-            } else if has_final_reply(&view.messages, run) && !self.is_asked_to_look(&view, run) {
+            } else if has_final_reply(&view.messages, run) {
                 // An earlier owner committed the reply and stopped before it closed the run.
                 let outcome =
                     if self.limits.was_reached_before(run) { RunOutcome::Limit } else { RunOutcome::Completed };
-                let warning = self.unverified_change_warning(&view, run).map(EventBody::Warning);
+                let warning = self.unverified_change_warning(&view).map(EventBody::Warning);
                 let end = run_finished(run, outcome, TokenUsage::default());
                 self.log.append_events(warning.into_iter().chain([end]).collect()).await?;
             } else if self.announce_unavailable_servers(&view, run).await?
@@ -82,26 +81,6 @@ impl Run {
                 self.ask_model(&view, run, &mut routing).await?;
             }
         }
-    }
-}
-
-impl Run {
-    /// Checks whether the run has looked at what it changed.
-    pub(crate) fn check_changes<'a>(&self, view: &'a RunView, run: &OpenRun) -> ChangeCheck<'a> {
-        check_changes(run.run_id, &view.messages, self.tools.as_ref())
-    }
-
-    /// Returns whether the newest reply is the first one after a change that the model has not looked at, so that the model is
-    /// asked to look. A run without tools, or at its limit, cannot look.
-    fn is_asked_to_look(&self, view: &RunView, run: &OpenRun) -> bool {
-        matches!(self.check_changes(view, run), ChangeCheck::Unverified { answers: 1, .. })
-            && self.can_look_again(view, run, run.steps)
-    }
-
-    /// Returns whether the run may make another call that reads after this number of steps.
-    pub(crate) fn can_look_again(&self, view: &RunView, run: &OpenRun, steps: u32) -> bool {
-        let run = OpenRun { steps, ..run.clone() };
-        !self.tools.tool_specs().is_empty() && self.limits.find_reached(&run, &view.messages).is_none()
     }
 }
 

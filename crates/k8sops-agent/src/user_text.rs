@@ -14,16 +14,23 @@ pub trait MemoryRetriever: Send + Sync {
     async fn retrieve_memories(&self, message: &str) -> Vec<MemoryNote>;
 }
 
-/// Returns a logged message as the model reads it.
-pub(crate) fn render_user_message(message: &UserMessage, time_zone: Option<&str>) -> String {
-    let mut text = format!("[sent {}]\n{}", message.ts.describe_minute(time_zone), message.content);
+/// Returns what the model reads in front of a logged message: when it was sent, and what is missing at that moment. It is a
+/// message of its own, so that the user's words stay as they are.
+pub(crate) fn describe_circumstances(message: &UserMessage, time_zone: Option<&str>) -> String {
+    let mut text = format!("[sent {}]", message.ts.describe_minute(time_zone));
     if !message.unavailable_servers.is_empty() {
         let _ = write!(
             text,
-            "\n\n[k8sops says: not connected at this moment: {}. Their tools are missing or fail; say so where it matters.]",
+            "\n[k8sops says: not connected at this moment: {}. Their tools are missing or fail; say so where it matters.]",
             message.unavailable_servers.join(", ")
         );
     }
+    text
+}
+
+/// Returns a logged message as the model reads it, with the memories that were recalled for it.
+pub(crate) fn render_user_message(message: &UserMessage) -> String {
+    let mut text = message.content.clone();
     append_memory_notes(&mut text, &message.recalled);
     text
 }
@@ -54,12 +61,10 @@ mod tests {
     fn message_says_when_it_was_sent_and_what_is_missing() {
         let ts = Timestamp::from_millis(1_700_000_000_000);
         let mut message = UserMessage { ts, ..UserMessage::unlogged("what happened in the last hour?") };
-        assert_eq!(
-            render_user_message(&message, None),
-            "[sent Tuesday 2023-11-14 22:13 UTC]\nwhat happened in the last hour?"
-        );
+        assert_eq!(describe_circumstances(&message, None), "[sent Tuesday 2023-11-14 22:13 UTC]");
+        assert_eq!(render_user_message(&message), "what happened in the last hour?");
         message.unavailable_servers = vec!["argocd".into(), "prometheus".into()];
-        let text = render_user_message(&message, Some("Europe/Berlin"));
+        let text = describe_circumstances(&message, Some("Europe/Berlin"));
         assert!(
             text.starts_with("[sent Tuesday 2023-11-14 22:13 UTC (2023-11-14 23:13 in Europe/Berlin)]\n"),
             "{text}"

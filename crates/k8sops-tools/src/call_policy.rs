@@ -37,6 +37,8 @@ pub(crate) struct EffectDecision {
     pub(crate) sensitive_output: Option<SensitiveOutput>,
     /// Approval that the operator's rule demands.
     pub(crate) approval: Option<ApprovalMode>,
+    /// Whether nothing says what the tool does.
+    pub(crate) is_assumed: bool,
     /// What the operator's rule says about an approval whose preview does not hold any more.
     pub(crate) on_stale: Option<StaleApproval>,
 }
@@ -45,7 +47,9 @@ pub(crate) struct EffectDecision {
 /// first; what it leaves open is decided as if there were no rule.
 pub(crate) fn decide_effect(candidate: &CallCandidate<'_>) -> EffectDecision {
     let known = decide_by_classifier(candidate).or_else(|| decide_by_annotations(candidate));
+    let is_assumed = known.is_none();
     let mut decision = known.unwrap_or_else(|| EffectDecision {
+        is_assumed,
         effect: ToolEffect::Mutating,
         reason: format!("no annotation by server {}: treated as mutating", candidate.server),
         reach: CallReach::default(),
@@ -56,6 +60,7 @@ pub(crate) fn decide_effect(candidate: &CallCandidate<'_>) -> EffectDecision {
     if let Some(rule) = find_rule(candidate) {
         let colon = if rule.reason.is_some() { ": " } else { "" };
         decision.reason = format!("the operator's rule{colon}{}", rule.reason.as_deref().unwrap_or_default());
+        decision.is_assumed &= rule.effect.is_none();
         decision.effect = rule.effect.unwrap_or(decision.effect);
         decision.approval = rule.approval;
         decision.on_stale = rule.on_stale;
@@ -95,7 +100,7 @@ fn decide_by_classifier(candidate: &CallCandidate<'_>) -> Option<EffectDecision>
         changes_shared_server: reach == ServerReach::ServerState && candidate.scope == ServerScope::Shared,
         reads_server_files: matches!(reach, ServerReach::Manifests | ServerReach::ServerFiles),
     };
-    Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None, on_stale: None })
+    Some(EffectDecision { effect, reason, reach, sensitive_output, approval: None, is_assumed: false, on_stale: None })
 }
 
 /// Returns what the classifier looks at.
@@ -119,6 +124,7 @@ fn decide_by_annotations(candidate: &CallCandidate<'_>) -> Option<EffectDecision
     };
     let reason = format!("annotated {hint} by server {}", candidate.server);
     Some(EffectDecision {
+        is_assumed: false,
         effect,
         reason,
         reach: CallReach::default(),

@@ -342,9 +342,9 @@ impl ToolCatalog {
         let has_placeholder = arguments_contain_placeholder(arguments);
         let placeholders = if has_placeholder { PlaceholderUse::Present } else { PlaceholderUse::None };
         let approval = decide_approval(&call_facts(&decision, placeholders, untrusted_word), settings);
-        let EffectDecision { effect, reason, sensitive_output, .. } = decision;
+        let EffectDecision { effect, reason, is_assumed, sensitive_output, .. } = decision;
         let tool = ToolRef::new(&entry.server, &entry.tool.name);
-        ResolvedCall { call: ClassifiedCall { tool, effect, approval, reason }, sensitive_output }
+        ResolvedCall { call: ClassifiedCall { tool, effect, approval, reason, is_assumed }, sensitive_output }
     }
 
     /// Checks that a call still is what it was classified as, because that is what was approved. Returns how its output may

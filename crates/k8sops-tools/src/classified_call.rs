@@ -15,6 +15,8 @@ pub struct ClassifiedCall {
     pub approval: ApprovalRequirement,
     /// Where the effect comes from, for a person to read.
     pub reason: String,
+    /// Whether the effect is only assumed, because nothing says what the tool does.
+    pub is_assumed: bool,
 }
 
 /// A tool, identified by its server and by its name on that server.

@@ -43,8 +43,6 @@ impl<'a> RunProgress<'a> {
             ChatMessage::User(user) => Some((i, user.content.as_str())),
             _ => None,
         })?;
-        // The line before it says when it was sent.
-        let text = text.strip_prefix("[sent ").and_then(|rest| rest.split_once("]\n")).map_or(text, |(_, text)| text);
         let last_reply = messages[..at].iter().rev().find_map(|m| match &**m {
             ChatMessage::Assistant(a) if !a.content.is_empty() => Some(a.content.as_str()),
             _ => None,

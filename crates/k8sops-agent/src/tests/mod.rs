@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::SpendingLimits;
 use k8sops_core::*;
-use k8sops_models::{ModelError, ModelErrorKind, RetryPolicy, ToolChoice, ToolSpec};
+use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
     ApprovalRequirement, CallPreview, ClassifiedCall, ElicitationForm, ElicitationRequest, PreviewFreshness,
@@ -283,7 +283,13 @@ impl ToolExecutor for Tools {
             }
             _ => return None,
         };
-        Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: "by test".into() })
+        Some(ClassifiedCall {
+            tool: ToolRef::new("test", name),
+            effect,
+            approval,
+            reason: "by test".into(),
+            is_assumed: false,
+        })
     }
 
     async fn preview_call(&self, name: &str, _: &Map<String, Value>, _: ApprovalId) -> CallPreview {

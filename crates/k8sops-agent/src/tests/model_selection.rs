@@ -70,7 +70,7 @@ async fn a_turn_that_has_begun_goes_on_with_the_next_and_keeps_what_it_knows() {
     assert_eq!(writers(&log), ["scripted", "second"]);
     assert_eq!(log.warnings(), ["fallback"], "an empty account is not asked again");
     let asked = second.requests().pop().unwrap();
-    assert_eq!((asked.provider.as_str(), asked.messages.len()), ("second", 3));
+    assert_eq!((asked.provider.as_str(), asked.messages.len()), ("second", 4));
     log.assert_can_go_on();
 }
 
@@ -149,8 +149,8 @@ async fn a_conversation_that_is_too_long_is_cut_down_until_it_fits() {
         "the next step is cut down from the beginning"
     );
     let sizes: Vec<_> = model.requests()[2..].iter().map(|r| r.messages.len()).collect();
-    assert_eq!(sizes, [5, 3, 1, 3]);
-    assert!(matches!(&*model.requests()[4].messages[0], ChatMessage::User(m) if m.content.ends_with("third")));
+    assert_eq!(sizes, [8, 5, 2, 4]);
+    assert!(matches!(&*model.requests()[4].messages[0], ChatMessage::User(m) if m.content == "third"));
     log.assert_can_go_on();
 }
 
@@ -176,7 +176,7 @@ async fn a_paused_reply_goes_on_by_itself() {
         (log.outcome(), log.kinds()),
         (RunOutcome::Completed, vec!["assistant_message", "assistant_message", "run_finished"])
     );
-    assert_eq!(model.requests()[1].messages.len(), 2);
+    assert_eq!(model.requests()[1].messages.len(), 3);
 }
 
 /// A user who has used this much today.

@@ -102,10 +102,10 @@ async fn filtered_message_does_not_stay_in_the_way() {
     run.run_to_completion().await.unwrap();
     assert_eq!(log.outcome(), RunOutcome::Completed);
     let requests = model.requests();
-    assert_eq!((requests[1].messages.len(), requests[2].messages.len()), (2, 1));
+    assert_eq!((requests[1].messages.len(), requests[2].messages.len()), (4, 2));
     again(&log, "and pods?");
     run.run_to_completion().await.unwrap();
-    assert_eq!(model.requests()[3].messages.len(), 3, "the first message stays out, and all others stay in");
+    assert_eq!(model.requests()[3].messages.len(), 5, "the first message stays out, and all others stay in");
 }
 
 #[tokio::test(start_paused = true)]
