@@ -1,6 +1,6 @@
 //! Processes of stdio servers: none is left behind, however the service ends.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -8,6 +8,7 @@ use nix::{
 };
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::{process::Command, time::timeout};
 
 use crate::program::TestProgram;
 use k8sops_testing::eventually_within;
@@ -84,4 +85,24 @@ async fn exit_of_a_server_is_explained_through_the_launcher() {
     eventually_within(END_TIMEOUT, "the exit is reported", async || error().await.contains("exit status: 3")).await;
     let error = error().await;
     assert!(error.contains("Error: no kubeconfig"), "{error}");
+}
+
+/// Runs a program through the launcher until it exits, and returns its standard output.
+async fn run_through_launcher(program: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_k8sops"));
+    command.arg("run-mcp-server").arg(std::process::id().to_string()).arg("--").args(program);
+    command.stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    // A launcher that misses the exit of its server would wait forever.
+    let output = timeout(END_TIMEOUT, command.output()).await.expect("the launcher exits with its server").unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_starts_with_no_signal_blocked() {
+    let mask = run_through_launcher(&["grep", "SigBlk", "/proc/self/status"]).await;
+    assert_eq!(mask.trim(), "SigBlk:\t0000000000000000");
+    // `timeout` sends SIGTERM, and exits with 124 after that.
+    let script = "timeout 0.1 sleep 20; echo $?";
+    assert_eq!(run_through_launcher(&["sh", "-c", script]).await.trim(), "124");
 }

@@ -51,7 +51,7 @@ impl PrivateKubeconfigs {
 
     /// Returns the `KUBECONFIG` of an owner: a file for the current context, and a copy of each file of the list `inherited`. A
     /// copy is renewed if the file has changed since; otherwise it keeps what the owner has changed in it.
-    pub(crate) fn variable_of(&self, owner: &str, inherited: &str) -> io::Result<String> {
+    pub(crate) fn kubeconfig_variable(&self, owner: &str, inherited: &str) -> io::Result<String> {
         let directory = self.directory.join(owner);
         if !directory.exists() {
             fs::DirBuilder::new().mode(0o700).create(&directory)?;
@@ -105,7 +105,7 @@ fn remove_abandoned_directories(parent: &Path) {
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(DIRECTORY_PREFIX)) {
         let lock = File::open(entry.path().join(LOCK_FILE));
         if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {
-            // Another user's directory cannot be removed, which is that user's affair.
+            // Removing another user's directory fails; that is ignored.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -175,7 +175,7 @@ mod tests {
         fs::write(&source, SHARED).unwrap();
         let inherited = format!("{}:/nonexistent/kubeconfig", source.display());
         let configs = PrivateKubeconfigs::create().unwrap();
-        let anna = configs.variable_of("anna", &inherited).unwrap();
+        let anna = configs.kubeconfig_variable("anna", &inherited).unwrap();
         let [context, copy] = anna.split(':').collect::<Vec<_>>().try_into().unwrap();
         assert!(!anna.contains(&source.display().to_string()), "{anna}");
         for file in [context, copy] {
@@ -190,13 +190,13 @@ mod tests {
         assert_eq!(config["users"][1]["user"]["exec"]["command"], "aws");
         // What the owner changes stays, until the operator changes the file.
         fs::write(copy, "changed by anna").unwrap();
-        assert_eq!(configs.variable_of("anna", &inherited).unwrap(), anna);
+        assert_eq!(configs.kubeconfig_variable("anna", &inherited).unwrap(), anna);
         assert_eq!(fs::read_to_string(copy).unwrap(), "changed by anna");
         assert_eq!(fs::read_to_string(&source).unwrap(), SHARED);
         fs::write(&source, SHARED.replace("https://prod", "https://moved")).unwrap();
-        configs.variable_of("anna", &inherited).unwrap();
+        configs.kubeconfig_variable("anna", &inherited).unwrap();
         assert!(fs::read_to_string(copy).unwrap().contains("https://moved"));
-        assert_ne!(configs.variable_of("ben", &inherited).unwrap(), anna);
+        assert_ne!(configs.kubeconfig_variable("ben", &inherited).unwrap(), anna);
         let directory = configs.directory.clone();
         drop(configs);
         assert!(!directory.exists());
@@ -207,7 +207,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "token: [hunter2").unwrap();
         let configs = PrivateKubeconfigs::create().unwrap();
-        let error = configs.variable_of("anna", &file.path().display().to_string()).unwrap_err().to_string();
+        let error = configs.kubeconfig_variable("anna", &file.path().display().to_string()).unwrap_err().to_string();
         assert!(error.contains("is no kubeconfig") && !error.contains("hunter2"), "{error}");
     }
 

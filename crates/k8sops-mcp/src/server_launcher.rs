@@ -101,34 +101,51 @@ mod linux {
         let Some((program, args)) = command.split_first() else {
             return Err(io::Error::other("no program of an MCP server is given"));
         };
+        // Fails if it leads the group already, as it does if k8sops started it.
+        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        if is_orphan(parent) {
+            // It died before this process started.
+            return Ok(EXIT_NOT_STARTED);
+        }
+        // The server inherits the signal mask and would keep it: SIGTERM would not reach it or its descendants. So the server
+        // starts while nothing is blocked.
+        let mut server = Command::new(program).args(args).spawn().map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot start `{}`: {error}", program.to_string_lossy()))
+        })?;
+        supervise_server(&mut server, parent).or_else(|error| {
+            eprintln!("k8sops: cannot supervise the MCP server: {error}");
+            Ok(end_group(&mut server))
+        })
+    }
+
+    /// Waits until the server exits or the process `parent` dies, and then ends the group.
+    fn supervise_server(server: &mut Child, parent: u32) -> io::Result<u8> {
         // Group signals of k8sops reach the server directly. They must not end the launcher before the server.
         let mut signals = SigSet::empty();
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
             signals.add(signal);
         }
         signals.thread_block()?;
-        // Fails if it leads the group already, as it does if k8sops started it.
-        let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+        // The signal of the parent's death stays pending from here on, because SIGTERM is blocked already.
         set_pdeathsig(Signal::SIGTERM)?;
-        let is_orphan = || u32::try_from(getppid().as_raw()) != Ok(parent);
-        if is_orphan() {
-            // It died before the kernel was told to send a signal.
-            return Ok(EXIT_NOT_STARTED);
-        }
-        let mut server = Command::new(program).args(args).spawn().map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot start `{}`: {error}", program.to_string_lossy()))
-        })?;
         release_pipes()?;
+        // Both checks precede the first wait: a server that exited, or a parent that died, before its signal was blocked or
+        // requested causes no further signal.
         loop {
-            signals.wait()?;
+            // The signal also comes when only the thread ends that started this process.
+            if is_orphan(parent) {
+                return Ok(end_group(server));
+            }
             if let Some(status) = server.try_wait()? {
                 return Ok(exit_like(status));
             }
-            // The signal also comes when only the thread ends that started this process.
-            if is_orphan() {
-                return Ok(end_group(&mut server));
-            }
+            signals.wait()?;
         }
+    }
+
+    /// Whether the process `parent` has died.
+    fn is_orphan(parent: u32) -> bool {
+        u32::try_from(getppid().as_raw()) != Ok(parent)
     }
 
     /// Gives up the pipes, which are the server's: k8sops must notice when the server closes them.

@@ -128,7 +128,7 @@ impl StdioConnector {
         else {
             return Ok(None);
         };
-        kubeconfigs.variable_of(owner, &inherited).map(Some).map_err(kubeconfig_failure)
+        kubeconfigs.kubeconfig_variable(owner, &inherited).map(Some).map_err(kubeconfig_failure)
     }
 }
 
