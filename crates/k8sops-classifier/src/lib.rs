@@ -72,6 +72,7 @@ mod command_call;
 mod command_tools;
 mod compound_reader;
 mod condition_commands;
+mod echo_output;
 mod filtered_text;
 mod flag_parser;
 #[cfg(any(test, fuzzing))]

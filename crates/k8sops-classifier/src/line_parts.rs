@@ -1,14 +1,18 @@
 //! The parts of a command line that may change something, and what each gets as input, for a preview.
 
 use crate::{
-    classification::ServerReach,
+    classification::{Classification, EffectClass, ServerReach},
+    echo_output::{is_printing, printed_text},
     program::KnownProgram,
     shell_command::classify_argv,
     shell_evaluator::ShellEvaluator,
     shell_reader::parse_previewed_line,
-    shell_state::TextStream,
-    shell_syntax::{CommandInput as SyntaxInput, CommandKind, ListItem, ParsedLine, Separator, ShellCommand},
-    shell_variables::VariableValue,
+    shell_state::{ShellState, TextStream},
+    shell_syntax::{
+        CommandInput as SyntaxInput, CommandKind, Expansion, ListItem, ParsedLine, Separator, ShellCommand, SyntaxWord,
+        WordPart,
+    },
+    shell_variables::{VariableValue, is_variable_name},
     shell_word::{ShellWord, UNKNOWN_TEXT},
 };
 
@@ -17,6 +21,8 @@ pub(crate) type CommandWords = Vec<ShellWord>;
 
 /// Most commands of a line of which a preview is made.
 const MAX_PARTS: usize = 40;
+/// A line whose loops run more pipelines is not read.
+const MAX_ITEMS: usize = 3000;
 
 /// What of a line may change something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +39,9 @@ pub(crate) enum LinePart {
     Command(LineCommand),
     /// It is not known what the part does.
     Unknown(String),
+    /// It is not known what the part does, nor what the commands behind it mean: it may change variables, functions, the
+    /// directory or the cluster.
+    ChangedShell(String),
 }
 
 /// One command of a line.
@@ -55,105 +64,280 @@ pub(crate) enum CommandInput {
     Unknown,
 }
 
+/// Commands that may change the shell: its directory, its variables, or what a name stands for.
+pub(crate) const SHELL_COMMANDS: &[&str] = &[
+    "cd",
+    "chdir",
+    "pushd",
+    "popd",
+    "export",
+    "source",
+    ".",
+    "eval",
+    "alias",
+    "unalias",
+    "set",
+    "unset",
+    "declare",
+    "typeset",
+    "local",
+    "readonly",
+    "integer",
+    "float",
+    "let",
+    "exec",
+    "read",
+    "readarray",
+    "mapfile",
+    "getopts",
+    "vared",
+    "hash",
+    "rehash",
+    "enable",
+    "disable",
+    "trap",
+    "shopt",
+    "setopt",
+    "unsetopt",
+    "emulate",
+    "autoload",
+    "functions",
+    "zmodload",
+    "zparseopts",
+    "zstyle",
+    "bindkey",
+    "sched",
+    "umask",
+    "wait",
+];
+/// Words before a command of the shell.
+const COMMAND_PREFIXES: &[&str] = &["command", "builtin", "time", "-p", "--", "-", "noglob", "nocorrect"];
+
 /// Returns what of a line may change something; `None` if the line cannot be read.
 pub(crate) fn find_changing_parts(line: &str, implied: Option<KnownProgram>) -> Option<ChangingParts> {
     let parsed = parse_previewed_line(line).ok()?;
+    let evaluator = start_evaluator(&parsed, &ShellState::default());
     let mut walk =
-        LineWalk { line: &parsed, evaluator: ShellEvaluator::default(), implied, found: ChangingParts::default() };
+        LineWalk { text: line, line: &parsed, evaluator, implied, items: 0, found: ChangingParts::default() };
     walk.read_list(&parsed.list)?;
     Some(walk.found)
 }
 
+fn start_evaluator(line: &ParsedLine, state: &ShellState) -> ShellEvaluator {
+    let mut evaluator = ShellEvaluator::default();
+    evaluator.here_documents.clone_from(&line.here_documents);
+    evaluator.state.clone_from(state);
+    evaluator
+}
+
 /// A line that is being walked through, as a shell runs it.
 struct LineWalk<'a> {
+    text: &'a str,
     line: &'a ParsedLine,
     /// It knows the variables of the line.
     evaluator: ShellEvaluator,
     /// The program whose name the first command may leave out.
     implied: Option<KnownProgram>,
+    /// Pipelines so far.
+    items: usize,
     found: ChangingParts,
 }
 
 impl LineWalk<'_> {
     fn read_list(&mut self, list: &[ListItem]) -> Option<()> {
+        let mut rest = list;
+        while !rest.is_empty() {
+            let is_linked = |item: &&ListItem| matches!(item.separator, Separator::And | Separator::Or);
+            let length = (rest.iter().take_while(is_linked).count() + 1).min(rest.len());
+            let (linked, behind) = rest.split_at_checked(length)?;
+            rest = behind;
+            let before = self.evaluator.state.clone();
+            self.read_linked(linked)?;
+            if linked.last().is_some_and(|item| item.separator == Separator::Background) {
+                self.evaluator.state = before;
+            }
+        }
+        Some(())
+    }
+
+    /// Reads pipelines that `&&` and `||` link. What they assign is known afterwards if it is the same on all ways.
+    fn read_linked(&mut self, items: &[ListItem]) -> Option<()> {
+        let mut failed = self.evaluator.state.clone();
         let mut link = Separator::Sequence;
-        for item in list {
+        for item in items {
             let before = self.found.parts.len();
+            let succeeded = match link {
+                Separator::Or => Some(std::mem::replace(&mut self.evaluator.state, failed.clone())),
+                _ => None,
+            };
             self.read_item(item)?;
             if self.found.parts.len() > MAX_PARTS {
                 return None;
             }
             self.found.has_alternatives |= link == Separator::Or && self.found.parts.len() > before;
+            let state = &mut self.evaluator.state;
+            failed = match link {
+                Separator::And => failed.join(state),
+                _ => state.clone(),
+            };
+            if let Some(succeeded) = succeeded {
+                *state = succeeded.join(&failed);
+            }
             link = item.separator;
         }
+        self.evaluator.state = self.evaluator.state.join(&failed);
         Some(())
     }
 
     fn read_item(&mut self, item: &ListItem) -> Option<()> {
+        self.items += 1;
+        if self.items > MAX_ITEMS {
+            return None;
+        }
         let implied = self.implied.take();
         match item.pipeline.as_slice() {
-            [ShellCommand { kind: CommandKind::Group(list) | CommandKind::Subshell(list), input: None, .. }] => {
-                return self.read_list(list);
+            [ShellCommand { kind: CommandKind::Group(list), input: None, .. }] => return self.read_list(list),
+            [ShellCommand { kind: CommandKind::Subshell(list), input: None, .. }] => {
+                let outer = self.evaluator.state.clone();
+                self.read_list(list)?;
+                self.evaluator.state = outer;
+                return Some(());
             }
-            [ShellCommand { kind: CommandKind::For { variable, values, body }, input: None, .. }] => {
-                let values = self.evaluator.expand_words(values, TextStream::UNKNOWN).ok()?;
-                if values.iter().all(ShellWord::is_known) {
-                    for value in values {
-                        self.evaluator.state.variables.assign(variable, VariableValue::Known(value.text));
-                        self.read_list(body)?;
-                    }
-                    return Some(());
+            [ShellCommand { kind: CommandKind::For { variable, values, body }, input: None, .. }]
+                if is_variable_name(variable) =>
+            {
+                if let Some(values) = self.expand_known_values(values) {
+                    return self.read_rounds(variable, values, body);
                 }
             }
             _ => {}
         }
-        let part = self.read_commands(&item.pipeline, implied);
+        let mut item = item.clone();
+        if let Some(program) = implied {
+            add_program_name(&mut item.pipeline, program);
+        }
+        let (trial, class) = self.try_item(&item);
+        let is_simple = item.pipeline.iter().all(|command| matches!(command.kind, CommandKind::Simple(_)));
+        // A call of a function that is only defined on one way is not recognized.
+        let may_define_function =
+            !is_simple && self.source_text(&item).split_whitespace().collect::<String>().contains("()");
+        let only_reads = trial.is_ok() && class.is_some_and(|class| class.is_read_within(ServerReach::Manifests));
+        if !only_reads || may_define_function {
+            let part = self.read_commands(&item);
+            self.found.parts.push(part);
+        }
         // Assignments hold for what stands behind them.
-        let _ = self.evaluator.run_list(std::slice::from_ref(item), TextStream::UNKNOWN);
-        self.found.parts.extend(part);
+        // If this fails, only a part after which the shell is not known may have changed a variable.
+        if trial.is_ok() && self.evaluator.run_list(std::slice::from_ref(&item), TextStream::UNKNOWN).is_err() {
+            self.found.parts.push(LinePart::ChangedShell(self.source_text(&item)));
+        }
         Some(())
     }
 
-    fn read_commands(&mut self, pipeline: &[ShellCommand], implied: Option<KnownProgram>) -> Option<LinePart> {
-        if implied.is_none() && self.only_reads(pipeline) {
-            return None;
+    /// Reads the body of a loop for each value.
+    fn read_rounds(&mut self, variable: &str, values: Vec<String>, body: &[ListItem]) -> Option<()> {
+        self.evaluator.exits.push(None);
+        for value in values {
+            self.evaluator.state.variables.assign(variable, VariableValue::Known(value));
+            self.read_list(body)?;
+            // `continue` leads to the next value.
+            if let Some(left) = self.evaluator.exits.last().cloned().flatten() {
+                self.evaluator.state = self.evaluator.state.join(&left);
+            }
         }
+        self.evaluator.exits.pop();
+        Some(())
+    }
+
+    /// Returns the values of a loop if they only depend on the line, and finding them changes nothing.
+    fn expand_known_values(&self, values: &[SyntaxWord]) -> Option<Vec<String>> {
+        let mut evaluator = start_evaluator(self.line, &self.evaluator.state);
+        let values = evaluator.expand_words(values, TextStream::UNKNOWN).ok()?;
+        let are_known = values.iter().all(ShellWord::is_known) && !changes_something(evaluator);
+        are_known.then(|| values.into_iter().map(|value| value.text).collect())
+    }
+
+    /// Runs an item apart, and returns what it does.
+    fn try_item(&self, item: &ListItem) -> (Result<(), String>, Option<Classification>) {
+        let mut evaluator = start_evaluator(self.line, &self.evaluator.state);
+        let result = evaluator.run_list(std::slice::from_ref(item), TextStream::UNKNOWN);
+        (result.map(|_| ()), evaluator.into_findings().0)
+    }
+
+    /// Returns the text of an item as it is written, with its here-documents if they follow directly.
+    fn source_text(&self, item: &ListItem) -> String {
+        let text: String = self.text.chars().skip(item.source.start).take(item.source.len()).collect();
+        text.trim_end_matches([' ', '\t', '\r', '\n', ';', '&', '|']).to_owned()
+    }
+
+    fn read_commands(&self, item: &ListItem) -> LinePart {
+        let changed_shell = || LinePart::ChangedShell(self.source_text(item));
         let mut commands = Vec::new();
         let mut inputs = Vec::new();
-        for command in pipeline {
-            let CommandKind::Simple(words) = &command.kind else {
-                return Some(LinePart::Unknown("a compound command".to_owned()));
-            };
-            let Ok(words) = self.evaluator.expand_words(words, TextStream::UNKNOWN) else {
-                return Some(LinePart::Unknown("a command with words that are only known when it runs".to_owned()));
-            };
-            inputs.push(self.read_input(command.input.as_ref()));
+        let mut evaluator = start_evaluator(self.line, &self.evaluator.state);
+        for command in &item.pipeline {
+            let CommandKind::Simple(words) = &command.kind else { return changed_shell() };
+            let Ok(words) = evaluator.expand_words(words, TextStream::UNKNOWN) else { return changed_shell() };
+            let Some(input) = self.read_input(&mut evaluator, command.input.as_ref()) else { return changed_shell() };
+            if may_change_shell(&words, &self.evaluator.state) {
+                return changed_shell();
+            }
+            inputs.push(input);
             commands.push(words);
         }
-        read_pipeline(&commands, &inputs, implied)
+        if changes_something(evaluator) {
+            return changed_shell();
+        }
+        read_pipeline(&commands, &inputs, None).unwrap_or_else(|| LinePart::Unknown(self.source_text(item)))
     }
 
-    fn read_input(&mut self, input: Option<&SyntaxInput>) -> CommandInput {
+    /// Returns what a command gets; `None` if a substitution in it may do anything.
+    fn read_input(&self, evaluator: &mut ShellEvaluator, input: Option<&SyntaxInput>) -> Option<CommandInput> {
         let word = match input {
-            None => return CommandInput::Nothing,
-            Some(SyntaxInput::HereString(word)) => Some(word),
-            Some(SyntaxInput::HereDocument(at)) => self.line.here_documents.get(*at),
-            Some(SyntaxInput::Process(_)) => None,
+            None => return Some(CommandInput::Nothing),
+            Some(SyntaxInput::HereString(word)) => word,
+            Some(SyntaxInput::HereDocument(at)) => self.line.here_documents.get(*at)?,
+            Some(SyntaxInput::Process(list)) => {
+                evaluator.run_substitution(list, TextStream::UNKNOWN).ok()?;
+                return Some(CommandInput::Unknown);
+            }
         };
-        let text = word.and_then(|word| self.evaluator.expand_text(word, TextStream::UNKNOWN).ok());
-        match text.filter(ShellWord::is_known) {
-            Some(word) => CommandInput::Text(word.text),
-            None => CommandInput::Unknown,
+        let has_substitution = word.parts.iter().any(|part| {
+            matches!(part, WordPart::Expansion { expansion, .. } if !matches!(expansion, Expansion::Variable { .. }))
+        });
+        match evaluator.expand_text(word, TextStream::UNKNOWN) {
+            Ok(word) if word.is_known() => Some(CommandInput::Text(word.text)),
+            Err(_) if has_substitution => None,
+            Ok(_) | Err(_) => Some(CommandInput::Unknown),
         }
     }
+}
 
-    fn only_reads(&self, pipeline: &[ShellCommand]) -> bool {
-        let mut evaluator = ShellEvaluator::default();
-        evaluator.state.clone_from(&self.evaluator.state);
-        let item = ListItem { pipeline: pipeline.to_vec(), separator: Separator::Sequence };
-        let is_run = evaluator.run_list(&[item], TextStream::UNKNOWN).is_ok();
-        let (found, _) = evaluator.into_findings();
-        is_run && found.is_some_and(|class| class.is_read_within(ServerReach::Manifests))
+/// Puts the name of the program that the first command leaves out before its words.
+fn add_program_name(pipeline: &mut [ShellCommand], program: KnownProgram) {
+    let Some(ShellCommand { kind: CommandKind::Simple(words), .. }) = pipeline.first_mut() else { return };
+    let name = words.first().and_then(SyntaxWord::plain_text);
+    if name.and_then(KnownProgram::from_command_name).is_none() {
+        let parts = vec![WordPart::Literal(program.name().to_owned())];
+        words.insert(0, SyntaxWord { parts, ..SyntaxWord::default() });
+    }
+}
+
+/// Returns whether the substitutions that were expanded do more than read.
+fn changes_something(evaluator: ShellEvaluator) -> bool {
+    evaluator.into_findings().0.is_some_and(|class| class.effect != EffectClass::Read)
+}
+
+/// Returns whether a command may change variables, functions or the directory of the shell that runs it.
+fn may_change_shell(words: &[ShellWord], state: &ShellState) -> bool {
+    let mut words = words.iter().skip_while(|word| COMMAND_PREFIXES.contains(&word.text.as_str()));
+    let Some(name) = words.next() else { return true };
+    let first = words.next();
+    match name.text.as_str() {
+        _ if !name.is_known() => true,
+        // `-v` names a variable.
+        "printf" | "print" => first.is_some_and(|word| !word.is_known() || word.text.starts_with('-')),
+        text => SHELL_COMMANDS.contains(&text) || text.contains('=') || state.functions.contains_key(text),
     }
 }
 
@@ -207,51 +391,6 @@ pub(crate) fn read_pipeline(
     Some(LinePart::Command(LineCommand { program, words, input }))
 }
 
-fn is_printing(program: &str) -> bool {
-    matches!(program, "echo" | "printf")
-}
-
-/// Returns what `echo` or `printf` prints; `None` if that depends on the shell.
-fn printed_text(words: &[ShellWord]) -> Option<String> {
-    if !words.iter().all(ShellWord::is_known) {
-        return None;
-    }
-    let (program, arguments) = words.split_first()?;
-    let flags = arguments.iter().take_while(|word| matches!(word.text.as_str(), "-n" | "-e" | "-ne" | "-en")).count();
-    let (flags, texts) = arguments.split_at_checked(flags)?;
-    let texts: Vec<&str> = texts.iter().map(|word| word.text.as_str()).collect();
-    let interprets = program.text == "printf" || flags.iter().any(|flag| flag.text.contains('e'));
-    let text = match (program.text.as_str(), texts.as_slice()) {
-        ("printf", ["%s" | "%s\\n", text]) => return Some((*text).to_owned()),
-        ("printf", [text]) if !text.contains('%') => (*text).to_owned(),
-        ("printf", _) => return None,
-        _ => texts.join(" "),
-    };
-    match (text.contains('\\'), interprets) {
-        (false, _) => Some(text),
-        (true, true) => unescape(&text),
-        // Some shells read escapes here, and others do not.
-        (true, false) => None,
-    }
-}
-
-fn unescape(text: &str) -> Option<String> {
-    let mut unescaped = String::with_capacity(text.len());
-    let mut chars = text.chars();
-    while let Some(char) = chars.next() {
-        unescaped.push(match char {
-            '\\' => match chars.next()? {
-                'n' => '\n',
-                't' => '\t',
-                escaped @ ('\\' | '"') => escaped,
-                _ => return None,
-            },
-            char => char,
-        });
-    }
-    Some(unescaped)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,6 +399,7 @@ mod tests {
         let parts = find_changing_parts(line, None).map(|found| found.parts);
         let shown = parts.iter().flatten().map(|part| match part {
             LinePart::Unknown(text) => format!("unknown {text}"),
+            LinePart::ChangedShell(text) => format!("other shell after {text}"),
             LinePart::Command(LineCommand { words, input, .. }) => {
                 let words: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
                 let input = match input {
@@ -275,6 +415,14 @@ mod tests {
             }
         });
         parts.as_ref().map_or_else(|| "not read".to_owned(), |_| shown.collect::<Vec<_>>().join("; "))
+    }
+
+    #[test]
+    fn the_first_command_may_leave_out_its_program() {
+        let parts = |line: &str| find_changing_parts(line, Some(KnownProgram::Kubectl)).map(|found| found.parts);
+        assert_eq!(parts("get pods"), Some(vec![]));
+        let hidden = "get pods $(kubectl delete ns prod)";
+        assert_eq!(parts(hidden), Some(vec![LinePart::ChangedShell(hidden.to_owned())]));
     }
 
     #[test]
@@ -306,13 +454,43 @@ mod tests {
             ("ns=shop; kubectl delete pod a -n $ns", "delete pod a -n shop"),
             ("ns=shop; cat <<EOF | kubectl apply -f -\na: $ns\nEOF", "apply -f - < \"a: shop\\n\""),
             ("(kubectl delete pod a; kubectl get pods)", "delete pod a"),
-            ("if kubectl get ns x; then kubectl delete ns x; fi", "unknown a compound command"),
+            (
+                "if kubectl get ns x; then kubectl delete ns x; fi",
+                "other shell after if kubectl get ns x; then kubectl delete ns x; fi",
+            ),
             ("kubectl delete pod $(kubectl get pods -o name)", "unknown kubectl delete pod …"),
-            ("kubectl delete pod $(cat x)", "unknown kubectl delete pod …"),
-            ("KUBECONFIG=x; kubectl delete pod a", "unknown KUBECONFIG=x; delete pod a"),
+            ("kubectl delete pod $(cat x)", "other shell after kubectl delete pod $(cat x)"),
+            ("KUBECONFIG=x; kubectl delete pod a", "other shell after KUBECONFIG=x; delete pod a"),
+            (
+                "echo $(kubectl delete ns prod); kubectl delete pod a",
+                "other shell after echo $(kubectl delete ns prod); delete pod a",
+            ),
+            (
+                "cat <<< \"$(kubectl delete ns prod)\"; kubectl delete pod a",
+                "other shell after cat <<< \"$(kubectl delete ns prod)\"; delete pod a",
+            ),
+            (
+                "cat < <(kubectl delete ns prod); kubectl delete pod a",
+                "other shell after cat < <(kubectl delete ns prod); delete pod a",
+            ),
+            (
+                "cat <<EOF\n$(kubectl delete ns prod)\nEOF\nkubectl delete pod a",
+                "other shell after cat <<EOF\n$(kubectl delete ns prod)\nEOF; delete pod a",
+            ),
+            ("cat <<EOF\n$(kubectl get ns)\nEOF\nkubectl delete pod a", "delete pod a"),
+            ("ns=a; (ns=b); kubectl delete pod x -n $ns", "delete pod x -n a"),
+            ("ns=a; true && ns=b & kubectl delete pod x -n $ns", "delete pod x -n a"),
+            ("ns=a; { ns=b; }; kubectl delete pod x -n $ns", "delete pod x -n b"),
+            ("ns=a; false && ns=b; kubectl delete pod x -n $ns", "unknown kubectl delete pod x -n …"),
+            ("ns=a; true || ns=b; kubectl delete pod x -n $ns", "unknown kubectl delete pod x -n …"),
+            ("ns=a && ns=b && kubectl delete pod x -n $ns", "delete pod x -n b"),
+            ("for x in a b; do y=$x && break; y=c; done; kubectl delete pod $y", "unknown kubectl delete pod …"),
+            ("ns=a; ns=$(./x); kubectl get ns; kubectl delete ns $ns", "other shell after ns=$(./x); delete ns a"),
             ("kubectl delete pod 'a", "not read"),
         ] {
             assert_eq!(parts(line), expected, "{line}");
         }
+        let loops = "for a in 1 2 3 4 5 6 7 8; do ".repeat(4);
+        assert_eq!(parts(&format!("{loops} [[ a == a ]]{}", "; done".repeat(4))), "not read");
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     classification::ServerReach,
     command_call::CommandCall,
     kubectl_objects::{find_context, find_kubectl_command},
-    line_parts::{CommandInput, LineCommand, LinePart},
+    line_parts::{CommandInput, LineCommand, LinePart, SHELL_COMMANDS},
     object_command::{ObjectCommand, ObjectCommands},
     preview::PreviewCall,
     program::KnownProgram,
@@ -45,6 +45,10 @@ pub fn find_object_commands(tool: &ToolDescription<'_>, arguments: &Map<String, 
     for part in changing.parts {
         let (text, known) = match part {
             LinePart::Unknown(text) => (text, None),
+            LinePart::ChangedShell(text) => {
+                surroundings = Surroundings::OtherShell;
+                (text, None)
+            }
             LinePart::Command(command) => {
                 let known = find_command(&call, &command).filter(|_| surroundings.allow(&command));
                 (print_command(&command), known)
@@ -87,10 +91,8 @@ enum Surroundings {
 impl Surroundings {
     /// Returns what a command may change of which nothing is known.
     fn after(text: &str) -> Self {
-        const SHELL_WORDS: &[&str] =
-            &["cd", "pushd", "popd", "export", "source", ".", "eval", "alias", "set", "unset", "declare", "exec"];
         let first = text.split_whitespace().next().unwrap_or_default();
-        match SHELL_WORDS.contains(&first) || first.contains('=') || mentions_server_state(text) {
+        match SHELL_COMMANDS.contains(&first) || first.contains('=') || mentions_server_state(text) {
             true => Self::OtherShell,
             false if text.starts_with("kubectl config") => Self::OtherShell,
             false if first == "kubectl" => Self::AsNow,
@@ -275,6 +277,26 @@ mod tests {
         ];
         for (line, expected) in table {
             assert_eq!(shown_by(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_claimed_behind_a_changed_shell() {
+        for changed in [
+            "for KUBECONFIG in /x; do :; done",
+            "printf -v KUBECONFIG %s /x",
+            "command printf -v KUBECONFIG %s /x",
+            "read KUBECONFIG <<< /x",
+            "echo /x | read KUBECONFIG",
+            "if true; then export KUBECONFIG=/x; fi",
+            "kubectl() { echo; }",
+            "if true; then aws() { export KUBECONFIG=/x; }; fi",
+            "time cd x",
+            "builtin cd x",
+            "echo $(kubectl delete ns prod)",
+        ] {
+            let line = format!("{changed}; kubectl delete pod a");
+            assert_eq!(shown_by(&line), format!("unknown: {changed}; unknown: kubectl delete pod a"));
         }
     }
 

@@ -131,6 +131,10 @@ pub fn at_revision(mut manifest: PreviewCall, revision: u64) -> PreviewCall {
 pub(crate) fn find_release_command(call: &CommandCall<'_>, words: &[ShellWord]) -> Option<Vec<ReleaseCommand>> {
     let verb = find_helm_verb(words).ok()?;
     let (name, parsed) = parse_release_arguments(&verb)?;
+    // Whether the call fails depends on the status of the release, which is not read.
+    if name == "install" && parsed.has_flag("replace") {
+        return None;
+    }
     let namespace = parsed.flag_values("namespace").last().map(str::to_owned);
     let context = parsed.flag_values("kube-context").last().map(str::to_owned);
     let place: Vec<String> = [("--namespace", &namespace), ("--kube-context", &context)]
@@ -267,7 +271,8 @@ pub(crate) fn find_release_call(tool: &str, arguments: &Map<String, Value>) -> O
                 _ => false,
             }
     };
-    if !arguments.keys().all(|key| is_known(key) || !is_given(key)) {
+    let is_replacement = verb == "install" && is_given("replace");
+    if is_replacement || !arguments.keys().all(|key| is_known(key) || !is_given(key)) {
         return None;
     }
     let manifest = call("helm_get_manifest", &[])?;
@@ -369,6 +374,7 @@ mod tests {
             ("helm delete web", "helm get manifest web ⇒ nothing"),
             ("helm upgrade web ./chart --post-renderer ./x", "unknown: helm upgrade web ./chart --post-renderer ./x"),
             ("helm repo update", "unknown: helm repo update"),
+            ("helm install web ./chart --replace", "unknown: helm install web ./chart --replace"),
         ] {
             assert_eq!(releases("bash", &json!({"command": line})), [expected], "{line}");
         }
@@ -413,5 +419,7 @@ mod tests {
         ] {
             assert_eq!(releases("helm_upgrade", &arguments), Vec::<String>::new(), "{arguments}");
         }
+        let replacement = json!({"release_name": "web", "chart": "./c", "replace": true});
+        assert_eq!(releases("helm_install", &replacement), Vec::<String>::new());
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct ShellEvaluator {
     /// All words so far, also those that no program gets.
     words: Vec<ShellWord>,
     implied_program: Option<KnownProgram>,
-    here_documents: Vec<SyntaxWord>,
+    pub(crate) here_documents: Vec<SyntaxWord>,
     /// The states in which loops and functions are left early, the innermost last.
     pub(crate) exits: Vec<Option<ShellState>>,
     /// The state in which an error may end the line, so that the shell continues with the next one.
@@ -237,7 +237,7 @@ impl ShellEvaluator {
                 input = TextStream { text: PrintedText::Words(kind), ..input };
             }
             Some(CommandInput::HereDocument(index)) => {
-                let document = self.here_documents.get(*index).cloned().unwrap_or_default();
+                let document = self.here_documents.get(*index).cloned().ok_or("a here-document is missing")?;
                 let text = self.expand_text(&document, input)?;
                 self.add_side_words(&text.text)?;
                 input = TextStream { text: PrintedText::UNKNOWN, ..input };

@@ -263,10 +263,11 @@ impl ShellReader {
         let mut list = CommandList::new();
         self.skip_lines()?;
         while !self.is_at_list_end() {
+            let start = self.at;
             let pipeline = self.read_pipeline()?;
             self.skip_blanks();
             let separator = self.read_separator()?;
-            list.push(ListItem { pipeline, separator });
+            list.push(ListItem { pipeline, separator, source: start..self.at });
             self.skip_lines()?;
             if matches!(separator, Separator::And | Separator::Or) && self.is_at_list_end() {
                 return Err("the command line is incomplete");

@@ -1,5 +1,7 @@
 //! The syntax tree of a command line.
 
+use std::ops::Range;
+
 /// Pipelines and what stands behind each.
 pub(crate) type CommandList = Vec<ListItem>;
 
@@ -21,6 +23,8 @@ pub(crate) struct ListItem {
     /// The commands between the pipes; never empty.
     pub(crate) pipeline: Vec<ShellCommand>,
     pub(crate) separator: Separator,
+    /// Its characters in the text that was read, with the separator and the here-documents that start there.
+    pub(crate) source: Range<usize>,
 }
 
 /// A command, and what it reads.
