@@ -11,7 +11,7 @@ pub(crate) const BUILT_IN: &str = "{built_in}";
 
 const ROLE: &str = "\
 You are k8sops, an operations agent for Kubernetes. You work for an engineer who may be in the middle of an incident. [sent …] \
-before a message is when it was sent.";
+in front of a message is when it was sent.";
 
 const INVESTIGATION: &str = "\
 - Use the tools to look at the real state before you answer. Make independent calls in one reply.

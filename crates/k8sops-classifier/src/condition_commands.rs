@@ -42,48 +42,26 @@ pub(crate) fn is_plain_test(words: &[ShellWord]) -> bool {
 /// Returns whether the words between `[[` and `]]` only compare. `-eq` and its like evaluate their operands as arithmetic,
 /// so that these have to be numbers.
 pub(crate) fn is_plain_condition(words: &[ShellWord]) -> bool {
-    let mut rest = words;
-    let mut depth = 0_usize;
     // A shell that does not know `[[` takes these for operators, and runs what is behind them.
     let has_operator = words.iter().any(|word| word.text.contains(['|', '&', ';', '<', '>', '(', ')']));
     if has_operator || would_redirect_program(words) {
         return false;
     }
-    let text =
-        |word: Option<&ShellWord>| word.filter(|word| word.is_known()).map_or("", |word| word.text.as_str()).to_owned();
-    loop {
-        while matches!(text(rest.first()).as_str(), "!" | "(") {
-            depth += usize::from(text(rest.first()) == "(");
-            rest = rest.get(1..).unwrap_or_default();
+    let text = |word: &ShellWord| if word.is_known() { word.text.clone() } else { String::new() };
+    let negations = words.iter().take_while(|word| text(word) == "!").count();
+    let is_number = |word: &ShellWord| match word.unknown {
+        Some(unknown) => unknown.kind == TextKind::Number && word.text.chars().count() == 1,
+        None => !word.text.is_empty() && word.text.bytes().all(|byte| byte.is_ascii_digit()),
+    };
+    match words.get(negations..).unwrap_or_default() {
+        [one] => !text(one).starts_with('-'),
+        [check, _] => TEXT_CHECKS.contains(&text(check).as_str()),
+        [left, operator, right] if !text(left).starts_with('-') => {
+            let operator = text(operator);
+            TEXT_COMPARISONS.contains(&operator.as_str())
+                || operator == "=~"
+                || (NUMBER_COMPARISONS.contains(&operator.as_str()) && is_number(left) && is_number(right))
         }
-        let (first, second) = (text(rest.first()), text(rest.get(1)));
-        let is_number = |word: Option<&ShellWord>| {
-            word.is_some_and(|word| match word.unknown {
-                Some(unknown) => unknown.kind == TextKind::Number && word.text.chars().count() == 1,
-                None => !word.text.is_empty() && word.text.bytes().all(|byte| byte.is_ascii_digit()),
-            })
-        };
-        let taken = if TEXT_CHECKS.contains(&first.as_str()) {
-            2
-        } else if first.starts_with('-') {
-            return false;
-        } else if TEXT_COMPARISONS.contains(&second.as_str()) || second == "=~" {
-            3
-        } else if NUMBER_COMPARISONS.contains(&second.as_str()) {
-            if !is_number(rest.first()) || !is_number(rest.get(2)) {
-                return false;
-            }
-            3
-        } else {
-            1
-        };
-        let Some(behind) = rest.get(taken..).filter(|_| taken > 0) else { return false };
-        rest = behind;
-        while text(rest.first()) == ")" {
-            let Some(outer) = depth.checked_sub(1) else { return false };
-            depth = outer;
-            rest = rest.get(1..).unwrap_or_default();
-        }
-        return rest.is_empty() && depth == 0;
+        _ => false,
     }
 }

@@ -54,7 +54,13 @@ impl ToolExecutor for FixtureTools {
             "change" => (ToolEffect::Mutating, ApprovalRequirement::Ask { reason: String::new() }),
             _ => return None,
         };
-        Some(ClassifiedCall { tool: ToolRef::new("test", name), effect, approval, reason: String::new(), is_assumed: false })
+        Some(ClassifiedCall {
+            tool: ToolRef::new("test", name),
+            effect,
+            approval,
+            reason: String::new(),
+            is_assumed: false,
+        })
     }
 
     async fn execute_call(&self, _: &ClassifiedCall, _: &Map<String, Value>, _: ToolCallContext) -> ToolOutcome {
