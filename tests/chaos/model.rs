@@ -57,6 +57,8 @@ async fn handle_completion(requests: web::Data<ModelRequests>, request: web::Jso
     let messages = request["messages"].as_array().unwrap_or(&none);
     let last_user = messages.iter().rposition(|message| message["role"] == "user").unwrap_or_default();
     let id = messages.get(last_user).and_then(|message| message["content"].as_str()).unwrap_or_default();
+    // The line before it says when the message was sent.
+    let id = id.lines().last().unwrap_or_default();
     let step = messages.iter().skip(last_user).filter(|message| message["role"] == "assistant").count() + 1;
     let calls: &[&str] = match step {
         1 => &["look", "look", "change"],

@@ -40,7 +40,8 @@ const MESSAGE_OVERHEAD_TOKENS: usize = 8;
 pub(crate) fn count_message_tokens(message: &ChatMessage) -> usize {
     let text = match message {
         ChatMessage::User(m) => {
-            tokens::count(&render_user_message(m)) + tokens::count(&describe_circumstances(m, None))
+            let circumstances = describe_circumstances(m, None).unwrap_or_default();
+            tokens::count(&render_user_message(m)) + tokens::count(&circumstances)
         }
         ChatMessage::Assistant(m) => {
             let calls = m.tool_calls.iter();
@@ -92,9 +93,11 @@ pub(crate) fn build_conversation(
             messages.push(message);
             continue;
         };
-        let circumstances = UserMessage { seq: m.seq, ..UserMessage::unlogged(describe_circumstances(m, time_zone)) };
+        if let Some(circumstances) = describe_circumstances(m, time_zone) {
+            messages
+                .push(Arc::new(ChatMessage::User(UserMessage { seq: m.seq, ..UserMessage::unlogged(circumstances) })));
+        }
         let content = render_user_message(m);
-        messages.push(Arc::new(ChatMessage::User(circumstances)));
         messages.push(Arc::new(ChatMessage::User(UserMessage { content, ..m.clone() })));
     }
     if let Some(max_bytes) = max_bytes {

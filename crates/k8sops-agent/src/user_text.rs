@@ -15,8 +15,12 @@ pub trait MemoryRetriever: Send + Sync {
 }
 
 /// Returns what the model reads in front of a logged message: when it was sent, and what is missing at that moment. It is a
-/// message of its own, so that the user's words stay as they are.
-pub(crate) fn describe_circumstances(message: &UserMessage, time_zone: Option<&str>) -> String {
+/// message of its own, so that the user's words stay as they are. `None` for JSON: it comes from a program, and goes to a model that
+/// expects nothing else.
+pub(crate) fn describe_circumstances(message: &UserMessage, time_zone: Option<&str>) -> Option<String> {
+    if is_json(&message.content) {
+        return None;
+    }
     let mut text = format!("[sent {}]", message.ts.describe_minute(time_zone));
     if !message.unavailable_servers.is_empty() {
         let _ = write!(
@@ -25,7 +29,11 @@ pub(crate) fn describe_circumstances(message: &UserMessage, time_zone: Option<&s
             message.unavailable_servers.join(", ")
         );
     }
-    text
+    Some(text)
+}
+
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '[']) && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// Returns a logged message as the model reads it, with the memories that were recalled for it.
@@ -61,14 +69,16 @@ mod tests {
     fn message_says_when_it_was_sent_and_what_is_missing() {
         let ts = Timestamp::from_millis(1_700_000_000_000);
         let mut message = UserMessage { ts, ..UserMessage::unlogged("what happened in the last hour?") };
-        assert_eq!(describe_circumstances(&message, None), "[sent Tuesday 2023-11-14 22:13 UTC]");
+        assert_eq!(describe_circumstances(&message, None).as_deref(), Some("[sent Tuesday 2023-11-14 22:13 UTC]"));
         assert_eq!(render_user_message(&message), "what happened in the last hour?");
         message.unavailable_servers = vec!["argocd".into(), "prometheus".into()];
-        let text = describe_circumstances(&message, Some("Europe/Berlin"));
+        let text = describe_circumstances(&message, Some("Europe/Berlin")).unwrap();
         assert!(
             text.starts_with("[sent Tuesday 2023-11-14 22:13 UTC (2023-11-14 23:13 in Europe/Berlin)]\n"),
             "{text}"
         );
         assert!(text.ends_with("[k8sops says: not connected at this moment: argocd, prometheus. Their tools are missing or fail; say so where it matters.]"), "{text}");
+        let message = UserMessage::unlogged(r#"{"alert": "KubePodCrashLooping"}"#);
+        assert_eq!(describe_circumstances(&message, None), None);
     }
 }
