@@ -163,7 +163,7 @@ async fn cancelled_turn_keeps_its_partial_text() {
     assert_eq!((&kept["content"], &kept["stop_reason"]), (&json!("half"), &json!("cancelled")));
     let next = service.turn(&session, "again").await;
     assert_eq!(next.last().unwrap()["outcome"], "completed");
-    assert_eq!(model.requests().last().unwrap().messages.len(), 3);
+    assert_eq!(model.requests().last().unwrap().messages.len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,7 +33,7 @@ async fn conversation_continues_after_restart() {
     assert_eq!(second.log(&session).await, log);
     assert_eq!(second.get("/v1/sessions").await["sessions"][0], view);
     second.turn(&session, "and now?").await;
-    assert_eq!(model.requests().last().unwrap().messages.len(), 3);
+    assert_eq!(model.requests().last().unwrap().messages.len(), 5);
     assert_gapless(&second.log(&session).await, 1);
 }
 

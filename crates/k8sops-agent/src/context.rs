@@ -94,8 +94,8 @@ pub(crate) fn build_conversation(
             continue;
         };
         if let Some(circumstances) = describe_circumstances(m, time_zone) {
-            messages
-                .push(Arc::new(ChatMessage::User(UserMessage { seq: m.seq, ..UserMessage::unlogged(circumstances) })));
+            let in_front = UserMessage { content: circumstances, recalled: Vec::new(), ..m.clone() };
+            messages.push(Arc::new(ChatMessage::User(in_front)));
         }
         let content = render_user_message(m);
         messages.push(Arc::new(ChatMessage::User(UserMessage { content, ..m.clone() })));
