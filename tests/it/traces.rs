@@ -140,7 +140,7 @@ async fn turn_is_one_trace_from_request_to_tool() {
     let spans = eventually("the collector has printed them", async || {
         let spans: Vec<Value> =
             collector.spans().into_iter().filter(|span| span["traceId"] == CLIENT_TRACE_ID).collect();
-        (spans.iter().filter(|span| span["name"] == "commit").count() >= 5).then_some(spans)
+        (spans.iter().filter(|span| span["name"] == "commit").count() >= 6).then_some(spans)
     })
     .await;
     let one = |name: &str| {
@@ -158,7 +158,7 @@ async fn turn_is_one_trace_from_request_to_tool() {
         assert_eq!(child["parentSpanId"], run["spanId"], "{child}");
     }
     assert!(spans.iter().filter(|s| s["name"] == "commit").all(|commit| commit["parentSpanId"] == run["spanId"]));
-    assert_eq!(spans.len(), 1 + 1 + 2 + 1 + 5, "no span per token: {spans:#?}");
+    assert_eq!(spans.len(), 1 + 1 + 2 + 1 + 6, "no span per token: {spans:#?}");
     for (span, key, value) in [
         (run, "gen_ai.operation.name", "invoke_agent"),
         (run, "gen_ai.conversation.id", frames[0]["session_id"].as_str().unwrap()),
