@@ -81,6 +81,7 @@ mod helm;
 mod jq_program;
 mod kubectl;
 mod kubectl_objects;
+mod launchers;
 mod line_parts;
 mod loop_evaluator;
 mod name_template;

@@ -7,6 +7,7 @@ use crate::{
     ambiguity::would_redirect_program,
     classification::{Classification, SensitiveOutput},
     condition_commands::is_plain_condition,
+    launchers::launched_words,
     pipe_filters,
     printed_text::PrintedText,
     program::KnownProgram,
@@ -18,7 +19,6 @@ use crate::{
     },
     shell_variables::{is_variable_name, kind_of_text},
     shell_word::{ShellWord, TextKind, UnknownText},
-    simple_command::launched_words,
 };
 
 /// A line whose loops and functions run more commands is not analyzed.
