@@ -16,6 +16,7 @@ use super::{
     pending_approvals::PendingApprovalIndex,
     remote_tail::RemoteTails,
     session_registry::SessionRegistry,
+    wall_clock::WallClock,
 };
 use crate::audit::AuditTrail;
 
@@ -47,6 +48,8 @@ pub struct Dependencies {
     pub audit: AuditTrail,
     /// The name of this process in leases and in the audit trail.
     pub replica: String,
+    /// The clock by which approvals and questions expire.
+    pub clock: WallClock,
 }
 
 pub(super) struct RuntimeInner {
