@@ -94,8 +94,13 @@ fn is_generated(word: &str) -> bool {
         && !is_plain_value(word)
         && !word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
         && !word.trim_end_matches('=').contains([':', '=', '"', '\'', '('])
-        // Base64 has no dots, and paths and addresses have no plus signs.
-        && (!word.contains('/') || (word.contains(['+', '=']) && !word.contains('.')))
+        // Base64 has slashes, too, and no dots and dashes.
+        && (!word.contains('/') || (!word.contains(['.', '-', '_']) && word.split('/').any(is_base64_part)))
+}
+
+/// Returns whether a part of a word looks generated and is not the digest in a path.
+fn is_base64_part(part: &str) -> bool {
+    looks_random(part) && !part.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Returns whether a word directly behind the word for a password looks like one that a person made.
@@ -104,10 +109,16 @@ fn is_password(word: &str) -> bool {
     word.len() >= MIN_PASSWORD_LEN
         && has(u8::is_ascii_digit)
         && has(u8::is_ascii_lowercase)
-        && (has(u8::is_ascii_uppercase) || has(|byte| b"!#$%&*+?@^~".contains(byte)))
+        && (has(u8::is_ascii_uppercase) || has(|byte| b"!#$%&*+?@^~".contains(byte)) || has_inner_digit(word))
         && !is_name_like(word)
         && !is_plain_value(word)
         && !word.contains([':', '=', '(', '/', '"', '<', '['])
+}
+
+/// Returns whether a word without separators has a digit before a letter, as `dragon77x` and unlike `sha256`.
+fn has_inner_digit(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && word.as_bytes().windows(2).any(|pair| pair[0].is_ascii_digit() && pair[1].is_ascii_alphabetic())
 }
 
 /// Splits a line at its blanks. Quotes and the end of a statement are not part of the words.

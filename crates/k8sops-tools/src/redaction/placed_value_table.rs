@@ -135,6 +135,7 @@ pub(super) const PLACED_VALUES: &[PlacedValue] = &[
         r"(?m)^\[[^\s\]]+\](?::[0-9]+)?[ \t]+[A-Za-z0-9_.@-]+:(?P<v>[^\s:/@]{12,})[ \t]*$",
     ),
     ("password", "user", ValueCheck::Any, r"(?mi)\b(?:set)?user[ \t]+\S+[ \t]+(?:[^\s>]+[ \t]+)*>(?P<v>\S+)"),
+    ("password", "password secret", ValueCheck::NotName, r"\b(?:password|secret)[ \t]+[0-9][ \t]+(?P<v>[^\s:]{8,})"),
     ("password", "using", ValueCheck::Any, r"(?i)\buser[ \t]+\S+[ \t]+using[ \t]+(?P<v>\S+)"),
     ("password", "AUTH", ValueCheck::Any, r#""AUTH"(?: "[^"]*")? "(?P<v>[^"]+)""#),
     ("password", "AUTH", ValueCheck::NotName, r"(?m)^(?:\S+>[ \t]+)?AUTH[ \t]+(?:[\w.-]+[ \t]+)?(?P<v>\S+)[ \t]*$"),
