@@ -227,9 +227,9 @@ impl SessionFile {
                 events: commit.events.to_vec(),
                 consumed: commit.consumed.to_vec(),
             };
-            let seq = commit.expected_seq + commit.events.len() as u64;
             let format = if commit.checkpoint.is_some() { None } else { self.format_to_name() };
-            bytes.extend(LogLine { seq, commit: Some(record), format, ..LogLine::default() }.to_bytes());
+            let line = LogLine { seq: commit.last_seq(), commit: Some(record), format, ..LogLine::default() };
+            bytes.extend(line.to_bytes());
         }
         if commit.checkpoint.is_some() && retention == LogRetention::SinceCheckpoint {
             self.replace_bytes(&bytes)?;
@@ -264,7 +264,8 @@ impl SessionFile {
 
     /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events).
     pub(super) fn read_events(&mut self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let mut page = EventPage { events: Vec::new(), last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq };
+        let mut page =
+            EventPage { last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq, ..EventPage::default() };
         if after >= page.last_seq {
             return Ok(page);
         }
