@@ -55,10 +55,10 @@ pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
 pub use event::{
     AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
-    DependentObjects, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled,
-    MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,
-    ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning, SettingsChanged, TitleChanged,
-    ToolEnd, ToolStart, UserMessageEvent,
+    DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved,
+    MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered,
+    RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning, SettingsChanged,
+    TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::SessionFeed;
 pub use frame::{

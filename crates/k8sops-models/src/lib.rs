@@ -121,8 +121,8 @@ pub use chat_model::{ChatModel, ReplyStream};
 pub use chat_request::{ChatRequest, ToolChoice, ToolSpec};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker};
 pub use dialect::{
-    CallIdForm, ContentWithCalls, Dialect, DialectCatalog, DialectChoice, DialectProtocol, ReasoningReturn,
-    ReplyLimitField, SystemRole, ToolBounds,
+    CallIdForm, ContentWithCalls, Dialect, DialectCatalog, DialectChoice, DialectProtocol, DialectSign,
+    ReasoningReturn, RecognizedDialect, ReplyLimitField, SystemRole, ToolBounds,
 };
 pub use embeddings::{EmbeddingModel, ProviderEmbedder};
 pub use error::{ModelError, ModelErrorKind, ProviderErrorDetails};

@@ -18,7 +18,7 @@ pub(super) fn call() -> ProviderCall {
         secrets: vec![HEADER.into()],
         key_variable: "OPENAI_API_KEY".into(),
     };
-    ProviderCall { endpoint: Arc::new(endpoint), model: "gpt-x".into(), request_id: None }
+    ProviderCall { endpoint: Arc::new(endpoint), model: "gpt-x".into(), request_id: None, wait_fields: Vec::new() }
 }
 
 fn rejection(status: u16, body: &Value) -> ModelError {
@@ -117,7 +117,11 @@ fn stream_error_is_mapped_by_type_or_code() {
         (json!({"message": "who knows"}), "overloaded"),
         (json!("words"), "overloaded"),
     ] {
-        assert_eq!(call().rejection_error(&ProviderErrorBody::from_error(&error)).code(), code, "{error}");
+        assert_eq!(
+            call().rejection_error(&ProviderErrorBody::from_event(&error, &serde_json::Value::Null, &[])).code(),
+            code,
+            "{error}"
+        );
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ChatModel, ChatRequest, DialectProtocol, ModelError, ModelFeature, ModelOptions, ProviderOptions, ProviderProtocol,
-    ReplyStream,
+    RecognizedDialect, ReplyStream,
     event_framing::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
@@ -178,6 +178,10 @@ impl ChatModel for OpenAiModel {
 
     async fn context_window(&self, model: &str) -> Option<u32> {
         self.token_limits.context_window(model)
+    }
+
+    fn recognized_dialect(&self) -> Option<RecognizedDialect> {
+        self.client.recognized_dialect()
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {

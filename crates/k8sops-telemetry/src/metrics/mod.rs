@@ -287,13 +287,24 @@ impl Metrics {
                     self.model_labels(e.provider.as_deref().unwrap_or(OTHER), e.model.as_deref().unwrap_or(OTHER));
                 self.count_usage(labels, e.usage);
             }
-            EventBody::Warning(e) if e.wait_seconds.is_some() => self.model_retries.with_label_values(&[&e.code]).inc(),
-            EventBody::Warning(SessionWarning { simplified: Some(simplified), .. }) => {
-                let [provider, model] = self.model_labels(&simplified.provider, &simplified.model);
-                self.requests_simplified.with_label_values(&[provider, model, simplified.step.as_str()]).inc();
-            }
-            EventBody::Warning(e) if e.code == "fallback" => self.model_fallbacks.inc(),
+            EventBody::Warning(e) => self.count_warning(e),
             _ => {}
+        }
+    }
+
+    fn count_warning(&self, warning: &SessionWarning) {
+        if warning.wait_seconds.is_some() {
+            self.model_retries.with_label_values(&[&warning.code]).inc();
+        }
+        if let Some(simplified) = &warning.simplified {
+            let [provider, model] = self.model_labels(&simplified.provider, &simplified.model);
+            self.requests_simplified.with_label_values(&[provider, model, simplified.step.as_str()]).inc();
+        }
+        if let Some(call) = &warning.dropped_call {
+            self.count_usage(self.model_labels(&call.provider, &call.model), call.usage);
+        }
+        if warning.code == "fallback" {
+            self.model_fallbacks.inc();
         }
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::block_fields::{EXTRA_CONTENT, FIELD_NAME, REASONING_DETAILS, REASONING_FIELDS};
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
-    error_mapping::{ProviderCall, ProviderErrorBody},
+    error_mapping::ProviderCall,
     event_framing::ProviderEvent,
     lenient_json::{deserialize_one_or_many, deserialize_or_none},
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
@@ -300,21 +300,21 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         out: &mut VecDeque<ReplyDelta>,
     ) -> Result<EventProgress, ModelError> {
         let chunk: CompletionChunk = parse_event(event, &self.call)?;
+        if let Some(usage) = chunk.usage.filter(Value::is_object) {
+            self.usage = parse_usage(&usage);
+        }
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+            return Err(self.call.stream_error(&error, &event.data));
         }
         // Older servers send the error object itself in place of the chunk.
         if event.name == "error" || chunk.object.as_deref() == Some("error") {
             let error = serde_json::from_str(&event.data).unwrap_or_default();
-            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
-        }
-        if let Some(usage) = chunk.usage.filter(Value::is_object) {
-            self.usage = parse_usage(&usage);
+            return Err(self.call.stream_error(&error, &event.data));
         }
         // Only one choice is requested.
         let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(EventProgress::KeepAlive) };
         if let Some(error) = choice.error.filter(|error| !error.is_null()) {
-            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+            return Err(self.call.stream_error(&error, &event.data));
         }
         let pieces_before = out.len();
         let mut has_content = false;
@@ -357,6 +357,10 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         }
         // Some servers keep a connection alive with empty chunks.
         Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
+    }
+
+    fn reported_usage(&self) -> TokenUsage {
+        self.usage
     }
 
     fn has_stop_reason(&self) -> bool {
