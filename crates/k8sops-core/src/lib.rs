@@ -33,6 +33,7 @@ mod feed;
 mod frame;
 mod ids;
 mod json_surrogates;
+mod json_words;
 mod message;
 mod money;
 mod net;
@@ -66,6 +67,7 @@ pub use frame::{
 };
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
 pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
+pub use json_words::replace_foreign_words;
 pub use message::{
     AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,
     ToolStatus, UserMessage,

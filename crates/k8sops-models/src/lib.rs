@@ -110,6 +110,7 @@ mod stop_reasons;
 mod stream_faults;
 #[cfg(test)]
 mod test_support;
+mod text_call_formats;
 mod text_tool_calls;
 mod think_tags;
 mod token_limits;

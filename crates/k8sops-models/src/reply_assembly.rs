@@ -42,6 +42,9 @@ pub(crate) trait ReplyAssembler: Send + 'static {
         out: &mut VecDeque<ReplyDelta>,
     ) -> Result<EventProgress, ModelError>;
 
+    /// Applies the end mark `[DONE]`, and appends what was held back to `out`.
+    fn apply_end_mark(&mut self, _out: &mut VecDeque<ReplyDelta>) {}
+
     /// Returns the tokens that the provider has reported so far.
     fn reported_usage(&self) -> TokenUsage;
 
@@ -159,6 +162,7 @@ impl<A: ReplyAssembler> ReplyAssembly<A> {
 
     fn apply_event(&mut self, event: &ProviderEvent) -> Result<EventProgress, ModelError> {
         if event.data == DONE_MARK {
+            self.assembler.apply_end_mark(&mut self.out);
             return Ok(EventProgress::End);
         }
         let call = self.events.call();

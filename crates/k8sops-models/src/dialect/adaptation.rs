@@ -93,7 +93,8 @@ impl Dialect {
             | ModelQuirk::NoReturnedReasoning
             | ModelQuirk::NoToolChoice
             | ModelQuirk::NoTools
-            | ModelQuirk::NoStreamedCalls => {}
+            | ModelQuirk::NoStreamedCalls
+            | ModelQuirk::NoStopReason => {}
         }
     }
 }

@@ -43,6 +43,8 @@ fn each_status_maps_to_error_with_remedy() {
         (501, "invalid_request", "another"),
         (503, "overloaded", "Try again"),
         (529, "overloaded", "Try again"),
+        (498, "rate_limited", "rate of requests"),
+        (424, "overloaded", "Try again"),
     ];
     for (status, code, says) in cases {
         let error = rejection(status, &body);
@@ -50,6 +52,13 @@ fn each_status_maps_to_error_with_remedy() {
         let message = error.to_string();
         assert!(message.contains(says) && message.contains("api.example.com"), "{status}: {message}");
     }
+}
+
+#[test]
+fn failure_of_a_server_is_told_from_a_rejection() {
+    let body = |text: &str| json!({"error": {"message": text}});
+    assert_eq!(rejection(400, &body("Model is loading, please try again")).code(), "overloaded");
+    assert_eq!(rejection(424, &body("BadRequestError: roles must alternate")).code(), "invalid_request");
 }
 
 #[test]

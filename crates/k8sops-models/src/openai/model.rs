@@ -1,6 +1,6 @@
 //! The client for OpenAI's protocols.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use http::header;
@@ -16,7 +16,7 @@ use crate::{
     RecognizedDialect, ReplyStream,
     event_framing::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
-    quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
+    quirks::{LearnedQuirks, StopReasonHabit, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
     token_limits::LearnedTokenLimits,
     tool_rejections::{RejectedTools, left_out_notice},
@@ -30,7 +30,7 @@ pub(crate) struct OpenAiModel {
     client: ProviderHttpClient,
     api: OpenAiApi,
     models: HashMap<String, ModelOptions>,
-    quirks: LearnedQuirks,
+    quirks: Arc<LearnedQuirks>,
     token_limits: LearnedTokenLimits,
     rejected_tools: RejectedTools,
 }
@@ -74,7 +74,7 @@ impl OpenAiModel {
             client,
             api,
             models,
-            quirks: LearnedQuirks::default(),
+            quirks: Arc::default(),
             token_limits: LearnedTokenLimits::default(),
             rejected_tools: RejectedTools::default(),
         }
@@ -140,7 +140,9 @@ impl ChatModel for OpenAiModel {
                     let stream = match self.api {
                         OpenAiApi::Chat => {
                             let offered = offered_tool_names(&request, &plan);
-                            let assembler = ChatCompletionsAssembler::new(events.call().clone(), offered, notices);
+                            let habit = StopReasonHabit::new(Arc::clone(&self.quirks), request.model.clone());
+                            let assembler = ChatCompletionsAssembler::new(events.call().clone(), offered, notices)
+                                .with_stop_reason_habit(habit);
                             reply_stream(events, assembler, tools)
                         }
                         OpenAiApi::Responses => {

@@ -257,3 +257,19 @@ async fn tokens_of_a_reply_that_fails_are_reported() {
     let broken = assemble_framed(framing, assembler, &body.as_bytes()[..cut], 7).await.end.unwrap_err();
     assert_eq!((broken.kind, broken.details.usage.cached_tokens), (ModelErrorKind::MalformedStream, 100));
 }
+
+#[tokio::test]
+async fn responses_with_whole_texts_and_other_ends_are_read() {
+    let message = json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]});
+    let text = json!({"type": "response.output_text.done", "output_index": 0, "text": "Hi"});
+    let item = json!({"type": "response.output_item.done", "output_index": 0, "item": message});
+    let done = json!({"type": "response.done", "response": {"status": "completed", "output": []}});
+    let delta = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "Hi"});
+    for events in
+        [vec![text.clone(), completed()], vec![text.clone(), item.clone(), completed()], vec![delta, text, item, done]]
+    {
+        let server = ScriptedProvider::start([responses_stream(&events)]).await;
+        let stream = model_at(ProviderProtocol::OpenaiResponses, &server).stream(chat_request(Vec::new())).await;
+        assert_eq!(collect_reply(stream.unwrap()).await.end.unwrap().content, "Hi", "{events:?}");
+    }
+}

@@ -17,6 +17,7 @@ use crate::{
     event_framing::ProviderEvent,
     lenient_json::{deserialize_one_or_many, deserialize_or_none},
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
+    quirks::StopReasonHabit,
     reply_assembly::{EventProgress, ReplyAssembler, parse_event},
     requested_calls::{WrittenToolCall, parse_requested_calls, remove_repeated_calls},
     stop_reasons::{ReplyEnd, known_stop_reason, parse_stop_reason},
@@ -119,6 +120,9 @@ pub(crate) struct ChatCompletionsAssembler {
     recorder: ProviderBlockRecorder,
     details: Vec<Value>,
     notices: Vec<ProviderNotice>,
+    /// Whether the end mark has arrived.
+    is_marked: bool,
+    stop_reasons: StopReasonHabit,
 }
 
 impl ChatCompletionsAssembler {
@@ -138,7 +142,25 @@ impl ChatCompletionsAssembler {
             recorder: ProviderBlockRecorder::default(),
             details: Vec::new(),
             notices,
+            is_marked: false,
+            stop_reasons: StopReasonHabit::default(),
         }
+    }
+
+    /// Learns whether the server says why its replies end.
+    pub(crate) fn with_stop_reason_habit(self, stop_reasons: StopReasonHabit) -> Self {
+        Self { stop_reasons, ..self }
+    }
+
+    /// Returns why the reply ended, in the words of the server. The end mark suffices for a server that never says it.
+    fn take_finish_reason(&mut self) -> Option<String> {
+        if let Some(finish) = self.finish_reason.take() {
+            self.stop_reasons.record_reason();
+            return Some(finish);
+        }
+        let is_empty = self.content.is_empty() && self.tool_calls.is_empty();
+        let is_complete = self.is_marked && !is_empty && self.stop_reasons.is_usual_without_reason();
+        is_complete.then(String::new)
     }
 
     fn push_text(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) {
@@ -327,6 +349,9 @@ impl ReplyAssembler for ChatCompletionsAssembler {
             if let Some((field, text)) = reasoning.find(|(_, text)| !text.is_empty()) {
                 self.push_reasoning(text, Some(field), out);
             }
+            if let Some(text) = delta.content.as_ref().map(thinking_text).filter(|text| !text.is_empty()) {
+                self.push_reasoning(text, None, out);
+            }
             self.details.extend(delta.reasoning_details.into_iter().flatten());
             let text = delta.content.map(content_text).unwrap_or_default();
             has_content |= !text.is_empty();
@@ -359,6 +384,13 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
     }
 
+    fn apply_end_mark(&mut self, out: &mut VecDeque<ReplyDelta>) {
+        self.is_marked = true;
+        if self.finish_reason.is_none() {
+            self.flush_held_text(out);
+        }
+    }
+
     fn reported_usage(&self) -> TokenUsage {
         self.usage
     }
@@ -368,7 +400,7 @@ impl ReplyAssembler for ChatCompletionsAssembler {
     }
 
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
-        let Some(finish) = self.finish_reason.take() else { return Err(self.call.unfinished_error()) };
+        let Some(finish) = self.take_finish_reason() else { return Err(self.call.unfinished_error()) };
         let stop_reason = self.stop_reason(&finish)?;
         let mut recorder = mem::take(&mut self.recorder);
         if !self.details.is_empty() {
@@ -403,6 +435,16 @@ fn content_text(content: Value) -> String {
         Value::Array(parts) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
         _ => String::new(),
     }
+}
+
+/// Returns the reasoning in content that is a list of parts, as Mistral sends it.
+fn thinking_text(content: &Value) -> String {
+    let parts = content.as_array().into_iter().flatten();
+    let thinking = parts.filter_map(|part| match part.get("thinking")? {
+        Value::String(text) => Some(text.clone()),
+        inner => Some(content_text(inner.clone())),
+    });
+    thinking.collect()
 }
 
 fn parse_usage(usage: &Value) -> TokenUsage {

@@ -14,6 +14,7 @@ use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
     error_mapping::ProviderCall,
     event_framing::ProviderEvent,
+    lenient_json::deserialize_or_none,
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
     reply_assembly::{EventProgress, ReplyAssembler},
     requested_calls::{WrittenToolCall, parse_requested_calls, remove_repeated_calls},
@@ -37,6 +38,12 @@ struct ResponsesEvent {
     delta: Option<String>,
     #[serde(default)]
     arguments: Option<String>,
+    /// The whole text, at its end.
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    text: Option<String>,
+    /// The whole refusal, at its end.
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    refusal: Option<String>,
     #[serde(default)]
     response: Option<Value>,
     #[serde(default)]
@@ -271,8 +278,19 @@ impl ReplyAssembler for ResponsesAssembler {
             Err(_) if is_unknown_event(data) => return Ok(EventProgress::KeepAlive),
             Err(error) => return Err(self.call.unparsable_error("an event", error, data)),
         };
-        let ResponsesEvent { event_type, object, output_index, item_id, item, delta, arguments, response, error } =
-            event;
+        let ResponsesEvent {
+            event_type,
+            object,
+            output_index,
+            item_id,
+            item,
+            delta,
+            arguments,
+            text,
+            refusal,
+            response,
+            error,
+        } = event;
         if object.as_deref() == Some("response") {
             // A reply that is not streamed.
             return self.end_response(serde_json::from_str(data).unwrap_or_default(), data, out);
@@ -287,6 +305,12 @@ impl ReplyAssembler for ResponsesAssembler {
             "response.refusal.delta" => {
                 self.refused = true;
                 self.push_text(delta, out);
+            }
+            // Some servers send the whole text only.
+            "response.output_text.done" | "response.refusal.done" if self.message_bytes == 0 => {
+                let refusal = refusal.filter(|refusal| !refusal.is_empty());
+                self.refused |= refusal.is_some();
+                self.push_text(text.or(refusal).unwrap_or_default(), out);
             }
             "response.reasoning_summary_part.added" => {
                 // Another part of the same summary starts.
@@ -305,7 +329,7 @@ impl ReplyAssembler for ResponsesAssembler {
                     self.find_or_add_call(output_index, item_id.as_deref()).arguments = arguments;
                 }
             }
-            "response.completed" | "response.incomplete" => {
+            "response.completed" | "response.incomplete" | "response.done" => {
                 return self.end_response(response.unwrap_or_default(), data, out);
             }
             "response.failed" | "response.cancelled" => {
