@@ -53,9 +53,7 @@ pub(super) async fn identify_caller(
     request: &HttpRequest,
     token: Option<&str>,
 ) -> Result<CallerIdentity, ProblemDetails> {
-    let header = |name: &str| -> Vec<String> {
-        request.headers().get_all(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
-    };
+    let header = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes().to_vec()).collect();
     let peer = request.peer_addr().map(|peer| peer.ip());
     let identified = state.authenticator.authenticate(&Credentials { bearer: token, peer, header: &header }).await;
     if matches!(identified, Err(AuthRejection::Invalid(_))) && state.quota.count_rejected_caller().is_reported() {

@@ -11,11 +11,12 @@ use actix_web::{
     web,
 };
 use k8sops_telemetry::{request_id, spans, trace_context};
+use tokio::task::yield_now;
 use tracing::Instrument as _;
 
 use super::{
     authentication::authenticate_request, cors::adapt_cors_response, origin::check_origin, problem::ProblemDetails,
-    problem_code::ProblemCode, request_body::retain_body, state::ApiState,
+    problem_code::ProblemCode, request_body::retain_body, security_headers::add_security_headers, state::ApiState,
 };
 
 /// The route label of requests that match no route, whatever their path.
@@ -30,6 +31,8 @@ pub async fn track_request<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<EitherBody<B>>>, Error> {
     let started = Instant::now();
+    // A client can send requests faster than they are answered. Other connections of this thread have their turn in between.
+    yield_now().await;
     let metrics = request.app_data::<web::Data<ApiState>>().map(|state| state.metrics.clone());
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let id = request_id::accept_or_generate(header(request_id::REQUEST_ID_HEADER));
@@ -60,10 +63,12 @@ pub async fn track_request<B: MessageBody + 'static>(
             _ => {}
         }
     }
-    if let Ok(response) = &mut result
-        && let Ok(id) = id.parse()
-    {
-        response.headers_mut().insert(HeaderName::from_static(request_id::REQUEST_ID_HEADER), id);
+    if let Ok(response) = &mut result {
+        if let Ok(id) = id.parse() {
+            response.headers_mut().insert(HeaderName::from_static(request_id::REQUEST_ID_HEADER), id);
+        }
+        let path = response.request().path().to_owned();
+        add_security_headers(&path, response.headers_mut());
     }
     if let Ok(response) = &mut result
         && is_http10

@@ -35,6 +35,7 @@ mod problem_code;
 mod quota;
 mod request_body;
 mod routes;
+mod security_headers;
 mod service;
 mod sessions;
 mod settings;

@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
 };
@@ -26,7 +27,8 @@ pub(super) struct OpenedTrail {
 /// Opens a file for appending and locks it.
 pub(super) fn open_trail_file(path: &Path) -> Result<OpenedTrail, AuditError> {
     let fault = |error: io::Error| AuditError::Open { path: path.to_owned(), source: Arc::new(error) };
-    let opened = OpenOptions::new().read(true).append(true).create(true).open(path);
+    // Records name users, clusters and arguments.
+    let opened = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path);
     // A pipe cannot be read: its trail starts empty.
     let mut file = opened.or_else(|_| OpenOptions::new().append(true).open(path)).map_err(fault)?;
     match file.try_lock() {

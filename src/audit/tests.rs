@@ -37,6 +37,15 @@ async fn trail(path: &Path, chains: &[usize]) -> String {
 }
 
 #[tokio::test]
+async fn file_is_readable_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    trail(&path, &[1]).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
 async fn each_process_adds_a_chain() {
     let dir = TempDir::new().unwrap();
     let text = trail(&dir.path().join("audit"), &[3, 0, 2]).await;

@@ -14,8 +14,8 @@ pub struct Credentials<'a> {
     pub bearer: Option<&'a str>,
     /// The address of the TCP peer. Addresses in headers are not trusted.
     pub peer: Option<IpAddr>,
-    /// Returns all values of a header.
-    pub header: &'a dyn Fn(&str) -> Vec<String>,
+    /// Returns all values of a header as they were sent.
+    pub header: &'a dyn Fn(&str) -> Vec<Vec<u8>>,
 }
 
 impl<'a> Credentials<'a> {

@@ -107,6 +107,13 @@ impl JwtBackend {
         let user = user.ok_or_else(|| {
             AuthRejection::Invalid(format!("the token does not identify a user: the claim {user_claim} is not a text"))
         })?;
+        if user_claim == "email" && !is_true(claims.get("email_verified")) {
+            return Err(AuthRejection::Invalid(
+                "the token's e-mail address is not verified (email_verified), so that it may be that of another person; \
+                 name users by another claim (AUTH_JWT_USER_CLAIM)"
+                    .into(),
+            ));
+        }
         let roles = match roles_claim {
             None => RoleSet::USER,
             Some(claim) => RoleSet::from_names(role_names(find_claim(&claims, claim))),
@@ -127,6 +134,11 @@ impl VerifiedToken {
             expiry: CredentialExpiry::At(self.expires_at),
         }
     }
+}
+
+/// Whether a claim is true. Some issuers send the text.
+fn is_true(claim: Option<&Value>) -> bool {
+    claim.is_some_and(|claim| claim == &Value::Bool(true) || claim == "true")
 }
 
 /// Finds a claim by its name, or by a path of names with dots between them.
@@ -180,24 +192,53 @@ mod tests {
     }
 
     fn token_with_key(key: &str, user: &str) -> String {
-        let claims = json!({"iss": "http://127.0.0.1:9", "aud": "k8sops", "sub": user, "exp": unix_now() + 1_000_000});
+        sign(key, &json!({"sub": user}))
+    }
+
+    fn sign(key: &str, own_claims: &Value) -> String {
+        let mut claims = json!({"iss": "http://127.0.0.1:9", "aud": "k8sops", "exp": unix_now() + 1_000_000});
+        claims.as_object_mut().unwrap().extend(own_claims.as_object().unwrap().clone());
         let header = Header { kid: Some(key.into()), ..Header::new(Algorithm::EdDSA) };
         encode(&header, &claims, &EncodingKey::from_ed_der(&BASE64_STANDARD.decode(SECRET).unwrap())).unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn keys_of_unavailable_issuer_stay_valid_for_twelve_hours() {
+    /// Tokens of an issuer whose only key is known, and which is unavailable.
+    fn jwt_backend(user_claim: &str) -> JwtBackend {
         let config = JwtOptions {
             // No server listens on this port.
             issuer: "http://127.0.0.1:9".into(),
             audience: "k8sops".into(),
             algorithms: vec![Algorithm::EdDSA],
             clock_skew: Duration::from_secs(5),
-            user_claim: "sub".into(),
+            user_claim: user_claim.into(),
             roles_claim: None,
         };
         let key = json!({"kty": "OKP", "crv": "Ed25519", "x": PUBLIC, "kid": "a"});
-        let jwt = JwtBackend { issuer: keys_of_unavailable_issuer(&config.issuer, &key), config };
+        JwtBackend { issuer: keys_of_unavailable_issuer(&config.issuer, &key), config }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn email_names_a_user_only_if_it_is_verified() {
+        let jwt = jwt_backend("email");
+        for verified in [json!(true), json!("true")] {
+            let token = sign("a", &json!({"email": "anna@example.org", "email_verified": verified}));
+            assert_eq!(jwt.authenticate(&token).await.unwrap().user.as_str(), "anna@example.org");
+        }
+        for claims in [
+            json!({"email": "anna@example.org"}),
+            json!({"email": "anna@example.org", "email_verified": false}),
+            json!({"email": "anna@example.org", "email_verified": "false"}),
+            json!({"email": "anna@example.org", "email_verified": 1}),
+        ] {
+            let rejection = jwt.authenticate(&sign("a", &claims)).await.unwrap_err();
+            assert!(matches!(&rejection, AuthRejection::Invalid(why) if why.contains("not verified")), "{rejection}");
+        }
+        assert!(jwt_backend("sub").authenticate(&token("anna")).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_of_unavailable_issuer_stay_valid_for_twelve_hours() {
+        let jwt = jwt_backend("sub");
         let fetched = jwt.issuer.failed_since().await;
         let (seen, unseen) = (token("anna"), token("ben"));
         assert_eq!(jwt.authenticate(&seen).await.unwrap().user.as_str(), "anna");

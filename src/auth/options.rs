@@ -62,6 +62,9 @@ options! {
             optional(IDENTITY_HEADER).variable("AUTH_PROXY_ROLES_HEADER").example("X-Auth-Request-Groups"),
         /// The proxies whose headers are trusted.
         pub sources: Vec<IpNet> = or_empty(NETWORKS).variable("AUTH_PROXY_SOURCES").example("10.1.0.0/16"),
+        /// Whether AUTH_PROXY_SOURCES may contain networks larger than /8 (IPv4) or /7 (IPv6), like 0.0.0.0/0, whose members can
+        /// name themselves any user.
+        pub allow_any_source: bool = required(BOOLEAN, "false").variable("AUTH_PROXY_ALLOW_ANY_SOURCE"),
     }
 }
 
@@ -164,6 +167,14 @@ impl AuthConfig {
             AuthModeName::Proxy => {
                 require("AUTH_PROXY_USER_HEADER", !proxy.user_header.is_empty());
                 require("AUTH_PROXY_SOURCES", !proxy.sources.is_empty());
+                if let Some(network) = proxy.sources.iter().find(|network| is_open(network))
+                    && !proxy.allow_any_source
+                {
+                    reader.report_problem(format!(
+                        "AUTH_PROXY_SOURCES contains {network}, so that everyone who reaches the service can name themselves \
+                         any user; list the addresses of the proxy, or set AUTH_PROXY_ALLOW_ANY_SOURCE=true"
+                    ));
+                }
                 AuthMode::Proxy(proxy)
             }
         };
@@ -213,9 +224,27 @@ fn parse_networks(text: &str) -> Option<Vec<IpNet>> {
     networks.collect::<Option<Vec<_>>>().filter(|networks| !networks.is_empty())
 }
 
+/// Whether a network is larger than those for private use, 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC 4193).
+fn is_open(network: &IpNet) -> bool {
+    let smallest_prefix = match network {
+        IpNet::V4(_) => 8,
+        IpNet::V6(_) => 7,
+    };
+    network.prefix_len() < smallest_prefix
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn networks_larger_than_private_ones_are_open() {
+        let open = |text: &str| NETWORKS.parse(text).unwrap().iter().any(is_open);
+        for text in ["0.0.0.0/0", "::/0", "10.0.0.0/8,128.0.0.0/1", "2000::/3"] {
+            assert!(open(text), "{text}");
+        }
+        assert!(!open("10.0.0.0/8, 100.64.0.0/10, fc00::/7, fe80::/10, 203.0.113.9, ::1"));
+    }
 
     #[test]
     fn signature_algorithms_use_public_keys() {

@@ -39,7 +39,7 @@ impl ProxyBackend {
                 return Err(AuthRejection::Invalid("the proxy's user header occurs more than once".into()));
             }
         };
-        let name = name.trim();
+        let name = read_text(&name)?.trim();
         if name.is_empty() {
             return Err(AuthRejection::Missing("the proxy sent no user (AUTH_PROXY_USER_HEADER)"));
         }
@@ -50,12 +50,17 @@ impl ProxyBackend {
             None => RoleSet::USER,
             Some(header) => match (credentials.header)(header).as_slice() {
                 [] => RoleSet::default(),
-                [one] => RoleSet::from_names(one.split([',', ' ']).map(str::trim)),
+                [one] => RoleSet::from_names(read_text(one)?.split([',', ' ']).map(str::trim)),
                 _ => return Err(AuthRejection::Invalid("the proxy's roles header occurs more than once".into())),
             },
         };
         Ok(CallerIdentity { user: user_id_from_name(name), roles, user_token: None, expiry: CredentialExpiry::Never })
     }
+}
+
+/// Reads a header. Bytes that are not UTF-8 are rejected: replaced by a sign, two users would become one.
+fn read_text(value: &[u8]) -> Result<&str, AuthRejection> {
+    std::str::from_utf8(value).map_err(|_| AuthRejection::Invalid("a header of the proxy is not UTF-8".into()))
 }
 
 #[cfg(test)]
@@ -65,13 +70,19 @@ mod tests {
     use super::*;
 
     fn authenticate(peer: &str, headers: &[(&str, &str)]) -> Result<CallerIdentity, AuthRejection> {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        authenticate_bytes(peer, &headers)
+    }
+
+    fn authenticate_bytes(peer: &str, headers: &[(&str, &[u8])]) -> Result<CallerIdentity, AuthRejection> {
         let proxy = ProxyBackend::new(ProxyOptions {
             user_header: "x-user".into(),
             roles_header: Some("x-roles".into()),
             sources: vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()],
+            allow_any_source: false,
         });
         let header = |name: &str| {
-            headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()).collect::<Vec<_>>()
+            headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| value.to_vec()).collect::<Vec<_>>()
         };
         let peer = peer.parse::<IpAddr>().ok();
         proxy.authenticate(&Credentials { bearer: None, peer, header: &header })
@@ -92,5 +103,16 @@ mod tests {
         assert!(matches!(authenticate("10.1.2.3", &[("x-user", " ")]), Err(AuthRejection::Missing(_))));
         assert!(authenticate("10.1.2.3", &[("x-user", "anna"), ("x-user", "root")]).is_err());
         assert!(authenticate("10.1.2.3", &[("x-user", "a"), ("x-roles", "user"), ("x-roles", "admin")]).is_err());
+    }
+
+    #[test]
+    fn names_in_utf_8_are_distinct_and_others_are_rejected() {
+        let user = |name: &str| authenticate("10.1.2.3", &[("x-user", name)]).unwrap().user;
+        assert_ne!(user("jos\u{e9}"), user("jos\u{ea}"));
+        for name in [b"jos\xe9".as_slice(), b"jos\xea"] {
+            assert!(matches!(authenticate_bytes("10.1.2.3", &[("x-user", name)]), Err(AuthRejection::Invalid(_))));
+        }
+        let roles: &[(&str, &[u8])] = &[("x-user", b"anna"), ("x-roles", b"user\xff")];
+        assert!(authenticate_bytes("10.1.2.3", roles).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Invalid input: requests are rejected with a clear problem, and the session stays usable.
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
 use crate::service::{ServiceSetup, TestService};
@@ -108,6 +108,36 @@ async fn invalid_header_values_are_rejected() {
     }
     let request = service.request(Method::GET, &format!("{session}/events")).header("last-event-id", "abc");
     assert_eq!(service.refused(request).await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_response_has_security_headers() {
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
+    let foreign = |request: RequestBuilder| request.header("origin", "https://elsewhere.example");
+    let cases = [
+        (service.request(Method::GET, &session), 200),
+        (service.request(Method::GET, &format!("{session}/events?follow=false")), 200),
+        (service.request(Method::POST, &format!("{session}/messages")).body("{"), 400),
+        (service.request(Method::GET, "/v1/nothing"), 404),
+        (service.request(Method::DELETE, "/v1/info"), 405),
+        (foreign(service.request(Method::GET, &session)), 403),
+        (service.request(Method::GET, "/healthz"), 200),
+        (service.request(Method::GET, "/metrics"), 200),
+        (service.request(Method::GET, "/openapi.json"), 200),
+        (service.request(Method::GET, "/docs/"), 200),
+    ];
+    for (request, status) in cases {
+        let response = request.send().await.unwrap();
+        let path = response.url().path().to_owned();
+        assert_eq!(response.status(), status, "{path}");
+        let header = |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap());
+        assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!((header("x-frame-options"), header("referrer-policy")), ("DENY", "no-referrer"), "{path}");
+        assert_eq!(header("cross-origin-resource-policy"), "same-origin", "{path}");
+        assert!(header("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
+        assert_eq!(header("cache-control") == "no-store", path.starts_with("/v1/"), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

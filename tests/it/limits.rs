@@ -84,6 +84,44 @@ async fn invalid_websocket_frames_count_against_the_rate_limit() {
     assert_eq!((&*codes[0], &*codes[9]), ("invalid_request", "too_many_requests"), "{codes:?}");
 }
 
+/// Sends probes without waiting for their answers, and counts the bytes of the answers.
+async fn pipeline_probes(address: String, answered: Arc<AtomicUsize>) {
+    let (mut answers, mut requests) = TcpStream::connect(address).await.unwrap().into_split();
+    let batch = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(500);
+    let sending = async { while requests.write_all(batch.as_bytes()).await.is_ok() {} };
+    let counting = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(bytes @ 1..) = answers.read(&mut buffer).await {
+            answered.fetch_add(bytes, Ordering::Relaxed);
+        }
+    };
+    tokio::join!(sending, counting);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelined_requests_leave_other_connections_their_turn() {
+    let service = start_service(&[]).await;
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut floods = JoinSet::new();
+    // Some for each thread of the server.
+    let flood_count = 4 * std::thread::available_parallelism().unwrap().get();
+    for _ in 0..flood_count {
+        floods.spawn(pipeline_probes(socket_address(&service), answered.clone()));
+    }
+    eventually("the floods are answered", async || answered.load(Ordering::Relaxed) > 100_000).await;
+    let mut client = TcpStream::connect(socket_address(&service)).await.unwrap();
+    let (rounds, mut answer) = (20, vec![0; 2000]);
+    let mut answer_bytes = 0;
+    let before = answered.load(Ordering::Relaxed);
+    for _ in 0..rounds {
+        client.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        answer_bytes += client.read(&mut answer).await.unwrap();
+    }
+    let others = (answered.load(Ordering::Relaxed) - before) / (answer_bytes / rounds);
+    let per_turn = others / rounds / flood_count;
+    assert!(per_turn < 100, "{per_turn} requests of each flood were answered before one of another client");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn run_over_the_limit_is_refused_without_a_trace() {
     for (limits, status, code) in [

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use futures_util::{SinkExt, StreamExt};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -223,6 +224,66 @@ async fn invalid_frames_close_the_socket_with_a_code() {
     assert!(all.windows(4).any(|w| w[0] == 0x88 && w[2..] == code), "no close frame with 1007");
 
     assert_eq!(service.turn(&session, "still there?").await.last().unwrap()["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flood_of_frames_that_do_nothing_closes_its_socket_only() {
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
+    let mut watcher = TestSocket::open(&service, &session, "").await;
+    let unfinished = Frame::message(b"x".to_vec(), OpCode::Data(Data::Text), false);
+    let floods = [
+        ("pongs", None, Frame::pong(vec![])),
+        ("empty pieces", Some(unfinished), Frame::message(vec![], OpCode::Data(Data::Continue), false)),
+        ("bytes", None, Frame::message(vec![1], OpCode::Data(Data::Binary), true)),
+    ];
+    for (name, first, frame) in floods {
+        let mut socket = TestSocket::open(&service, &session, "").await;
+        let (mut sink, mut frames) = (&mut socket.0).split();
+        let sending = async {
+            if let Some(first) = first {
+                let _ = sink.send(Message::Frame(first)).await;
+            }
+            // The service closes the connection before all frames are sent.
+            for _ in 0..10_000 {
+                if sink.send(Message::Frame(frame.clone())).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let closing = async {
+            loop {
+                match timeout(TEST_TIMEOUT, frames.next()).await.expect("the socket is closed") {
+                    Some(Ok(Message::Close(reason))) => break reason.unwrap().code,
+                    Some(Ok(_)) => {}
+                    other => panic!("{name}: no close frame but {other:?}"),
+                }
+            }
+        };
+        let ((), code) = tokio::join!(sending, closing);
+        assert_eq!(code, CloseCode::Policy, "{name}");
+    }
+    let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("k8sops_websocket_floods_total 3"), "{metrics}");
+    watcher.send(json!({"type": "message", "content": "still there?"})).await;
+    assert_eq!(watcher.until("run_finished").await.last().unwrap()["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn message_in_many_pieces_is_no_flood() {
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
+    let content = "why is it down? ".repeat(500);
+    let mut opcode = OpCode::Data(Data::Text);
+    for byte in content.bytes() {
+        socket.0.feed(Message::Frame(Frame::message(vec![byte], opcode, false))).await.unwrap();
+        opcode = OpCode::Data(Data::Continue);
+    }
+    socket.0.send(Message::Frame(Frame::message(vec![], opcode, true))).await.unwrap();
+    let frames = socket.until("run_finished").await;
+    let message = frames.iter().find(|f| f["type"] == "user_message").unwrap();
+    assert_eq!(message["content"], content);
 }
 
 #[tokio::test(flavor = "multi_thread")]

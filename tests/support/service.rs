@@ -70,7 +70,8 @@ impl TestService {
         let base = format!("http://127.0.0.1:{}", app.port());
         let stop = CancellationToken::new();
         let task = tokio::spawn(app.run_until_stopped(stop.clone()));
-        let http = Client::builder().no_proxy().build().unwrap();
+        // A stream may take long in total, as with a model on a busy machine.
+        let http = Client::builder().no_proxy().read_timeout(TEST_TIMEOUT).build().unwrap();
         Self { base, token: None, http, stop, task, data }
     }
 
@@ -99,7 +100,7 @@ impl TestService {
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base)).timeout(TEST_TIMEOUT);
+        let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

@@ -10,7 +10,7 @@ use k8sops_core::{
 };
 
 use crate::{
-    ChatRequest, Dialect, ModelReply, ReplyDelta, ToolChoice,
+    ChatRequest, Dialect, FoundTools, ModelReply, ReplyDelta, ToolChoice,
     anthropic::{MessagesAssembler, MessagesBody, MessagesPlan, ThinkingMode},
     error_mapping::{ProviderCall, ProviderEndpoint},
     event_framing::EventFraming,
@@ -18,6 +18,7 @@ use crate::{
     ollama::{OllamaAssembler, OllamaBody, OllamaPlan},
     openai::{ChatCompletionsAssembler, ChatCompletionsBody, OpenAiPlan, ResponsesAssembler, ResponsesBody},
     reply_assembly::reply_stream,
+    tool_placement::FoundToolPlace,
 };
 
 /// The tools of the request that a reply answers.
@@ -127,6 +128,7 @@ impl ReplyProtocol {
                     takes_temperature: true,
                     return_blocks: true,
                     quirks: BTreeSet::new(),
+                    found_tool_place: FoundToolPlace::List,
                 };
                 serde_json::to_value(MessagesBody::build(&request, &plan))
             }
@@ -175,6 +177,7 @@ fn request_after(reply: ModelReply) -> ChatRequest {
         system: "s".into(),
         messages: vec![user("go"), Arc::new(ChatMessage::Assistant(answer)), user("and?")],
         tools: [].into(),
+        found_tools: FoundTools::default(),
         tool_choice: ToolChoice::Auto,
         temperature: None,
         max_tokens: None,

@@ -13,9 +13,9 @@ use crate::{
 const QUIET_LIBRARIES: [(&str, &str); 5] =
     [("hyper", "warn"), ("reqwest", "warn"), ("h2", "warn"), ("rustls", "warn"), ("actix_server", "warn")];
 
-/// A library that is silent at every level: warnings and errors of rmcp hold whole server URLs, which can contain
-/// credentials, and repeat what `k8sops_mcp` logs.
-const SILENT_LIBRARY: (&str, &str) = ("rmcp", "off");
+/// Libraries that are silent at every level. Warnings and errors of rmcp hold whole server URLs, which can contain credentials,
+/// and repeat what `k8sops_mcp` logs. actix_http calls every malformed request of a client an error.
+const SILENT_LIBRARIES: [(&str, &str); 2] = [("rmcp", "off"), ("actix_http", "off")];
 
 /// Why the subscriber could not be installed or changed.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +87,8 @@ fn filter_directives(level: &str) -> String {
     // With a level below `warn`, a `warn` for a library would show more of it, not less.
     let is_verbose = has_bare_level(&["info", "debug", "trace"]);
     let is_logging = is_verbose || has_bare_level(&["warn", "error"]);
-    let quieted =
-        is_logging.then_some(SILENT_LIBRARY).into_iter().chain(QUIET_LIBRARIES.into_iter().filter(|_| is_verbose));
+    let silent = SILENT_LIBRARIES.into_iter().filter(|_| is_logging);
+    let quieted = silent.chain(QUIET_LIBRARIES.into_iter().filter(|_| is_verbose));
     let mut directives = level.to_owned();
     for (library, max_level) in quieted {
         let names_library = |part: &str| {
@@ -109,7 +109,7 @@ mod tests {
     fn noisy_libraries_are_quiet_unless_named() {
         assert_eq!(
             filter_directives("info"),
-            "info,rmcp=off,hyper=warn,reqwest=warn,h2=warn,rustls=warn,actix_server=warn"
+            "info,rmcp=off,actix_http=off,hyper=warn,reqwest=warn,h2=warn,rustls=warn,actix_server=warn"
         );
         let own = filter_directives("debug,rmcp::service=trace,h2=info");
         assert!(!own.contains("rmcp=off") && !own.contains("h2=warn") && own.contains("hyper=warn"), "{own}");
@@ -119,13 +119,13 @@ mod tests {
     }
 
     #[test]
-    fn rmcp_is_silent_unless_named() {
+    fn silent_libraries_are_silent_unless_named() {
         for level in ["error", "warn", "WARN", "info", "trace", "error,k8sops=debug"] {
             let all = filter_directives(level);
-            assert!(all.ends_with(",rmcp=off") || all.contains(",rmcp=off,"), "{all}");
+            assert!(all.contains(",rmcp=off,actix_http=off"), "{all}");
         }
-        assert_eq!(filter_directives("warn"), "warn,rmcp=off");
-        for named in ["warn,rmcp=warn", "error,rmcp::transport=error"] {
+        assert_eq!(filter_directives("warn"), "warn,rmcp=off,actix_http=off");
+        for named in ["warn,rmcp=warn,actix_http=error", "error,rmcp::transport=error,actix_http::h1=error"] {
             assert_eq!(filter_directives(named), named);
         }
     }

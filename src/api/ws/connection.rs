@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix_web::web;
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, ProtocolError};
-use futures_util::StreamExt;
+use actix_ws::CloseCode;
 use k8sops_core::{
     CommandId, CommandReceipt, ErrorChain, EventCursor, RequestContext, SessionId, StoreError, StreamFrame,
 };
@@ -15,6 +14,7 @@ use tracing::Instrument as _;
 
 use super::{
     frames::{ClientFrame, CommandReply, ParsedFrame, RejectedFrame, parse_frame},
+    receiver::{ClientMessage, ReceiveError, WsReceiver},
     sender::{DisconnectReason, WsSender},
 };
 use crate::{
@@ -47,26 +47,11 @@ pub(super) struct WsConnection {
     pub(super) _counted: OpenStreamGuard,
 }
 
-/// Whether a client sent a message over the limit, in one frame or in several.
-fn is_too_large(error: &ProtocolError) -> bool {
-    match error {
-        ProtocolError::Overflow => true,
-        // actix-ws has no variant of its own for a message in several frames that is too large.
-        ProtocolError::Io(error) => error.to_string().contains("maximum continuation size"),
-        _ => false,
-    }
-}
-
 impl WsConnection {
-    pub(super) async fn run(
-        mut self,
-        hello: StreamFrame,
-        mut cursor: EventCursor,
-        mut messages: AggregatedMessageStream,
-    ) {
+    pub(super) async fn run(mut self, hello: StreamFrame, mut cursor: EventCursor, mut receiver: WsReceiver) {
         let reason = match self.sender.send_text(hello.to_json()).await {
             Err(reason) => reason,
-            Ok(()) => self.exchange_frames(&mut cursor, &mut messages).await,
+            Ok(()) => self.exchange_frames(&mut cursor, &mut receiver).await,
         };
         if let DisconnectReason::Close(code, why) = reason {
             self.sender.close(code, why).await;
@@ -75,11 +60,7 @@ impl WsConnection {
     }
 
     /// Sends and receives frames until there is a reason to disconnect.
-    async fn exchange_frames(
-        &mut self,
-        cursor: &mut EventCursor,
-        messages: &mut AggregatedMessageStream,
-    ) -> DisconnectReason {
+    async fn exchange_frames(&mut self, cursor: &mut EventCursor, receiver: &mut WsReceiver) -> DisconnectReason {
         let mut ping = interval(PING_INTERVAL);
         // Otherwise the first tick is immediate.
         ping.reset();
@@ -93,7 +74,7 @@ impl WsConnection {
                     Err(DisconnectReason::Close(CloseCode::Policy, why))
                 }
                 // Boxed: most connections only receive events, and should not reserve memory for executing a command.
-                message = messages.next() => Box::pin(self.receive_message(message)).await,
+                message = receiver.receive() => Box::pin(self.handle_message(message, receiver)).await,
                 frame = cursor.next() => self.send_frame(frame).await,
                 _ = ping.tick() => self.ping_client().await,
             };
@@ -126,38 +107,42 @@ impl WsConnection {
         self.sender.send_ping().await
     }
 
-    async fn receive_message(
+    async fn handle_message(
         &mut self,
-        message: Option<Result<AggregatedMessage, ProtocolError>>,
+        message: Result<ClientMessage, ReceiveError>,
+        receiver: &mut WsReceiver,
     ) -> Result<(), DisconnectReason> {
         self.last_received = Instant::now();
-        let reply = match message {
-            None => return Err(DisconnectReason::ClientGone),
-            Some(Ok(AggregatedMessage::Text(text))) => self.execute_frame(&text).await,
-            Some(Ok(AggregatedMessage::Binary(_))) => {
+        let reply = match message.map_err(|error| self.disconnect_reason(&error))? {
+            ClientMessage::Text(text) => self.execute_frame(&text).await,
+            ClientMessage::Binary => {
                 let problem = ProblemDetails::invalid(
                     "binary frames are not supported; send text: a JSON command or the text of a message",
                 );
                 self.reject(Value::Null, problem)
             }
-            Some(Ok(AggregatedMessage::Ping(bytes))) => return self.sender.send_pong(&bytes).await,
-            Some(Ok(AggregatedMessage::Pong(_))) => return Ok(()),
-            Some(Ok(AggregatedMessage::Close(_))) => return Err(DisconnectReason::Close(CloseCode::Normal, "")),
-            Some(Err(error)) if is_too_large(&error) => {
-                let why = "the frame is larger than the limit (K8SOPS_MAX_FRAME_BYTES)";
-                return Err(DisconnectReason::Close(CloseCode::Size, why));
-            }
-            Some(Err(ProtocolError::Io(error))) if error.kind() != std::io::ErrorKind::InvalidData => {
-                tracing::debug!(%error, "websocket connection lost");
-                return Err(DisconnectReason::ClientGone);
-            }
-            Some(Err(error)) => {
-                tracing::debug!(%error, "websocket protocol violation");
-                let why = "the frame is invalid; text must be UTF-8";
-                return Err(DisconnectReason::Close(CloseCode::Invalid, why));
+            ClientMessage::Ping(payload) => return self.sender.send_pong(&payload).await,
+            ClientMessage::Pong => return Ok(()),
+            ClientMessage::Close => return Err(DisconnectReason::Close(CloseCode::Normal, "")),
+        };
+        if !reply.is_accepted() {
+            receiver.count_idle().map_err(|error| self.disconnect_reason(&error))?;
+        }
+        self.sender.send_text(reply.to_json()).await
+    }
+
+    fn disconnect_reason(&self, error: &ReceiveError) -> DisconnectReason {
+        let (code, why) = match error {
+            ReceiveError::Disconnected => return DisconnectReason::ClientGone,
+            ReceiveError::TooLarge => (CloseCode::Size, "the frame is larger than the limit (K8SOPS_MAX_FRAME_BYTES)"),
+            ReceiveError::Invalid => (CloseCode::Invalid, "the frame is invalid; text must be UTF-8"),
+            ReceiveError::Flood => {
+                self.state.metrics.count_websocket_flood();
+                tracing::warn!(user = %self.caller.user, session = %self.session, "websocket flooded, closing it");
+                (CloseCode::Policy, "too many pings, empty frames or rejected commands; send fewer")
             }
         };
-        self.sender.send_text(reply.to_json()).await
+        DisconnectReason::Close(code, why)
     }
 
     /// Executes a text frame and returns the reply to it.

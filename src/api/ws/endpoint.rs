@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 use super::{
     connection::WsConnection,
     frames::{AuthFrame, CommandReply},
+    receiver::WsReceiver,
     sender::WsSender,
 };
 use crate::{
@@ -152,8 +153,7 @@ struct OpenSocket {
 impl OpenSocket {
     async fn run(self, stream: AuthorizedStream) {
         let Self { state, session, context, sender, messages } = self;
-        let limit = state.server.max_frame_bytes;
-        let messages = messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
+        let receiver = WsReceiver::new(messages, state.server.max_frame_bytes);
         let AuthorizedStream { caller, hello, cursor, guard } = stream;
         let connection = WsConnection {
             _counted: state.metrics.track_stream(StreamKind::WebSocket),
@@ -165,7 +165,7 @@ impl OpenSocket {
             last_received: Instant::now(),
             guard,
         };
-        connection.run(hello, cursor, messages).await;
+        connection.run(hello, cursor, receiver).await;
     }
 
     /// Waits for the first message with the client's credentials, and then runs the connection or closes it.

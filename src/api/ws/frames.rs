@@ -77,6 +77,10 @@ impl CommandReply {
         Self::Error(CommandError { command_id, code: problem.code, message: problem.detail })
     }
 
+    pub(super) fn is_accepted(&self) -> bool {
+        matches!(self, Self::Ack(_))
+    }
+
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a reply has string keys and no failing Serialize")
     }

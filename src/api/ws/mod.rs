@@ -3,6 +3,7 @@
 //! - `endpoint`: the handshake, and authentication by the first message
 //! - `connection`: an open WebSocket
 //! - `frames`: commands and replies
+//! - `receiver`: reads frames, and notices floods
 //! - `sender`: writes frames with a time limit
 
 mod connection;
@@ -10,6 +11,7 @@ mod endpoint;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
+mod receiver;
 mod sender;
 
 pub(super) use endpoint::open_websocket;

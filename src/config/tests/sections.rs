@@ -31,6 +31,11 @@ fn auth_mode_reports_missing_settings() {
         assert_eq!(found.len(), needs.len(), "{found:?}");
         assert!(found.iter().zip(needs).all(|(line, variable)| line.starts_with(variable)), "{found:?}");
     }
+    let proxy =
+        [("AUTH_MODE", "proxy"), ("AUTH_PROXY_USER_HEADER", "X-User"), ("AUTH_PROXY_SOURCES", "::1, 0.0.0.0/0")];
+    let open = load_problems(env_sources(&proxy));
+    assert!(open.len() == 1 && open[0].contains("AUTH_PROXY_ALLOW_ANY_SOURCE=true"), "{open:?}");
+    load_valid(env_sources(&[&proxy[..], &[("AUTH_PROXY_ALLOW_ANY_SOURCE", "true")]].concat()));
     let alone = load_problems(env_sources(&[("TOOL_APPROVAL_BY", "approver")]));
     assert!(alone.len() == 1 && alone[0].contains("AUTH_MODE=none"), "{alone:?}");
     let keys = [("AUTH_MODE", "api_key"), ("AUTH_API_KEYS_FILE", "keys.yaml"), ("TOOL_APPROVAL_BY", "approver")];

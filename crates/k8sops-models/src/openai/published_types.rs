@@ -135,10 +135,12 @@ fn responses_requests_conform() {
         ],
     );
     let returned = chat_request(vec![user_message("go"), test_support::message_from_reply(reply.unwrap())]);
+    let found_tools = test_support::found_tools(&[("call_1", "scale logs")]);
+    let found = ChatRequest { found_tools, ..chat_request(test_support::sample_conversation()) };
     for quirk in [None, Some(ModelQuirk::NoEncryptedReasoning), Some(ModelQuirk::NoReasoningSummary)] {
         let quirks = quirk.into_iter().collect();
         let plan = OpenAiPlan { return_blocks: true, quirks, ..OpenAiPlan::default() };
-        for request in sample_requests().into_iter().chain([returned.clone()]) {
+        for request in sample_requests().into_iter().chain([returned.clone(), found.clone()]) {
             let body = serde_json::to_value(ResponsesBody::build(&request, &plan)).unwrap();
             assert_contained(&body, &published::<CreateResponse>(&body), "");
         }

@@ -50,6 +50,7 @@ pub struct Metrics {
     commit_seconds: Histogram,
     store_errors: IntCounterVec,
     open_streams: IntGaugeVec,
+    websocket_floods: IntCounter,
     http_requests: IntCounterVec,
     http_request_seconds: HistogramVec,
     memory_recalls: IntCounterVec,
@@ -190,6 +191,10 @@ impl Metrics {
                 &["code"],
             ),
             open_streams: register.gauge_vec("k8sops_streams_open", "Open event streams by kind.", &["kind"]),
+            websocket_floods: register.counter(
+                "k8sops_websocket_floods_total",
+                "WebSockets that were closed because their client sent too many frames that do nothing.",
+            ),
             http_requests: register.counter_vec(
                 "k8sops_http_requests_total",
                 "HTTP requests by route, method and status class.",
@@ -396,6 +401,11 @@ impl Metrics {
     /// Counts a record that could not be written to the audit trail.
     pub fn count_audit_error(&self) {
         self.audit_errors.inc();
+    }
+
+    /// Counts a WebSocket that is closed because of too many frames that do nothing.
+    pub fn count_websocket_flood(&self) {
+        self.websocket_floods.inc();
     }
 
     /// Counts a stream as open for as long as the guard lives.
