@@ -149,7 +149,9 @@ impl From<SessionsError> for ProblemDetails {
             | SessionsError::ArgumentsNotEditable => ProblemCode::DoesNotFit,
             SessionsError::InputNotFound(_) => ProblemCode::InputNotFound,
             SessionsError::InputClosed(_) => ProblemCode::InputClosed,
-            SessionsError::OutputNotFound(_) => ProblemCode::OutputNotFound,
+            SessionsError::OutputNotFound(_)
+            | SessionsError::OutputMissing { .. }
+            | SessionsError::PreviewMissing(_) => ProblemCode::OutputNotFound,
             SessionsError::Settings(error) => return error.into(),
             SessionsError::Pending => ProblemCode::Pending,
             SessionsError::Stopping => ProblemCode::Stopping,
@@ -177,12 +179,20 @@ impl From<StoreError> for ProblemDetails {
                     format!("{detail}; repair the stored data or delete the session; other sessions are not affected"),
                 )
             }
+            StoreError::FileDamaged(_) => {
+                tracing::error!(error = %detail, "damaged file requested");
+                Self::new(
+                    ProblemCode::StoredFileDamaged,
+                    format!("{detail}; restore or remove this file; sessions are not affected"),
+                )
+            }
             StoreError::Unavailable(_) => Self::new(ProblemCode::StoreUnavailable, detail),
             StoreError::Exists(_)
             | StoreError::Fenced { .. }
             | StoreError::Held(_)
             | StoreError::InUse(_)
-            | StoreError::SeqConflict { .. } => {
+            | StoreError::SeqConflict { .. }
+            | StoreError::Forked { .. } => {
                 tracing::error!(error = %detail, "unexpected store error in the API");
                 Self::new(
                     ProblemCode::Internal,

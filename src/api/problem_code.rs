@@ -65,12 +65,14 @@ pub enum ProblemCode {
     TooManySessions,
     /// The origin of the web page, or the requested host, is not allowed.
     OriginNotAllowed,
-    /// The cursor is beyond the newest event.
+    /// Not returned any more: a stream whose cursor is beyond the newest event starts with `gap` and `snapshot`.
     CursorBeyondHead,
     /// The request must be a WebSocket handshake.
     UpgradeRequired,
     /// The stored session is damaged. `detail` names the location. The session can be repaired there or deleted.
     SessionDamaged,
+    /// A stored file that belongs to no session, such as the usage of a day, is damaged. `detail` names it.
+    StoredFileDamaged,
     /// The store is unavailable.
     StoreUnavailable,
     /// The service is shutting down.
@@ -107,7 +109,7 @@ impl ProblemCode {
             Self::StoreUnavailable | Self::Stopping | Self::Pending | Self::IdentityUnavailable | Self::Overloaded => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::SessionDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::SessionDamaged | Self::StoredFileDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -159,6 +161,7 @@ impl ProblemCode {
             Self::CursorBeyondHead => "Cursor beyond the newest event",
             Self::UpgradeRequired => "WebSocket upgrade required",
             Self::SessionDamaged => "Session damaged",
+            Self::StoredFileDamaged => "Stored file damaged",
             Self::StoreUnavailable => "Store unavailable",
             Self::Stopping => "Service shutting down",
             Self::Pending => "Command pending",

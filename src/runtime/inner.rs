@@ -13,9 +13,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     admission::{AdmissionControl, CapacityLimits},
+    known_logs::KnownLogs,
     pending_approvals::PendingApprovalIndex,
     remote_tail::RemoteTails,
     session_registry::SessionRegistry,
+    wall_clock::WallClock,
 };
 use crate::audit::AuditTrail;
 
@@ -47,12 +49,15 @@ pub struct Dependencies {
     pub audit: AuditTrail,
     /// The name of this process in leases and in the audit trail.
     pub replica: String,
+    /// The clock by which approvals and questions expire.
+    pub clock: WallClock,
 }
 
 pub(super) struct RuntimeInner {
     pub(super) dependencies: Dependencies,
     pub(super) registry: SessionRegistry,
     pub(super) remote_tails: Arc<RemoteTails>,
+    pub(super) known_logs: Arc<KnownLogs>,
     pub(super) admission: AdmissionControl,
     pub(super) pending_approvals: PendingApprovalIndex,
     /// Stops the tasks that follow other replicas.

@@ -37,6 +37,14 @@ pub enum StoreError {
         /// The seq at which the log ends.
         found: u64,
     },
+    /// The store has lost events that it had acknowledged: the log is not the one that the writer knows.
+    #[error("the log of session {session} has another event at seq {seq} than the one that the write follows")]
+    Forked {
+        /// The session that was written to.
+        session: SessionId,
+        /// The seq at which the log differs, or up to which seqs of lost events must not be used.
+        seq: u64,
+    },
     /// The command asked to be rejected if the session is busy, and it is.
     #[error("session {0} has a run in progress")]
     Busy(SessionId),
@@ -55,6 +63,9 @@ pub enum StoreError {
     /// The stored data of a session cannot be read. Other sessions are not affected, and the session can be deleted.
     #[error("stored data cannot be read: {0}")]
     Corrupt(#[source] BackendError),
+    /// A stored file that belongs to no session cannot be read: usage, the deployment key. Nothing else is affected.
+    #[error("stored file cannot be read: {0}")]
+    FileDamaged(#[source] BackendError),
 }
 
 impl StoreError {

@@ -1,17 +1,20 @@
 //! The ports, implemented by the files of the store.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{files::unavailable, session_files::DeletionGuard, store::FilesystemStore};
+use super::{
+    session_files::DeletionGuard,
+    store::{FilesystemStore, StoreFiles},
+};
 use crate::user_memory_set::find_nearest_in_set;
 use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
-    Leases, ListCursor, LogCommit, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, OutputPart,
-    OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog,
-    SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore, UserDailyUsage, UserId,
-    UserMemories,
+    Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
+    OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
+    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore,
+    UserDailyUsage, UserId, UserMemories,
 };
 
 #[async_trait]
@@ -21,11 +24,7 @@ impl SessionStore for FilesystemStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.with_files(|files| {
-            let folder = files.layout.sessions();
-            fs::metadata(&folder).map(drop).map_err(|error| unavailable(&folder, error))
-        })
-        .await
+        self.with_files(StoreFiles::check_access).await
     }
 }
 
@@ -36,8 +35,8 @@ impl SessionLog for FilesystemStore {
         self.with_files(move |files| files.sessions.create_session(&created)).await
     }
 
-    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
-        let LogCommit { session, epoch, expected_seq, events, consumed, summary, checkpoint } = commit;
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError> {
+        let LogCommit { session, epoch, expected_seq, events, consumed, summary, checkpoint, .. } = commit;
         let events = events.to_vec();
         let consumed = consumed.to_vec();
         let summary = summary.clone();
@@ -47,13 +46,16 @@ impl SessionLog for FilesystemStore {
                 session,
                 epoch,
                 expected_seq,
+                expected_lineage: None,
                 events: &events,
                 consumed: &consumed,
                 summary: &summary,
                 checkpoint: checkpoint.as_ref(),
             })
         })
-        .await
+        .await?;
+        // One process has the files to itself, so no feed can be ahead of them.
+        Ok(None)
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
