@@ -50,6 +50,7 @@ mod slow_clients;
 mod start;
 mod stop;
 mod switching;
+mod tool_search;
 mod traces;
 mod usage;
 mod user_tokens;

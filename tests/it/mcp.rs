@@ -50,7 +50,7 @@ fn tool_ends(frames: &[Value]) -> Vec<(&str, &str)> {
     ends.map(|f| (f["status"].as_str().unwrap(), f["content"].as_str().unwrap())).collect()
 }
 
-/// Most tokens of the prompts of a diagnosis with three looks.
+/// Most tokens of the prompts of a diagnosis with four looks.
 const MAX_DIAGNOSIS_TOKENS: usize = 15_000;
 
 fn count_prompt_tokens(request: &ChatRequest) -> usize {
@@ -154,6 +154,7 @@ async fn kubernetes_server_explains_a_crashing_pod() {
         vec![call("pods_list_in_namespace", json!({"namespace": "shop"}))],
         vec![call("pods_log", json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}))],
         vec![call("events_list", json!({"namespace": "shop"}))],
+        vec![call("pods_get", json!({"namespace": "shop", "name": "payments-7d9f8c6b5d-00006"}))],
         vec![text("PAYMENTS_DB_URL is missing.")],
     ]);
     let command = testbed::path("K8SOPS_TEST_KUBERNETES_MCP");
@@ -164,6 +165,7 @@ async fn kubernetes_server_explains_a_crashing_pod() {
     assert!(ends[0].1.contains("CrashLoopBackOff"), "{ends:?}");
     assert!(ends[1].1.contains("FATAL missing env PAYMENTS_DB_URL"), "{ends:?}");
     let prompts: Vec<usize> = model.requests().iter().map(count_prompt_tokens).collect();
+    println!("{} tokens in the prompts of a diagnosis: {prompts:?}", prompts.iter().sum::<usize>());
     assert!(prompts.iter().sum::<usize>() <= MAX_DIAGNOSIS_TOKENS, "{prompts:?}");
     service.stop().await;
     drop(cluster);

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 
 use crate::{model_selection::ModelCandidate, retry_wait::RetrySchedule};
 use k8sops_core::{ChatMessage, RequestForm, SessionSettings, StopReason, TokenUsage, UserMessage};
-use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ReplyDelta, RetryPolicy, ToolChoice};
+use k8sops_models::{ChatRequest, FoundTools, ModelError, ModelErrorKind, ReplyDelta, RetryPolicy, ToolChoice};
 
 /// A request to a model outside the conversation.
 pub struct OneShotCompletion<'a> {
@@ -55,6 +55,7 @@ impl OneShotCompletion<'_> {
             system: self.system.into(),
             messages: vec![Arc::new(ChatMessage::User(UserMessage::unlogged(self.question.clone())))],
             tools: Arc::new([]),
+            found_tools: FoundTools::default(),
             tool_choice: ToolChoice::Auto,
             temperature: self.settings.temperature,
             max_tokens: candidate.max_tokens.map(|tokens| tokens.min(most)),

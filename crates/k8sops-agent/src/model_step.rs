@@ -182,6 +182,7 @@ impl Run {
             system: self.system_prompt(view),
             messages,
             tools: self.tools.tool_specs(),
+            found_tools: self.tools.found_tools(&kept_messages(view, form)),
             tool_choice: if reached.is_some() { ToolChoice::None } else { ToolChoice::Auto },
             temperature: self.settings.temperature,
             max_tokens: candidate.max_tokens.map(limit).or(self.settings.max_tokens),
@@ -340,6 +341,12 @@ impl Run {
         events.push(run_finished(run, RunOutcome::Cancelled, usage));
         self.log.append_events(events).await
     }
+}
+
+/// Returns the messages as they are in the log, without outputs that the model's provider does not accept.
+fn kept_messages(view: &RunView, form: &ConversationForm) -> Vec<Arc<ChatMessage>> {
+    let is_kept = |message: &&Arc<ChatMessage>| !form.outputs_left_out.contains(&message.seq());
+    context::messages_after_summary(view).iter().filter(is_kept).cloned().collect()
 }
 
 fn unknown_citation_warning(numbers: &[u64]) -> Option<SessionWarning> {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use k8sops_core::{ChatMessage, ReasoningEffort, RequestForm};
-use serde_json::{Map, Value};
+
+use crate::{FoundTools, ToolSpec};
 
 /// One call of a model, in a form that is the same for all providers.
 #[derive(Debug, Clone)]
@@ -16,8 +17,10 @@ pub struct ChatRequest {
     pub system: Arc<str>,
     /// The conversation, oldest message first. Every tool call has a result.
     pub messages: Vec<Arc<ChatMessage>>,
-    /// The tools that the model may call.
+    /// The tools that the model may call: first those that every request has, then those that it found in earlier runs.
     pub tools: Arc<[ToolSpec]>,
+    /// What each search of the conversation found, for servers that load tools in the conversation.
+    pub found_tools: FoundTools,
     /// Whether the model may call tools in this reply.
     pub tool_choice: ToolChoice,
     /// The sampling temperature. It is sent only if it is set, because some models reject the parameter.
@@ -34,22 +37,12 @@ impl ChatRequest {
     /// Returns the names of the tools that the reply may call.
     pub(crate) fn callable_tool_names(&self) -> Vec<String> {
         match self.tool_choice {
-            ToolChoice::Auto => self.tools.iter().map(|tool| tool.name.clone()).collect(),
+            ToolChoice::Auto => {
+                self.tools.iter().chain(self.found_tools.specs()).map(|tool| tool.name.clone()).collect()
+            }
             ToolChoice::None => Vec::new(),
         }
     }
-}
-
-/// A tool, as it is described to a model.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ToolSpec {
-    /// The name: `[A-Za-z0-9_-]{1,64}`, which every provider accepts.
-    pub name: String,
-    /// What the tool does.
-    pub description: String,
-    /// The JSON Schema of the arguments: an object schema with `properties`, which every provider accepts. It is sent
-    /// unchanged. A tool that a provider rejects nevertheless is left out of later requests.
-    pub input_schema: Map<String, Value>,
 }
 
 /// Whether a model may call tools.

@@ -63,6 +63,7 @@
 //!     system: "You operate a Kubernetes cluster.".into(),
 //!     messages: Vec::new(),
 //!     tools: [].into(),
+//!     found_tools: FoundTools::default(),
 //!     tool_choice: ToolChoice::Auto,
 //!     temperature: None,
 //!     max_tokens: None,
@@ -86,6 +87,7 @@ mod error;
 mod error_mapping;
 mod event_framing;
 mod event_stream;
+mod found_tools;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod http_client;
@@ -114,18 +116,21 @@ mod text_tool_calls;
 mod think_tags;
 mod token_limits;
 pub mod tokens;
+mod tool_placement;
 mod tool_rejections;
+mod tool_spec;
 
 pub use catalog::{InvalidSettings, ModelCatalog, ModelInfo, ProviderInfo};
 pub use chat_model::{ChatModel, ReplyStream};
-pub use chat_request::{ChatRequest, ToolChoice, ToolSpec};
+pub use chat_request::{ChatRequest, ToolChoice};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker};
 pub use dialect::{
-    CallIdForm, ContentWithCalls, Dialect, DialectCatalog, DialectChoice, DialectProtocol, ReasoningReturn,
-    ReplyLimitField, SystemRole, ToolBounds,
+    CallIdForm, ContentWithCalls, DeferredTools, Dialect, DialectCatalog, DialectChoice, DialectProtocol,
+    ReasoningReturn, ReplyLimitField, SystemRole, ToolBounds,
 };
 pub use embeddings::{EmbeddingModel, ProviderEmbedder};
 pub use error::{ModelError, ModelErrorKind, ProviderErrorDetails};
+pub use found_tools::FoundTools;
 pub use learned_form::LearnedForm;
 pub use model_choice::ModelChoice;
 pub use model_feature::ModelFeature;
@@ -135,3 +140,4 @@ pub use prices::{LongPromptPrices, ModelPrices};
 pub use prompt::escape_tag;
 pub use provider_protocol::ProviderProtocol;
 pub use retry_policy::RetryPolicy;
+pub use tool_spec::ToolSpec;

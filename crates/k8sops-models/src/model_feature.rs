@@ -17,6 +17,8 @@ pub enum ModelFeature {
     ThinkingBudget,
     /// The model accepts a sampling temperature.
     Temperature,
+    /// The model calls tools that are loaded in the conversation, behind the search that found them.
+    DeferredTools,
 }
 
 pub(crate) const MODEL_FEATURE: ValueFormat<ModelFeature> = words! {
@@ -24,4 +26,5 @@ pub(crate) const MODEL_FEATURE: ValueFormat<ModelFeature> = words! {
     "thinking" => ModelFeature::Thinking,
     "thinking_budget" => ModelFeature::ThinkingBudget,
     "temperature" => ModelFeature::Temperature,
+    "deferred_tools" => ModelFeature::DeferredTools,
 };

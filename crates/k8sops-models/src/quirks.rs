@@ -34,6 +34,8 @@ pub(crate) enum ModelQuirk {
     NoToolChoice,
     /// Tools are not supported.
     NoTools,
+    /// Tools cannot be loaded in the conversation.
+    NoDeferredTools,
     /// Tool calls only arrive in replies that are not streamed.
     NoStreamedCalls,
     /// Tool calls of the current turn must have a signature, or the placeholder for one.
@@ -168,6 +170,16 @@ impl ModelQuirk {
             Self::AlwaysThinks | Self::NoThinking => &["think", "reasoning"],
             Self::NoStreamOptions => &["stream_options", "stream options"],
             Self::LimitIsMaxTokens | Self::LimitIsMaxCompletionTokens => &["max_tokens", "max_completion_tokens"],
+            // Those that name no field are the words of a server which does not know the item.
+            Self::NoDeferredTools => &[
+                "defer_loading",
+                "deferred tool",
+                "tool_reference",
+                "tool reference",
+                "additional_tools",
+                "namespace for function_call",
+                "any expected variant",
+            ],
             Self::NoToolChoice => &["tool_choice", "tool choice"],
             // `function call` alone does not qualify: rejections of a past call contain it, too.
             Self::NoTools => &[

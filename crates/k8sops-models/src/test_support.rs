@@ -25,7 +25,7 @@ use k8sops_core::{
 };
 
 use crate::{
-    ChatRequest, DialectChoice, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions,
+    ChatRequest, DialectChoice, FoundTools, ModelError, ModelErrorKind, ModelOptions, ModelReply, ProviderOptions,
     ProviderProtocol, ReplyDelta, ReplyStream, ToolChoice, ToolSpec,
     error_mapping::{ProviderCall, ProviderEndpoint},
     event_framing::{EventFraming, ProviderEvent},
@@ -108,21 +108,35 @@ pub(crate) fn sample_conversation() -> Vec<Arc<ChatMessage>> {
     ]
 }
 
-pub(crate) fn chat_request(messages: Vec<Arc<ChatMessage>>) -> ChatRequest {
+fn pods_list_tool() -> ToolSpec {
     let input_schema = Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
-    let tool = ToolSpec { name: "pods_list".into(), description: "Lists pods.".into(), input_schema };
+    ToolSpec { name: "pods_list".into(), description: "Lists pods.".into(), input_schema }
+}
+
+pub(crate) fn chat_request(messages: Vec<Arc<ChatMessage>>) -> ChatRequest {
     ChatRequest {
         provider: "test".to_owned(),
         model: "test-model".to_owned(),
         system: "Be brief.".into(),
         messages,
-        tools: [tool].into(),
+        tools: [pods_list_tool()].into(),
+        found_tools: FoundTools::default(),
         tool_choice: ToolChoice::Auto,
         temperature: None,
         max_tokens: None,
         reasoning: None,
         form: RequestForm::Native,
     }
+}
+
+/// Returns a tool without arguments.
+pub(crate) fn tool_spec(name: &str) -> ToolSpec {
+    ToolSpec { name: name.to_owned(), description: format!("The tool {name}."), ..pods_list_tool() }
+}
+
+/// Returns what each search found: the id of its call, and the names of the tools in one text.
+pub(crate) fn found_tools(searches: &[(&str, &str)]) -> FoundTools {
+    searches.iter().map(|(id, names)| (id.parse().unwrap(), names.split(' ').map(tool_spec).collect())).collect()
 }
 
 pub(crate) fn provider_config(protocol: ProviderProtocol, base_url: &str) -> ProviderOptions {

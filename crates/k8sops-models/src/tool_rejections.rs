@@ -3,7 +3,10 @@
 //! A provider answers 400 to the whole request because of the schema of one tool, and names the tool. Without this, one tool
 //! of one MCP server would make every message of every session fail.
 
-use std::{collections::HashMap, sync::Arc, sync::LazyLock};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::LazyLock,
+};
 
 use parking_lot::Mutex;
 use regex::Regex;
@@ -38,23 +41,29 @@ struct ModelRejections {
 }
 
 impl RejectedTools {
-    /// Returns the tools of a request without those that its model rejects, and no more than its server accepts.
-    pub(crate) fn accepted_tools(&self, request: &ChatRequest, dialect: &Dialect) -> Arc<[ToolSpec]> {
+    /// Removes the tools of a request that its model rejects, and those beyond the number that its server accepts. Tools that
+    /// are loaded in the conversation do not count.
+    pub(crate) fn leave_out_rejected(&self, request: &mut ChatRequest, dialect: &Dialect) {
         let most = usize::try_from(dialect.max_tools).unwrap_or(usize::MAX);
         let all = self.0.lock();
         let Some(rejections) = all.get(&request.model) else {
-            return if request.tools.len() > most { request.tools[..most].into() } else { request.tools.clone() };
+            if request.tools.len() > most {
+                request.tools = request.tools[..most].into();
+            }
+            return;
         };
         let accepted = request.tools.iter().filter(|tool| !rejections.tools.contains(tool));
-        accepted.take(rejections.limit.unwrap_or(most).min(most)).cloned().collect()
+        request.tools = accepted.take(rejections.limit.unwrap_or(most).min(most)).cloned().collect();
+        request.found_tools.retain_tools(|tool| !rejections.tools.contains(tool));
     }
 
     /// Records what of the tools of `request` was the reason of a rejection. If it returns true, the request is to be sent
-    /// again with the [accepted tools](Self::accepted_tools), which are fewer.
+    /// again [without those that are rejected](Self::leave_out_rejected), which are more.
     pub(crate) fn learn_from_rejection(&self, request: &ChatRequest, error: &ModelError) -> bool {
         let Some(text) = rejection_text(error, &request.model) else { return false };
         let mut all = self.0.lock();
-        if let Some(tool) = find_rejected_tool(&text, &request.tools) {
+        let sent: Vec<&ToolSpec> = request.tools.iter().chain(request.found_tools.specs()).collect();
+        if let Some(tool) = find_rejected_tool(&text, &sent) {
             tracing::warn!(model = request.model, tool = tool.name, "tool left out: the provider rejects it");
             all.entry(request.model.clone()).or_default().tools.push(tool.clone());
             return true;
@@ -69,9 +78,12 @@ impl RejectedTools {
 }
 
 /// Returns the notice for the session if tools of a request were left out.
-pub(crate) fn left_out_notice(offered: &[ToolSpec], accepted: &[ToolSpec], model: &str) -> Option<ProviderNotice> {
+pub(crate) fn left_out_notice(offered: &[ToolSpec], request: &ChatRequest) -> Option<ProviderNotice> {
+    let sent: BTreeSet<&str> =
+        request.tools.iter().chain(request.found_tools.specs()).map(|tool| tool.name.as_str()).collect();
     let left_out: Vec<&str> =
-        offered.iter().filter(|tool| !accepted.contains(tool)).map(|tool| tool.name.as_str()).collect();
+        offered.iter().map(|tool| tool.name.as_str()).filter(|name| !sent.contains(name)).collect();
+    let model = &request.model;
     if left_out.is_empty() {
         return None;
     }
@@ -84,17 +96,17 @@ pub(crate) fn left_out_notice(offered: &[ToolSpec], accepted: &[ToolSpec], model
 
 /// Returns the tool that a rejection is about. Rejections of past calls and of messages name tools, too, so the text must be
 /// about a schema, or name a position in the list of tools.
-fn find_rejected_tool<'a>(text: &str, tools: &'a [ToolSpec]) -> Option<&'a ToolSpec> {
+fn find_rejected_tool<'a>(text: &str, tools: &[&'a ToolSpec]) -> Option<&'a ToolSpec> {
     let position = TOOL_POSITION.captures(text).and_then(|found| found[1].parse::<usize>().ok());
     if let Some(tool) = position.and_then(|position| tools.get(position)) {
-        return Some(tool);
+        return Some(*tool);
     }
     let is_about_schema = ["schema", "parameters", "function name", "tool name", "description"];
     if !is_about_schema.iter().any(|word| text.contains(word)) {
         return None;
     }
     let is_part_of_name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '-');
-    let named = |tool: &&ToolSpec| {
+    let named = |tool: &&&ToolSpec| {
         let name = tool.name.to_lowercase();
         text.match_indices(&name).any(|(at, _)| {
             let before = text[..at].chars().next_back();
@@ -106,7 +118,7 @@ fn find_rejected_tool<'a>(text: &str, tools: &'a [ToolSpec]) -> Option<&'a ToolS
                     && !after.is_some_and(is_part_of_name)
         })
     };
-    tools.iter().filter(named).max_by_key(|tool| tool.name.len())
+    tools.iter().filter(named).max_by_key(|tool| tool.name.len()).copied()
 }
 
 /// Returns the number of tools that a rejection allows, if it is about their number.
@@ -135,6 +147,7 @@ mod tests {
     #[test]
     fn rejected_tool_is_found_by_name_or_position() {
         let tools = tools(&["get", "pods_list", "pods_list_in_namespace"]);
+        let tools: Vec<&ToolSpec> = tools.iter().collect();
         let rows = [
             (
                 "invalid schema for function 'pods_list': in context=('properties', 'x'), array schema missing items",

@@ -30,7 +30,7 @@ use crate::{
     tool_names::assign_tool_names,
     tool_offer::{OfferCandidate, SchemaBudget, ToolOffer, append_found, read_probes, select_offered},
     tool_schema::{ArgumentKeys, MendedSchema, mend_tool_schema},
-    tool_search::{FIND_TOOLS, SearchError, ToolSearch, find_tools_tool},
+    tool_search::{FIND_TOOLS, ToolSearch, find_tools_tool},
     tool_text::shorten_tool_texts,
 };
 
@@ -55,14 +55,12 @@ struct ApprovalPolicy {
     schema_budget: SchemaBudget,
 }
 
-impl From<&ToolOptions> for ApprovalPolicy {
-    fn from(config: &ToolOptions) -> Self {
-        let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
-        Self { approval, approve_untrusted, rules: rules.clone(), schema_budget: config.into() }
-    }
-}
-
 impl ApprovalPolicy {
+    fn new(config: &ToolOptions, bounds: ToolBounds) -> Self {
+        let ToolOptions { approval, approve_untrusted, ref rules, .. } = *config;
+        Self { approval, approve_untrusted, rules: rules.clone(), schema_budget: SchemaBudget::new(config, bounds) }
+    }
+
     fn approval_settings(&self, decision: &EffectDecision) -> ApprovalSettings {
         ApprovalSettings { rule: decision.approval, default: self.approval, approve_untrusted: self.approve_untrusted }
     }
@@ -127,7 +125,7 @@ struct CatalogTool {
 impl ToolCatalog {
     /// Creates the catalog of the tools that `hub` has now and later, within `bounds` that all model servers accept.
     pub fn new(hub: Arc<McpHub>, config: &ToolOptions, bounds: ToolBounds) -> Self {
-        let policy = Arc::new(ApprovalPolicy::from(config));
+        let policy = Arc::new(ApprovalPolicy::new(config, bounds));
         let current = ArcSwap::from_pointee(CatalogSnapshot::build(&hub, policy.clone(), bounds));
         Self { hub, bounds, policy: ArcSwap::new(policy), current, search: ToolSearch::default() }
     }
@@ -140,7 +138,7 @@ impl ToolCatalog {
 
     /// Replaces the approval policy and the operator's rules. They apply immediately, also to runs in progress.
     pub fn set_policy(&self, config: &ToolOptions) {
-        self.policy.store(Arc::new(config.into()));
+        self.policy.store(Arc::new(ApprovalPolicy::new(config, self.bounds)));
     }
 
     /// Returns all tools, sorted by name.
@@ -203,18 +201,16 @@ impl ToolCatalog {
         if found.is_empty() {
             return snapshot.offered.clone();
         }
-        append_found(&snapshot.offered, &found, snapshot.policy.schema_budget.request).into()
+        append_found(&snapshot.offered, &found, snapshot.policy.schema_budget).into()
     }
 
-    /// Whether there are tools that the model only finds by a search.
-    pub(crate) fn has_hidden_tools(&self) -> bool {
-        self.current_snapshot().hidden().next().is_some()
+    /// Returns the tools that the model only finds by a search.
+    pub(crate) fn hidden_specs(&self) -> Vec<ToolSpec> {
+        self.current_snapshot().hidden().cloned().collect()
     }
 
-    /// Runs `find_tools`. Errors are for the model.
-    pub(crate) async fn find_tools(&self, arguments: &Map<String, Value>) -> Result<String, SearchError> {
-        let hidden: Vec<ToolSpec> = self.current_snapshot().hidden().cloned().collect();
-        self.search.find_tools(&hidden, arguments).await
+    pub(crate) fn tool_search(&self) -> &ToolSearch {
+        &self.search
     }
 
     /// Classifies a call of the tool with that name in the catalog.

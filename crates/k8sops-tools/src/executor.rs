@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use k8sops_core::{
-    AffectedObject, ApprovalId, ApprovalRequested, DependentObjects, PreviewDetail, ServerIntroduction, SessionId,
-    ToolCallId, ToolStatus, UserId,
+    AffectedObject, ApprovalId, ApprovalRequested, ChatMessage, DependentObjects, PreviewDetail, ServerIntroduction,
+    SessionId, ToolCallId, ToolStatus, UserId,
 };
 use k8sops_mcp::{ElicitationHandler, OperatorNote, ProgressCallback};
-use k8sops_models::ToolSpec;
+use k8sops_models::{FoundTools, ToolSpec};
 
 use crate::{ArgumentMismatch, ClassifiedCall, UntrustedWord};
 
@@ -45,6 +45,12 @@ pub trait ToolExecutor: Send + Sync + 'static {
 
     /// Returns the tools as the model gets them, sorted by name so that the prompt's prefix is stable.
     fn tool_specs(&self) -> Arc<[ToolSpec]>;
+
+    /// Returns the tools that each search in these messages found. The model can call them, and a server that loads tools in
+    /// the conversation gets them there.
+    fn found_tools(&self, _messages: &[Arc<ChatMessage>]) -> FoundTools {
+        FoundTools::default()
+    }
 
     /// Returns the names of the MCP servers that are not connected now.
     fn unavailable_servers(&self) -> Vec<String> {

@@ -1,10 +1,16 @@
-//! The tools that a new session has, for people who want to see them.
+//! The tools that a session has: those of every request, for people who want to see them, and those that it finds.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use k8sops_models::ToolSpec;
+use k8sops_core::ChatMessage;
+use k8sops_models::{FoundTools, ToolSpec};
+use serde_json::{Map, Value};
 
-use crate::{catalog::ToolCatalog, tool_offer::count_spec_tokens};
+use crate::{
+    catalog::ToolCatalog,
+    tool_offer::count_spec_tokens,
+    tool_search::{SearchError, found_in_result, search_results},
+};
 
 /// The tools of one server that models get with every request.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,5 +38,30 @@ impl ToolCatalog {
             OfferedTools { server: server.to_owned(), specs, tokens }
         };
         offered.into_iter().map(by_server).collect()
+    }
+
+    /// Whether there are tools that the model only finds by a search.
+    pub(crate) fn has_hidden_tools(&self) -> bool {
+        !self.hidden_specs().is_empty()
+    }
+
+    /// Runs `find_tools`. Errors are for the model.
+    pub(crate) async fn find_tools(&self, arguments: &Map<String, Value>) -> Result<String, SearchError> {
+        self.tool_search().find_tools(&self.hidden_specs(), arguments).await
+    }
+
+    /// Returns the tools that each search in these messages found, as far as they are still found by a search.
+    pub(crate) fn found_tools(&self, messages: &[Arc<ChatMessage>]) -> FoundTools {
+        let mut results = search_results(messages).peekable();
+        if results.peek().is_none() {
+            return FoundTools::default();
+        }
+        let hidden: BTreeMap<String, ToolSpec> =
+            self.hidden_specs().into_iter().map(|spec| (spec.name.clone(), spec)).collect();
+        let found = results.map(|result| {
+            let specs = found_in_result(result).filter_map(|name| hidden.get(name).cloned()).collect();
+            (result.tool_call_id.clone(), specs)
+        });
+        found.collect()
     }
 }

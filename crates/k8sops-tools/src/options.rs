@@ -38,7 +38,7 @@ options! {
         /// Tokens that the descriptions of one server's tools may take in a request. If the server has more, those of everyday
         /// work are sent and the model finds the others with `find_tools`.
         pub server_schema_tokens: usize =
-            required(whole_number(1), "1600").variable("K8SOPS_SERVER_TOOL_SCHEMA_TOKENS").live(),
+            required(whole_number(1), "1000").variable("K8SOPS_SERVER_TOOL_SCHEMA_TOKENS").live(),
         /// Bytes of complete outputs that are kept per session, to be read in pages; the oldest are removed first.
         pub keep_output_bytes: usize = required(BYTE_SIZE, "256MiB").variable("K8SOPS_KEEP_TOOL_OUTPUT_BYTES"),
         /// The operator's rules on tools, in their order; the first that matches a call decides. `config/policy.yaml` is an

@@ -20,21 +20,19 @@ const READ_CHUNK_BYTES: usize = 4 << 20;
 
 /// The built-in tools, as a server would list them.
 pub(crate) static TOOLS: LazyLock<Vec<RemoteTool>> = LazyLock::new(|| {
-    let call = json!({"type": "string", "description": "As the output names it"});
-    let number = |what: &str| json!({"type": "integer", "minimum": 0, "description": what});
+    let (call, integer) = (json!({"type": "string"}), json!({"type": "integer"}));
     vec![
         built_in_tool(
             READ_OUTPUT,
-            "Reads lines of an earlier output that was truncated or left out.",
-            &json!({"call": call, "from_line": number("From 1"), "lines": number("200 by default")}),
+            "Reads lines of an earlier output that was truncated or left out; `call` as that output names it.",
+            &json!({"call": call, "from_line": integer, "lines": {"type": "integer", "default": 200}}),
             &["call"],
         ),
         built_in_tool(
             SEARCH_OUTPUT,
             "Finds lines in an earlier output that was truncated or left out.",
-            &json!({"call": call, "pattern": {"type": "string", "description": "A regular expression; without upper-case letters it ignores case"},
-                "context": number("Lines around a match; 2 by default"),
-                "max_matches": number("20 by default")}),
+            &json!({"call": call, "pattern": {"type": "string", "description": "A regular expression"},
+                "context": integer, "max_matches": {"type": "integer", "default": 20}}),
             &["call", "pattern"],
         ),
     ]

@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 
 use k8sops_classifier::SensitiveOutput;
 use k8sops_core::{
-    ApprovalId, ApprovalRequested, OutputStore, PreviewDetail, ServerIntroduction, SessionId, SessionLog, ToolCallId,
-    ToolEffect, ToolStatus, UserId, load_state,
+    ApprovalId, ApprovalRequested, ChatMessage, OutputStore, PreviewDetail, ServerIntroduction, SessionId, SessionLog,
+    ToolCallId, ToolEffect, ToolStatus, UserId, load_state,
 };
 use k8sops_mcp::{
     CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub, OperatorNote,
     ServerStatus, WAITS_FOR_TOKEN,
 };
-use k8sops_models::ToolSpec;
+use k8sops_models::{FoundTools, ToolSpec};
 use parking_lot::Mutex;
 
 use crate::{
@@ -335,6 +335,10 @@ impl ToolExecutor for SessionToolExecutor {
     fn tool_specs(&self) -> Arc<[ToolSpec]> {
         let found = self.found.lock().clone();
         self.shared.catalog.tool_specs(&found)
+    }
+
+    fn found_tools(&self, messages: &[Arc<ChatMessage>]) -> FoundTools {
+        self.shared.catalog.found_tools(messages)
     }
 
     fn unavailable_servers(&self) -> Vec<String> {

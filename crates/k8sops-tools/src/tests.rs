@@ -11,11 +11,15 @@ use super::{
     ToolCallContext, ToolCatalog, ToolExecutor, ToolExecutorFactory, ToolGate, ToolOutcome, UntrustedWord, UserTokens,
 };
 use crate::{ApprovalMode, ToolOptions, output::OutputBudget, output_tools::run_output_tool};
-use k8sops_core::{OutputStore, SessionId, ToolCallId, ToolEffect, ToolStatus};
+use k8sops_core::{
+    AssistantMessage, ChatMessage, MessageId, OutputStore, SessionId, StopReason, Timestamp, TokenUsage, ToolCall,
+    ToolCallId, ToolEffect, ToolMessage, ToolStatus,
+};
 use k8sops_mcp::{
     CallLimits, McpHub,
     test_server::{TestMcpServer, connect_test_hub, eventually, start_test_hub, test_options, tool},
 };
+use k8sops_models::{FoundTools, ToolSpec};
 use k8sops_store::{InMemoryStore, contract};
 
 fn policy(approval: ApprovalMode) -> ToolOptions {
@@ -26,7 +30,7 @@ fn policy(approval: ApprovalMode) -> ToolOptions {
         rules: Vec::new(),
         approval_ttl: Duration::from_hours(1),
         max_schema_tokens: 10_000,
-        server_schema_tokens: 1_600,
+        server_schema_tokens: 1_000,
         max_output_bytes: 4096,
         max_output_tokens: 8000,
         max_output_share: 10,
@@ -332,6 +336,37 @@ async fn known_secrets_outlive_the_executor() {
     hub.close().await;
 }
 
+/// Returns a conversation in which a tool was called.
+fn conversation_with_call(name: &str, content: &str) -> Vec<Arc<ChatMessage>> {
+    let id: ToolCallId = "call_1".parse().expect("an id");
+    let call = ToolCall { id: id.clone(), name: name.to_owned(), arguments: json!({}) };
+    let reply = AssistantMessage {
+        message_id: MessageId::new(),
+        seq: 1,
+        ts: Timestamp::now(),
+        run_id: None,
+        content: String::new(),
+        reasoning: None,
+        tool_calls: vec![call],
+        citations: Vec::new(),
+        stop_reason: StopReason::ToolUse,
+        provider: None,
+        model: None,
+        provider_data: None,
+        usage: TokenUsage::default(),
+    };
+    let result = ToolMessage {
+        tool_call_id: id,
+        seq: 2,
+        ts: Timestamp::now(),
+        number: 1,
+        name: name.to_owned(),
+        status: ToolStatus::Ok,
+        content: content.to_owned(),
+    };
+    vec![Arc::new(ChatMessage::Assistant(reply)), Arc::new(ChatMessage::Tool(result))]
+}
+
 #[tokio::test]
 async fn tools_beyond_the_budget_are_found_by_a_search() {
     let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
@@ -348,6 +383,13 @@ async fn tools_beyond_the_budget_are_found_by_a_search() {
     assert!(found.content.contains("### echo"), "{}", found.content);
     assert_eq!(call(&session, "echo").await.status, ToolStatus::Ok, "a found tool can be called at once");
     assert_eq!(names(&session).len(), 3, "the list stays the same within a run");
+    let loaded = |name: &str, content: &str| session.tools.found_tools(&conversation_with_call(name, content));
+    let echo: Vec<ToolSpec> = session.catalog.hidden_specs().into_iter().filter(|spec| spec.name == "echo").collect();
+    let expected: FoundTools = [("call_1".parse().expect("an id"), echo)].into_iter().collect();
+    assert_eq!(loaded("find_tools", &found.content), expected);
+    let gone = "### echo\n### no_longer_there\n### read_output";
+    assert_eq!(loaded("find_tools", gone), expected, "what is gone or always listed is not loaded");
+    assert_eq!(loaded("pods_log", &found.content), FoundTools::default(), "an output of another tool finds nothing");
     let infos = session.catalog.list_tools();
     let echo = infos.iter().find(|info| info.name == "echo").expect("the API lists all tools");
     assert_eq!(echo.offer, crate::ToolOffer::OnSearch);

@@ -11,12 +11,10 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use k8sops_core::ToolEffect;
-use k8sops_models::{ToolSpec, tokens};
+use k8sops_models::{ToolBounds, ToolSpec, tokens};
 
 use crate::{ToolOptions, tool_search::split_words};
 
-/// Tools that a request may have: the smallest maximum of the common providers, which is OpenAI's.
-pub(crate) const MAX_OFFERED_TOOLS: usize = 128;
 /// Share of the budget that is filled in advance if not all tools fit. The rest is for those that are found.
 const FILLED_SHARE: (usize, usize) = (3, 5);
 /// Tokens of a tool's place in the request, besides its texts.
@@ -43,18 +41,21 @@ const EVERYDAY_WORDS: &[&str] = &[
     "query",
 ];
 
-/// Tokens that the descriptions of tools may take in a request.
+/// How many tools a request may have, and how many tokens their descriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SchemaBudget {
-    /// Those of all servers, with the tools that were found.
+    /// Tokens of all servers' tools, with the tools that were found.
     pub(crate) request: usize,
-    /// Those of one server, before any was found.
+    /// Tokens of one server's tools, before any was found.
     pub(crate) server: usize,
+    /// Tools of a request.
+    pub(crate) tools: usize,
 }
 
-impl From<&ToolOptions> for SchemaBudget {
-    fn from(options: &ToolOptions) -> Self {
-        Self { request: options.max_schema_tokens, server: options.server_schema_tokens }
+impl SchemaBudget {
+    /// Returns the budget of the operator within the bounds of the model servers.
+    pub(crate) fn new(options: &ToolOptions, bounds: ToolBounds) -> Self {
+        Self { request: options.max_schema_tokens, server: options.server_schema_tokens, tools: bounds.max_tools }
     }
 }
 
@@ -110,13 +111,13 @@ pub(crate) fn select_offered(candidates: &[OfferCandidate<'_>], budget: SchemaBu
         })
         .collect();
     let within_servers: usize = queues.iter().flatten().map(|at| costs[*at]).sum();
-    let fits_request = candidates.len() <= MAX_OFFERED_TOOLS && total <= budget.request;
+    let fits_request = candidates.len() <= budget.tools && total <= budget.request;
     if fits_request && total - within_servers <= SEARCH_TOKENS {
         return vec![true; candidates.len()];
     }
     let (filled, of) = FILLED_SHARE;
     let mut tokens_left = budget.request / of * filled;
-    let mut tools_left = MAX_OFFERED_TOOLS / of * filled;
+    let mut tools_left = budget.tools / of * filled;
     let mut offered = vec![false; candidates.len()];
     while tools_left > 0 && queues.iter().any(|queue| !queue.is_empty()) {
         for queue in &mut queues {
@@ -136,9 +137,9 @@ fn is_everyday(name: &str) -> bool {
 }
 
 /// Appends found tools to those that are offered in advance, the newest first as far as they fit.
-pub(crate) fn append_found(offered: &[ToolSpec], found: &[&ToolSpec], budget: usize) -> Vec<ToolSpec> {
-    let mut tokens_left = budget.saturating_sub(offered.iter().map(count_spec_tokens).sum());
-    let tools_left = MAX_OFFERED_TOOLS.saturating_sub(offered.len());
+pub(crate) fn append_found(offered: &[ToolSpec], found: &[&ToolSpec], budget: SchemaBudget) -> Vec<ToolSpec> {
+    let mut tokens_left = budget.request.saturating_sub(offered.iter().map(count_spec_tokens).sum());
+    let tools_left = budget.tools.saturating_sub(offered.len());
     let mut kept: Vec<&ToolSpec> = Vec::new();
     for spec in found.iter().rev() {
         let cost = count_spec_tokens(spec);
@@ -169,6 +170,8 @@ pub(crate) fn read_probes(schema: &Map<String, Value>) -> Vec<Map<String, Value>
 mod tests {
     use super::*;
 
+    const MAX_TOOLS: usize = 128;
+
     fn spec(name: &str, description_words: usize) -> ToolSpec {
         ToolSpec { name: name.to_owned(), description: "word ".repeat(description_words), input_schema: Map::new() }
     }
@@ -176,7 +179,7 @@ mod tests {
     fn select(tools: &[(ToolSpec, &str, ToolEffect)], budget: usize) -> Vec<String> {
         let candidates: Vec<_> =
             tools.iter().map(|(spec, server, effect)| OfferCandidate { spec, server, effect: *effect }).collect();
-        let offered = select_offered(&candidates, SchemaBudget { request: budget, server: budget });
+        let offered = select_offered(&candidates, SchemaBudget { request: budget, server: budget, tools: MAX_TOOLS });
         tools.iter().zip(offered).filter(|(_, offered)| *offered).map(|((spec, ..), _)| spec.name.clone()).collect()
     }
 
@@ -215,7 +218,7 @@ mod tests {
         let candidates: Vec<_> =
             tools.iter().map(|(spec, effect)| OfferCandidate { spec, server: "k8s", effect: *effect }).collect();
         let names = |server| {
-            let offered = select_offered(&candidates, SchemaBudget { request: 10_000, server });
+            let offered = select_offered(&candidates, SchemaBudget { request: 10_000, server, tools: MAX_TOOLS });
             tools
                 .iter()
                 .zip(offered)
@@ -233,11 +236,12 @@ mod tests {
     fn number_of_tools_is_bounded() {
         let tools: Vec<_> = (0..300).map(|at| (spec(&format!("t{at:03}"), 1), "a", ToolEffect::Read)).collect();
         let offered = select(&tools, 1_000_000);
-        assert!(offered.len() < MAX_OFFERED_TOOLS && offered.len() > 50, "{}", offered.len());
+        assert!(offered.len() < MAX_TOOLS && offered.len() > 50, "{}", offered.len());
         let base: Vec<ToolSpec> = tools.iter().take(76).map(|(spec, ..)| spec.clone()).collect();
         let found: Vec<&ToolSpec> = tools.iter().skip(76).map(|(spec, ..)| spec).collect();
-        let all = append_found(&base, &found, 1_000_000);
-        assert_eq!(all.len(), MAX_OFFERED_TOOLS);
+        let budget = SchemaBudget { request: 1_000_000, server: 1_000_000, tools: MAX_TOOLS };
+        let all = append_found(&base, &found, budget);
+        assert_eq!(all.len(), MAX_TOOLS);
         assert_eq!(all[..76], base[..], "the prefix stays");
         assert_eq!(all.last(), found.last().copied(), "the newest is kept");
     }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use k8sops_core::{ChatMessage, EmbeddingVector};
+use k8sops_core::{ChatMessage, EmbeddingVector, ToolMessage};
 use k8sops_mcp::{RemoteTool, ToolHints};
 use k8sops_models::{EmbeddingModel, ToolSpec};
 
@@ -27,26 +27,17 @@ const SIMILARITY_WEIGHT: f32 = 6.0;
 
 /// Returns the built-in tool for a search among these tools, by the name of their server.
 pub(crate) fn find_tools_tool(hidden: &BTreeMap<&str, Vec<&str>>) -> RemoteTool {
-    let servers = hidden.iter().map(|(server, tools)| format!("{server} ({} more)", tools.len()));
-    let servers = servers.collect::<Vec<_>>().join(", ");
-    let mut names = String::new();
-    for name in hidden.values().flatten() {
-        if names.len() + name.len() > MAX_NAME_LIST_BYTES {
-            names.push_str(", …");
-            break;
-        }
-        if !names.is_empty() {
-            names.push_str(", ");
-        }
-        names.push_str(name);
-    }
+    let bytes_per_server = MAX_NAME_LIST_BYTES / hidden.len().max(1);
+    let lists: Vec<String> =
+        hidden.iter().map(|(server, tools)| format!("{server}: {}", list_names(tools, bytes_per_server))).collect();
     let description = format!(
-        "Finds tools that are not listed here, by words for what you need. The servers have more tools: {servers}. A tool that \
-         it returns can be called by its name at once. Not listed: {names}"
+        "Finds tools that are not listed here, by words for what you need. They can be called by their names at once. Not \
+         listed: {}",
+        lists.join("; ")
     );
     let properties = json!({
         "query": {"type": "string", "description": "What the tool is to do, or a part of its name"},
-        "limit": {"type": "integer", "minimum": 1, "maximum": MAX_RESULTS, "description": "Number of tools; 5 by default"},
+        "limit": {"type": "integer", "default": DEFAULT_RESULTS},
     });
     let schema = json!({"type": "object", "properties": properties, "required": ["query"]});
     RemoteTool {
@@ -55,6 +46,21 @@ pub(crate) fn find_tools_tool(hidden: &BTreeMap<&str, Vec<&str>>) -> RemoteTool 
         description,
         input_schema: schema.as_object().cloned().unwrap_or_default(),
         hints: ToolHints { read_only: Some(true), ..ToolHints::default() },
+    }
+}
+
+/// Lists names as far as they fit, and counts the others.
+fn list_names(names: &[&str], max_bytes: usize) -> String {
+    let mut bytes = 0;
+    let shown = names.iter().take_while(|name| {
+        bytes += name.len() + 2;
+        bytes <= max_bytes
+    });
+    let shown: Vec<&str> = shown.copied().collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more if shown.is_empty() => format!("{more} tools"),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -227,33 +233,39 @@ fn count_to_f32(count: usize) -> f32 {
     u16::try_from(count).map_or(f32::from(u16::MAX), f32::from)
 }
 
-/// Returns the names of the tools that earlier calls found or used, each once, in the order in which they first occurred.
-pub(crate) fn found_names(messages: &[Arc<ChatMessage>]) -> Vec<String> {
+/// Returns the results of the searches in a conversation.
+pub(crate) fn search_results(messages: &[Arc<ChatMessage>]) -> impl Iterator<Item = &ToolMessage> {
     let mut searches = BTreeSet::new();
-    let mut names: Vec<String> = Vec::new();
-    let mut add = |name: &str| {
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+    messages.iter().filter_map(move |message| match message.as_ref() {
+        ChatMessage::Assistant(reply) => {
+            searches.extend(reply.tool_calls.iter().filter(|call| call.name == FIND_TOOLS).map(|call| &call.id));
+            None
         }
-    };
-    for message in messages {
-        match message.as_ref() {
-            ChatMessage::Assistant(reply) => {
-                for call in &reply.tool_calls {
-                    if call.name == FIND_TOOLS {
-                        searches.insert(call.id.clone());
-                    } else {
-                        add(&call.name);
-                    }
-                }
-            }
-            ChatMessage::Tool(output) if searches.contains(&output.tool_call_id) => {
-                output.content.lines().filter_map(|line| line.strip_prefix(RESULT_HEADING)).for_each(&mut add);
-            }
-            _ => {}
-        }
-    }
-    names
+        ChatMessage::Tool(result) if searches.contains(&result.tool_call_id) => Some(result),
+        _ => None,
+    })
+}
+
+/// Returns the names of the tools that a search found.
+pub(crate) fn found_in_result(result: &ToolMessage) -> impl Iterator<Item = &str> {
+    result.content.lines().filter_map(|line| line.strip_prefix(RESULT_HEADING))
+}
+
+/// Returns the names of the tools that earlier calls found or used, each once.
+pub(crate) fn found_names(messages: &[Arc<ChatMessage>]) -> Vec<String> {
+    let replies = messages.iter().filter_map(|message| match message.as_ref() {
+        ChatMessage::Assistant(reply) => Some((reply.seq, &reply.tool_calls)),
+        _ => None,
+    });
+    let called = replies.flat_map(|(seq, calls)| {
+        calls.iter().filter(|call| call.name != FIND_TOOLS).map(move |call| (seq, call.name.as_str()))
+    });
+    let found = search_results(messages).flat_map(|result| found_in_result(result).map(|name| (result.seq, name)));
+    let mut names: Vec<(u64, &str)> = called.chain(found).collect();
+    // In the order in which they first occurred, so that a tool that is found later changes nothing before it.
+    names.sort_by_key(|(seq, _)| *seq);
+    let mut known = BTreeSet::new();
+    names.into_iter().filter(|(_, name)| known.insert(*name)).map(|(_, name)| name.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -298,7 +310,15 @@ mod tests {
     fn description_names_servers_and_tools() {
         let tool =
             find_tools_tool(&BTreeMap::from([("helm", vec!["helm_list", "helm_get"]), ("argocd", vec!["sync"])]));
-        assert!(tool.description.contains("argocd (1 more), helm (2 more)"), "{}", tool.description);
-        assert!(tool.description.ends_with("Not listed: sync, helm_list, helm_get"));
+        assert!(
+            tool.description.ends_with("Not listed: argocd: sync; helm: helm_list, helm_get"),
+            "{}",
+            tool.description
+        );
+        let many: Vec<String> = (0..300).map(|at| format!("tool_{at:03}")).collect();
+        let many = many.iter().map(String::as_str).collect();
+        let tool = find_tools_tool(&BTreeMap::from([("helm", vec!["helm_list"]), ("many", many)]));
+        assert!(tool.description.contains("helm: helm_list; many: tool_000, "), "{}", tool.description);
+        assert!(tool.description.ends_with(" more") && tool.description.len() < 1024, "{}", tool.description);
     }
 }

@@ -1,8 +1,10 @@
 //! The texts of a tool as models read them. They are part of every request, so what says nothing is left out: that an argument
-//! is optional (the schema says it), addresses of documentation, and descriptions that repeat names.
+//! is optional (the schema says it), defaults that stand for nothing, addresses of documentation, and descriptions that repeat
+//! names.
 //!
 //! The texts of tools that change something stay whole otherwise. Those of tools that only read are shortened to their first
-//! sentences: a look that fails can be repeated.
+//! sentences, and of an argument that every user of Kubernetes knows, only what is special at this tool is left: a look that
+//! fails can be repeated.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -77,12 +79,37 @@ const EMPTY_WORDS: &[&str] = &[
     "with",
 ];
 
+/// Arguments that mean the same at every tool for Kubernetes, in lower case and without separators.
+const WELL_KNOWN_ARGUMENTS: &[&str] = &[
+    "namespace",
+    "allnamespaces",
+    "name",
+    "kind",
+    "apiversion",
+    "resourcetype",
+    "labelselector",
+    "fieldselector",
+    "container",
+    "context",
+];
+
+/// Words of a clause that says what is special about an argument: what its absence means, when it counts, what it excludes.
+const SPECIAL_WORDS: &[&str] =
+    &["if ", "when ", "not ", "unless", "only", "required", "ignored", "instead", "must", "default", "all ", "without"];
+
+/// Beginnings of a clause that says nothing of an argument that is known: examples, and when to use it.
+const EMPTY_BEGINNINGS: &[&str] = &["e.g.", "eg.", "example", "for example", "such as", "use this", "if true"];
+
+static EXAMPLE_LIST: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"(?i)\s*\((?:common|e\.g\.|examples?|for example|such as)\b[^()]{24,}\)"));
+static DEFAULT_REMARK: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"(?i)\s*\(?\b(?:the )?defaults?(?: is|:| to) [^\s()]+\)|\s*\(defaults? to null\)"));
 static DOCUMENTATION_LINK: LazyLock<Regex> = LazyLock::new(|| {
     compile(r"(?i)\s*\(?\b(?:see|docs?:|documentation:|reference:)\s+(?:also\s+)?https?://[^\s)]+\)?\.?")
 });
 static OPTIONAL_MARK: LazyLock<Regex> =
     LazyLock::new(|| compile(r"(?i)\s*\((?:optional|required)\)|^optional[:.]?\s+"));
-static OPTIONAL_REMARK: LazyLock<Regex> = LazyLock::new(|| compile(r"(?i)\(optional[,;:]\s+"));
+static OPTIONAL_REMARK: LazyLock<Regex> = LazyLock::new(|| compile(r"(?i)\(optional(?:[,;:]|\s+-)\s+"));
 
 fn compile(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern is valid")
@@ -93,7 +120,10 @@ pub(crate) fn shorten_tool_texts(spec: &mut ToolSpec, detail: TextDetail) {
     let description = DOCUMENTATION_LINK.replace_all(&spec.description, "");
     let description = match detail {
         TextDetail::Whole => description.trim().to_owned(),
-        TextDetail::Brief => cut_text(description.trim(), MAX_BRIEF_DESCRIPTION_BYTES),
+        TextDetail::Brief => {
+            let without_lists = EXAMPLE_LIST.replace_all(&description, "");
+            cut_text(without_lists.trim(), MAX_BRIEF_DESCRIPTION_BYTES)
+        }
     };
     let known = stems(&spec.name);
     spec.description = description;
@@ -104,14 +134,21 @@ fn shorten_properties(schema: &mut Map<String, Value>, known: &BTreeSet<String>,
     for (key, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         let mut known = known.clone();
         known.extend(stems(key));
-        shorten_value(property, &known, detail);
+        shorten_value(property, key, &known, detail);
     }
 }
 
-fn shorten_value(schema: &mut Value, known: &BTreeSet<String>, detail: TextDetail) {
+fn shorten_value(schema: &mut Value, key: &str, known: &BTreeSet<String>, detail: TextDetail) {
     let Some(fields) = schema.as_object_mut() else { return };
+    if fields.get("default").is_some_and(is_empty_default) {
+        fields.remove("default");
+    }
+    if detail == TextDetail::Brief && fields.get("minimum").and_then(Value::as_i64).is_some_and(|least| least <= 1) {
+        fields.remove("minimum");
+    }
     if let Some(text) = fields.get("description").and_then(Value::as_str) {
-        let shorter = shorten_argument(text, known, detail);
+        let has_default = fields.contains_key("default");
+        let shorter = shorten_argument(text, key, has_default, known, detail);
         if shorter.is_empty() {
             fields.remove("description");
         } else {
@@ -119,25 +156,39 @@ fn shorten_value(schema: &mut Value, known: &BTreeSet<String>, detail: TextDetai
         }
     }
     shorten_properties(fields, known, detail);
-    for key in ["items", "additionalProperties"] {
-        if let Some(inner) = fields.get_mut(key) {
-            shorten_value(inner, known, detail);
+    for inner_key in ["items", "additionalProperties"] {
+        if let Some(inner) = fields.get_mut(inner_key) {
+            shorten_value(inner, "", known, detail);
         }
     }
     for branch in fields.get_mut("anyOf").and_then(Value::as_array_mut).into_iter().flatten() {
-        shorten_value(branch, known, detail);
+        shorten_value(branch, "", known, detail);
     }
 }
 
+/// Whether a default is what everybody expects of an argument that is not given.
+fn is_empty_default(default: &Value) -> bool {
+    matches!(default, Value::Null | Value::Bool(false)) || default.as_str().is_some_and(str::is_empty)
+}
+
 /// Returns the description of an argument; empty if it only repeats the names of the argument and of its tool.
-fn shorten_argument(text: &str, known: &BTreeSet<String>, detail: TextDetail) -> String {
+fn shorten_argument(text: &str, key: &str, has_default: bool, known: &BTreeSet<String>, detail: TextDetail) -> String {
     // A renamed argument is described by the name that its server knows.
     if text.starts_with('`') {
         return text.to_owned();
     }
     let text = DOCUMENTATION_LINK.replace_all(text, "");
     let text = OPTIONAL_MARK.replace_all(&text, "");
-    let text = OPTIONAL_REMARK.replace_all(&text, "(");
+    let mut text = OPTIONAL_REMARK.replace_all(&text, "(").into_owned();
+    if detail == TextDetail::Brief {
+        if has_default || text.contains("null)") {
+            text = DEFAULT_REMARK.replace_all(&text, "").into_owned();
+        }
+        let plain_key: String = key.chars().filter(|char| char.is_alphanumeric()).collect();
+        if WELL_KNOWN_ARGUMENTS.contains(&plain_key.to_lowercase().as_str()) {
+            text = keep_special_clauses(&text);
+        }
+    }
     let text = text.trim();
     if stems(text).iter().all(|word| known.contains(word)) {
         return String::new();
@@ -146,6 +197,48 @@ fn shorten_argument(text: &str, known: &BTreeSet<String>, detail: TextDetail) ->
         TextDetail::Whole => text.to_owned(),
         TextDetail::Brief => cut_text(text, MAX_BRIEF_ARGUMENT_BYTES),
     }
+}
+
+/// Returns the clauses of a description that say what is special about a well-known argument.
+fn keep_special_clauses(text: &str) -> String {
+    let clauses = split_clauses(text).into_iter().filter(|clause| {
+        let lower = clause.to_lowercase();
+        !EMPTY_BEGINNINGS.iter().any(|beginning| lower.starts_with(beginning))
+            && SPECIAL_WORDS.iter().any(|word| lower.contains(word))
+    });
+    clauses.collect::<Vec<_>>().join("; ")
+}
+
+/// Splits a text at the ends of its sentences and at its outer brackets.
+fn split_clauses(text: &str) -> Vec<&str> {
+    let mut clauses = Vec::new();
+    let (mut start, mut depth) = (0, 0_usize);
+    for (at, char) in text.char_indices() {
+        let next = text[at + char.len_utf8()..].chars().next();
+        let is_end = match char {
+            '(' => {
+                depth += 1;
+                depth == 1
+            }
+            ')' => {
+                let was_inside = depth == 1;
+                depth = depth.saturating_sub(1);
+                was_inside
+            }
+            '.' | ';' => depth == 0 && next.is_none_or(char::is_whitespace),
+            '\n' => depth == 0,
+            _ => false,
+        };
+        if is_end {
+            clauses.push(&text[start..at]);
+            start = at + char.len_utf8();
+        }
+    }
+    clauses.push(&text[start..]);
+    let trimmed = clauses
+        .into_iter()
+        .map(|clause| clause.trim_matches(|char: char| char.is_whitespace() || ",.;:".contains(char)));
+    trimmed.filter(|clause| !clause.is_empty()).collect()
 }
 
 /// Returns the beginnings of the words of a text, without those that say nothing.
@@ -207,6 +300,81 @@ mod tests {
         for (tool, key, text, expected) in rows {
             assert_eq!(argument(tool, key, text, TextDetail::Whole), expected, "{text}");
         }
+    }
+
+    /// Each row: argument of a tool that only reads, its description, and what models read of it.
+    #[test]
+    fn only_what_is_special_is_said_of_well_known_arguments() {
+        let rows = [
+            (
+                "labelSelector",
+                "Kubernetes label selector (e.g. 'app=a' or 'app in (a,b)'), use this to filter the pods by label",
+                "",
+            ),
+            ("field_selector", "Field selector (e.g. 'status.phase=Running').", ""),
+            (
+                "namespace",
+                "Namespace to list from. If not provided, lists all namespaces",
+                "If not provided, lists all namespaces",
+            ),
+            (
+                "namespace",
+                "Namespace to read from (ignored in case of cluster scoped resources)",
+                "ignored in case of cluster scoped resources",
+            ),
+            ("container", "Container name (required when the pod has several)", "required when the pod has several"),
+            ("name", "Name of the node (all nodes if not provided)", "all nodes if not provided"),
+            ("apiVersion", "apiVersion of the resources (examples of valid apiVersion are: v1, apps/v1)", ""),
+            ("context", "Kubeconfig Context to use for the command (optional - defaults to null)", ""),
+            (
+                "kind",
+                "Kind. Must be in the singular form; plural forms are not accepted",
+                "Must be in the singular form; plural forms are not accepted",
+            ),
+            ("allNamespaces", "If true, list resources across all namespaces", ""),
+            // Any other argument keeps its examples.
+            ("query", "PromQL (e.g. 'up == 0')", "PromQL (e.g. 'up == 0')"),
+            ("sinceTime", "RFC3339 (optional - now by default)", "RFC3339 (now by default)"),
+        ];
+        for (key, text, expected) in rows {
+            assert_eq!(argument("show", key, text, TextDetail::Brief), expected, "{key}: {text}");
+            assert!(
+                !argument("change", key, text, TextDetail::Whole).is_empty(),
+                "{key} of a tool that changes something"
+            );
+        }
+    }
+
+    #[test]
+    fn defaults_that_stand_for_nothing_are_left_out() {
+        let schema = json!({"type": "object", "properties": {
+            "tail": {"type": "integer", "default": 100, "minimum": 0, "description": "Lines from the end (default: 100)"},
+            "follow": {"type": "boolean", "default": false},
+            "all": {"type": "boolean", "default": true},
+            "prefix": {"type": "string", "default": "", "enum": ["", "a"]},
+            "depth": {"type": "integer", "minimum": 3, "description": "Levels (default: as many as there are)"},
+        }});
+        let shorten = |detail| {
+            let input_schema = schema.as_object().cloned().unwrap();
+            let description = "Shows logs.\n(common kinds include: v1 Pod, v1 Service, apps/v1 Deployment)".to_owned();
+            let mut spec = ToolSpec { name: "show".to_owned(), description, input_schema };
+            shorten_tool_texts(&mut spec, detail);
+            spec
+        };
+        let brief = shorten(TextDetail::Brief);
+        assert_eq!(brief.description, "Shows logs.");
+        let expected = json!({
+            "tail": {"type": "integer", "default": 100, "description": "Lines from the end"},
+            "follow": {"type": "boolean"},
+            "all": {"type": "boolean", "default": true},
+            "prefix": {"type": "string", "enum": ["", "a"]},
+            "depth": {"type": "integer", "minimum": 3, "description": "Levels (default: as many as there are)"},
+        });
+        assert_eq!(brief.input_schema["properties"], expected);
+        let whole = shorten(TextDetail::Whole);
+        assert!(whole.description.ends_with("apps/v1 Deployment)"), "{}", whole.description);
+        assert_eq!(whole.input_schema["properties"]["tail"], schema["properties"]["tail"]);
+        assert_eq!(whole.input_schema["properties"]["follow"], json!({"type": "boolean"}));
     }
 
     #[test]

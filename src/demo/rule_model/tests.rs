@@ -89,6 +89,7 @@ impl RuleChat {
             system: "".into(),
             messages: self.messages.clone(),
             tools: Arc::clone(&self.tools),
+            found_tools: k8sops_models::FoundTools::default(),
             tool_choice: self.choice,
             temperature: None,
             max_tokens: None,

@@ -11,8 +11,10 @@ use crate::{
     audit::{AuditAction, AuditRecord, AuditTrail},
     runtime::{lease::LeaseValidity, run_handle::SessionProjection},
 };
-use k8sops_core::{ApprovalId, ApprovalRequested, ErrorChain, ServerIntroduction, ToolCallId, ToolEffect, ToolStatus};
-use k8sops_models::ToolSpec;
+use k8sops_core::{
+    ApprovalId, ApprovalRequested, ChatMessage, ErrorChain, ServerIntroduction, ToolCallId, ToolEffect, ToolStatus,
+};
+use k8sops_models::{FoundTools, ToolSpec};
 use k8sops_telemetry::spans;
 use k8sops_tools::{
     CallPreview, ClassifiedCall, OperatorNote, PreviewFreshness, ToolCallContext, ToolExecutor, ToolOutcome,
@@ -85,6 +87,10 @@ impl ToolExecutor for InstrumentedTools {
 
     fn tool_specs(&self) -> Arc<[ToolSpec]> {
         self.inner.tool_specs()
+    }
+
+    fn found_tools(&self, messages: &[Arc<ChatMessage>]) -> FoundTools {
+        self.inner.found_tools(messages)
     }
 
     fn classify_call(

@@ -26,8 +26,10 @@ use k8sops_testing::{
 
 mod release;
 
-/// Most tokens of the descriptions of one server's tools, in one request.
-const MAX_TOOL_TOKENS: usize = 5_500;
+/// Most tokens of the descriptions of all tools of one request: those of the server, and the built-in ones.
+const MAX_TOOL_TOKENS: usize = 1_300;
+/// Most tokens of a diagnosis: all that its requests send.
+const MAX_DIAGNOSIS_TOKENS: usize = 15_000;
 /// Most tokens of all messages that a run sends, those that it sends again counted again.
 const MAX_MESSAGE_TOKENS: usize = 10_000;
 
@@ -177,6 +179,7 @@ impl ClusterService {
         let diagnosis = TokenCount::sum(&requests[..=run.looks.len()]);
         println!("{}: {tokens}; of them up to the diagnosis: {diagnosis}", case.fault);
         assert!(tokens.tools <= MAX_TOOL_TOKENS * requests.len() && tokens.messages <= MAX_MESSAGE_TOKENS, "{tokens}");
+        assert!(diagnosis.total() <= MAX_DIAGNOSIS_TOKENS, "{diagnosis}");
     }
 }
 
@@ -213,10 +216,16 @@ impl TokenCount {
     }
 }
 
+impl TokenCount {
+    fn total(&self) -> usize {
+        self.prompt + self.tools + self.messages
+    }
+}
+
 impl std::fmt::Display for TokenCount {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { requests, prompt, tools, messages } = self;
-        let sum = prompt + tools + messages;
+        let sum = self.total();
         write!(f, "{sum} tokens in {requests} requests: prompt {prompt}, tools {tools}, messages {messages}")
     }
 }

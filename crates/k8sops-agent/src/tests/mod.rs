@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::SpendingLimits;
 use k8sops_core::*;
-use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, RetryPolicy, ToolChoice, ToolSpec};
+use k8sops_models::{ChatRequest, FoundTools, ModelError, ModelErrorKind, RetryPolicy, ToolChoice, ToolSpec};
 use k8sops_testing::scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text};
 use k8sops_tools::{
     ApprovalRequirement, CallPreview, ClassifiedCall, ElicitationForm, ElicitationRequest, PreviewFreshness,
@@ -260,6 +260,18 @@ impl ToolExecutor for Tools {
     fn tool_specs(&self) -> Arc<[ToolSpec]> {
         let tool = ToolSpec { name: "look".into(), description: String::new(), input_schema: Map::new() };
         if self.is_offered { Arc::new([tool]) } else { Arc::new([]) }
+    }
+
+    /// Every result of `find_tools` found the tool `hidden`.
+    fn found_tools(&self, messages: &[Arc<ChatMessage>]) -> FoundTools {
+        let hidden = ToolSpec { name: "hidden".into(), description: "Found.".into(), input_schema: Map::new() };
+        let searches = messages.iter().filter_map(|message| match message.as_ref() {
+            ChatMessage::Tool(result) if result.name == "find_tools" && result.status == ToolStatus::Ok => {
+                Some((result.tool_call_id.clone(), vec![hidden.clone()]))
+            }
+            _ => None,
+        });
+        searches.collect()
     }
 
     fn unavailable_servers(&self) -> Vec<String> {

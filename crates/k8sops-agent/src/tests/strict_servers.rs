@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use super::*;
 use fastrand::Rng;
 use k8sops_models::{
-    DialectCatalog, DialectChoice, ModelCatalog, ProviderCatalogOptions, ProviderOptions, ProviderProtocol,
+    DialectCatalog, DialectChoice, ModelCatalog, ModelFeature, ModelOptions, ProviderCatalogOptions, ProviderOptions,
+    ProviderProtocol,
 };
 use k8sops_settings::{SettingReader, SettingSources, SettingsCatalog, SettingsSection as _};
 use k8sops_testing::{
@@ -62,8 +63,16 @@ fn provider_options(server: StrictServer, url: &str, knowledge: Knowledge) -> Pr
         headers: BTreeMap::new(),
         max_context: 32_768,
         keep_alive: None,
-        models: Vec::new(),
+        models: known_models(server),
     }
+}
+
+/// Returns what the configuration says of the model of a server: nothing, but where the dialect asks for it.
+fn known_models(server: StrictServer) -> Vec<ModelOptions> {
+    let features =
+        [ModelFeature::Tools, ModelFeature::Thinking, ModelFeature::Temperature, ModelFeature::DeferredTools];
+    let model = ModelOptions { features: features.into(), ..ModelOptions::named(&server_name(server), "") };
+    if server == StrictServer::OpenaiResponses { vec![model] } else { Vec::new() }
 }
 
 fn server_candidate(catalog: &ModelCatalog, server: StrictServer) -> ModelCandidate {
@@ -140,8 +149,14 @@ fn random_output(rng: &mut Rng) -> String {
 fn log_reply(rng: &mut Rng, log: &Log, main: StrictServer, calls: usize, stop_reason: StopReason) -> Vec<ToolCall> {
     // Most replies are of the model that is asked next; others come from fallbacks and earlier settings.
     let author = if rng.bool() { main } else { StrictServer::ALL[rng.usize(..StrictServer::ALL.len())] };
-    let names =
-        ["look", "pods list", "no/such.tool", "kubectl_get_everything_in_all_namespaces_and_then_some_more_of_it_all"];
+    let names = [
+        "look",
+        "find_tools",
+        "hidden",
+        "pods list",
+        "no/such.tool",
+        "kubectl_get_everything_in_all_namespaces_and_then_some_more_of_it_all",
+    ];
     let arguments = [json!({}), json!({"namespace": "shop"}), json!("{\"half\": "), json!(null)];
     let calls: Vec<ToolCall> = (0..calls)
         .map(|_| ToolCall {
@@ -251,7 +266,8 @@ async fn check_next_message(providers: &FakeProviders, server: StrictServer, kno
     let catalog = ModelCatalog::new(&BTreeMap::from([(server_name(server), options)]));
     let log = random_history(&mut rng, server);
     let scripted = ScriptedModel::new([]);
-    let mut run = run(&log, &scripted, &Arc::default());
+    let tools = Arc::new(Tools { is_offered: seed.is_multiple_of(2), ..Tools::default() });
+    let mut run = run(&log, &scripted, &tools);
     if rng.u8(..4) == 0 {
         // The answer at a limit, without tools.
         run.limits.max_steps = 0;
@@ -290,5 +306,12 @@ async fn next_message_is_always_answered() {
             let extra = requests - 2 * usize::try_from(HISTORIES).unwrap();
             println!("{server:?} {knowledge:?}: {extra} extra requests for {} messages", 2 * HISTORIES);
         }
+    }
+    // The histories have searches, whose tools were loaded in the conversation where the server can do so.
+    for (server, sign) in
+        [(StrictServer::Anthropic, "tool_reference"), (StrictServer::OpenaiResponses, "additional_tools")]
+    {
+        let received = providers.received(server.api(), &server_name(server));
+        assert!(received.iter().any(|request| request.body.to_string().contains(sign)), "{server:?}");
     }
 }

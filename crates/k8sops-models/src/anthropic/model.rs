@@ -17,6 +17,7 @@ use crate::{
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
     token_limits::LearnedTokenLimits,
+    tool_placement::FoundToolPlace,
     tool_rejections::{RejectedTools, left_out_notice},
 };
 
@@ -79,9 +80,12 @@ impl AnthropicModel {
         let takes_temperature = !model.is_some_and(|model| model.lacks(ModelFeature::Temperature));
         let quirks = self.quirks.for_model(&request.model);
         let dialect = self.client.dialect();
+        let max_tokens = self.token_limits.fit_reply_limit(request, max_tokens, &dialect);
+        let dialect = dialect.adapted(&quirks, request.form);
         MessagesPlan {
-            max_tokens: self.token_limits.fit_reply_limit(request, max_tokens, &dialect),
-            dialect: dialect.adapted(&quirks, request.form),
+            max_tokens,
+            found_tool_place: FoundToolPlace::for_model(&dialect, model),
+            dialect,
             form: request.form,
             thinking,
             takes_temperature,
@@ -95,10 +99,11 @@ impl AnthropicModel {
 impl ChatModel for AnthropicModel {
     async fn stream(&self, mut request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let offered_tools = request.tools.clone();
-        request.tools = self.rejected_tools.accepted_tools(&request, &self.client.dialect());
         let call = self.client.provider_call(&request.model);
         let headers = self.protocol_headers()?;
         let mut plan = self.plan_request(&request);
+        request.place_found_tools(plan.found_tool_place);
+        self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
         loop {
             let body = MessagesBody::build(&request, &plan);
             let sent = body.removable_parameters();
@@ -108,7 +113,7 @@ impl ChatModel for AnthropicModel {
                 Ok(events) => {
                     let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
                     let mut notices = quirk_notices(relevant, &request.model);
-                    notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
+                    notices.extend(left_out_notice(&offered_tools, &request));
                     let assembler = MessagesAssembler::new(events.call().clone(), notices);
                     match await_first_delta(reply_stream(events, assembler, request.callable_tool_names())).await {
                         Ok(stream) => return Ok(stream),
@@ -124,9 +129,14 @@ impl ChatModel for AnthropicModel {
             {
                 plan.max_tokens = limit;
             } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
-                plan.quirks = self.quirks.for_model(&request.model);
+                let MessagesPlan { max_tokens, return_blocks, .. } = plan;
+                plan = MessagesPlan { max_tokens, return_blocks, ..self.plan_request(&request) };
+                if plan.found_tool_place == FoundToolPlace::List {
+                    request.list_found_tools(&offered_tools);
+                    self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
+                }
             } else if self.rejected_tools.learn_from_rejection(&request, &error) {
-                request.tools = self.rejected_tools.accepted_tools(&request, &self.client.dialect());
+                self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
             } else {
                 return Err(error);
             }

@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    ChatRequest, Dialect, ToolChoice,
+    ChatRequest, Dialect, FoundTools, ToolChoice, ToolSpec,
     prompt::{
         BEGINNING_LEFT_OUT, PromptTurn, SameModelContent, ToolExchange, UNAVAILABLE_TOOL, arguments_object,
         called_tool_names, empty_tool_schema, prompt_turns, sanitize_tool_name,
     },
     provider_blocks::{BlockFormat, ReplyPart, without_trailing_reasoning},
     quirks::ModelQuirk,
+    tool_placement::FoundToolPlace,
 };
 
 /// How the body is built, in addition to the request.
@@ -30,6 +31,8 @@ pub(crate) struct MessagesPlan {
     pub(crate) takes_temperature: bool,
     /// Whether the model gets its own reasoning back.
     pub(crate) return_blocks: bool,
+    /// Where the tools that a search found are described.
+    pub(crate) found_tool_place: FoundToolPlace,
     /// The features to leave out.
     pub(crate) quirks: BTreeSet<ModelQuirk>,
 }
@@ -48,6 +51,10 @@ pub(crate) enum ThinkingMode {
 
 /// The highest temperature of the protocol.
 pub(crate) const MAX_TEMPERATURE: f64 = 1.0;
+
+/// Follows the results of searches. Without a text behind them, the prompt ends with the definitions of tools, after which models
+/// sometimes end their turn; other clients send such a text, too.
+pub(crate) const TOOLS_LOADED: &str = "(The tools are loaded.)";
 
 /// The smallest permitted token budget for reasoning.
 const MIN_THINKING_BUDGET: u32 = 1024;
@@ -88,12 +95,13 @@ struct MessagesTurn<'a> {
 impl MessagesBody<'_> {
     /// Returns the quirks that would remove a parameter of this body.
     pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
+        let deferred = self.tools.iter().any(|tool| tool.defer_loading).then_some(ModelQuirk::NoDeferredTools);
         let temperature = self.temperature.is_some().then_some(ModelQuirk::NoTemperature);
         let thinking = self.thinking.as_ref().map(|thinking| match thinking["type"].as_str() {
             Some("disabled") => ModelQuirk::AlwaysThinks,
             _ => ModelQuirk::NoThinking,
         });
-        temperature.into_iter().chain(thinking).collect()
+        deferred.into_iter().chain(temperature).chain(thinking).collect()
     }
 
     /// Returns whether the body contains data that only this model can read.
@@ -138,7 +146,7 @@ enum ContentBlock<'a> {
     },
     ToolResult {
         tool_use_id: &'a str,
-        content: Cow<'a, str>,
+        content: ToolResultContent<'a>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
     },
@@ -151,10 +159,30 @@ enum ContentBlock<'a> {
     Opaque(Value),
 }
 
+/// The result of a tool call: its output, or the tools that a search found. A result cannot have both.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ToolResultContent<'a> {
+    Output(Cow<'a, str>),
+    References(Vec<ToolReference<'a>>),
+}
+
+/// A tool that the server describes in this place.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "tool_reference")]
+struct ToolReference<'a> {
+    tool_name: &'a str,
+}
+
 impl ContentBlock<'_> {
     /// Returns whether the block can carry a cache mark.
     fn is_cacheable(&self) -> bool {
         matches!(self, Self::Text { .. } | Self::ToolUse { .. } | Self::ToolResult { .. })
+    }
+
+    /// Returns whether the block is the result of a search, with the tools that it found.
+    fn has_references(&self) -> bool {
+        matches!(self, Self::ToolResult { content: ToolResultContent::References(_), .. })
     }
 }
 
@@ -163,6 +191,9 @@ struct MessagesTool<'a> {
     name: Cow<'a, str>,
     description: &'a str,
     input_schema: Cow<'a, Map<String, Value>>,
+    /// Whether the tool is described where a search refers to it, and not in the list.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    defer_loading: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_control: Option<CacheControl>,
 }
@@ -226,15 +257,16 @@ impl<'a> MessagesBody<'a> {
         let turns = prompt_turns(request, BlockFormat::AnthropicMessages, &plan.dialect);
         let (thinking, output_config) = thinking_options(request, plan, &turns);
         let offered = if plan.form == RequestForm::Bare { &[] } else { &request.tools[..] };
-        let mut tools: Vec<_> = offered
-            .iter()
-            .map(|tool| MessagesTool {
-                name: Cow::Borrowed(&tool.name),
-                description: plan.dialect.fit_description(&tool.description),
-                input_schema: Cow::Borrowed(&tool.input_schema),
-                cache_control: None,
-            })
-            .collect();
+        let describe = |tool: &'a ToolSpec, defer_loading| MessagesTool {
+            name: Cow::Borrowed(&tool.name),
+            description: plan.dialect.fit_description(&tool.description),
+            input_schema: Cow::Borrowed(&tool.input_schema),
+            defer_loading,
+            cache_control: None,
+        };
+        let mut tools: Vec<_> = offered.iter().map(|tool| describe(tool, false)).collect();
+        // Deferred tools are no part of the cached prefix, wherever they stand.
+        tools.extend(request.found_tools.specs().map(|tool| describe(tool, true)));
         let mut tools_forbidden = request.tool_choice == ToolChoice::None;
         if tools.is_empty() {
             // A conversation with tool calls is rejected unless tools are listed. All MCP servers may be disconnected
@@ -247,12 +279,14 @@ impl<'a> MessagesBody<'a> {
         if !request.system.is_empty() {
             system.push(ContentBlock::Text { text: Cow::Borrowed(&request.system) }.into());
         }
-        let mut messages = build_messages(turns, plan.return_blocks);
+        let mut messages = build_messages(turns, plan.return_blocks, &request.found_tools);
         let cache_mark = Some(CacheControl::Ephemeral);
         // Tools and system prompt are the same in all sessions. The marks on the last two user messages cover this
         // session: one mark is not enough, because a reply with many calls is longer than the provider's lookback for
         // cached prefixes.
-        tools.last_mut().into_iter().for_each(|tool| tool.cache_control = cache_mark);
+        if let Some(last_listed) = tools.iter_mut().rfind(|tool| !tool.defer_loading) {
+            last_listed.cache_control = cache_mark;
+        }
         system.last_mut().into_iter().for_each(|block| block.cache_control = cache_mark);
         let user_messages = messages.iter_mut().rev().filter(|message| message.role == MessagesRole::User).take(2);
         for message in user_messages {
@@ -288,13 +322,18 @@ fn unavailable_tools<'a>(turns: &[PromptTurn<'a>]) -> Vec<MessagesTool<'a>> {
         name,
         description: UNAVAILABLE_TOOL,
         input_schema: Cow::Owned(empty_tool_schema()),
+        defer_loading: false,
         cache_control: None,
     });
     tools.collect()
 }
 
 /// Builds the messages. Roles alternate, the first is the user, and no message is empty.
-fn build_messages<'a>(turns: Vec<PromptTurn<'a>>, return_blocks: bool) -> Vec<MessagesTurn<'a>> {
+fn build_messages<'a>(
+    turns: Vec<PromptTurn<'a>>,
+    return_blocks: bool,
+    found_tools: &'a FoundTools,
+) -> Vec<MessagesTurn<'a>> {
     let mut messages: Vec<MessagesTurn<'a>> = Vec::with_capacity(turns.len());
     let mut add = |role, blocks: Vec<ContentBlock<'a>>| {
         let blocks = blocks.into_iter().map(CachedBlock::from);
@@ -310,7 +349,11 @@ fn build_messages<'a>(turns: Vec<PromptTurn<'a>>, return_blocks: bool) -> Vec<Me
         match turn {
             PromptTurn::User(text) => add(MessagesRole::User, vec![ContentBlock::Text { text }]),
             PromptTurn::Assistant { text, exchanges, same_model } => {
-                let (uses, results): (Vec<_>, Vec<_>) = exchanges.into_iter().map(tool_blocks).unzip();
+                let (uses, mut results): (Vec<_>, Vec<_>) =
+                    exchanges.into_iter().map(|exchange| tool_blocks(exchange, found_tools)).unzip();
+                if results.iter().any(ContentBlock::has_references) {
+                    results.push(ContentBlock::Text { text: Cow::Borrowed(TOOLS_LOADED) });
+                }
                 let content = match same_model.filter(|_| return_blocks).and_then(|content| content.parts) {
                     Some(parts) => rebuild_reply(parts, uses),
                     None => text.map(|text| ContentBlock::Text { text }).into_iter().chain(uses).collect(),
@@ -344,11 +387,17 @@ fn rebuild_reply<'a>(parts: Vec<ReplyPart<'a>>, uses: Vec<ContentBlock<'a>>) -> 
     blocks.collect()
 }
 
-fn tool_blocks(exchange: ToolExchange<'_>) -> (ContentBlock<'_>, ContentBlock<'_>) {
+fn tool_blocks<'a>(exchange: ToolExchange<'a>, found_tools: &'a FoundTools) -> (ContentBlock<'a>, ContentBlock<'a>) {
     let ToolExchange { call, result, is_error } = exchange;
     let id = call.id.as_str();
+    let found = found_tools.find_by_search(&call.id);
+    let content = if found.is_empty() {
+        ToolResultContent::Output(result)
+    } else {
+        ToolResultContent::References(found.iter().map(|tool| ToolReference { tool_name: &tool.name }).collect())
+    };
     (
         ContentBlock::ToolUse { id, name: sanitize_tool_name(&call.name), input: arguments_object(call) },
-        ContentBlock::ToolResult { tool_use_id: id, content: result, is_error },
+        ContentBlock::ToolResult { tool_use_id: id, content, is_error },
     )
 }

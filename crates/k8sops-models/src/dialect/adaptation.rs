@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8sops_core::RequestForm;
 
-use super::rules::{CallIdForm, ContentWithCalls, Dialect, ReasoningReturn, ReplyLimitField, SystemRole};
+use super::rules::{
+    CallIdForm, ContentWithCalls, DeferredTools, Dialect, ReasoningReturn, ReplyLimitField, SystemRole,
+};
 use crate::quirks::ModelQuirk;
 
 /// Stands for reasoning that a server wants back and that is not known. Such servers accept any text.
@@ -30,6 +32,7 @@ impl Dialect {
             dialect.call_ids = CallIdForm::NineCharacters;
             dialect.alternating_roles = true;
             dialect.parallel_calls = false;
+            dialect.deferred_tools = DeferredTools::Never;
             if dialect.reasoning == ReasoningReturn::CurrentTurn {
                 dialect.reasoning = ReasoningReturn::Never;
             }
@@ -85,6 +88,7 @@ impl Dialect {
             ModelQuirk::NoStreamOptions => self.stream_options = false,
             ModelQuirk::LimitIsMaxTokens => self.reply_limit_field = ReplyLimitField::MaxTokens,
             ModelQuirk::LimitIsMaxCompletionTokens => self.reply_limit_field = ReplyLimitField::MaxCompletionTokens,
+            ModelQuirk::NoDeferredTools => self.deferred_tools = DeferredTools::Never,
             ModelQuirk::NoTemperature
             | ModelQuirk::AlwaysThinks
             | ModelQuirk::NoThinking

@@ -11,7 +11,7 @@ mod server_dialect;
 mod tests;
 
 pub use rules::{
-    CallIdForm, ContentWithCalls, Dialect, DialectCatalog, DialectChoice, DialectProtocol, ReasoningReturn,
-    ReplyLimitField, SystemRole, ToolBounds,
+    CallIdForm, ContentWithCalls, DeferredTools, Dialect, DialectCatalog, DialectChoice, DialectProtocol,
+    ReasoningReturn, ReplyLimitField, SystemRole, ToolBounds,
 };
 pub(crate) use server_dialect::ServerDialect;

@@ -94,6 +94,23 @@ const CONTENT_WITH_CALLS: ValueFormat<ContentWithCalls> = words! {
     "text" => ContentWithCalls::Text,
 };
 
+/// For which models a server loads tools in the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeferredTools {
+    /// For none.
+    Never,
+    /// For models whose features name `deferred_tools`.
+    ListedModels,
+    /// For all models but those whose features are known without `deferred_tools`.
+    AllModels,
+}
+
+const DEFERRED_TOOLS: ValueFormat<DeferredTools> = words! {
+    "never" => DeferredTools::Never,
+    "listed_models" => DeferredTools::ListedModels,
+    "all_models" => DeferredTools::AllModels,
+};
+
 /// The field that limits the tokens of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyLimitField {
@@ -151,6 +168,9 @@ options! {
         pub wait_fields: Vec<String> = list(TEXT),
         /// Largest number of tools in a request.
         pub max_tools: u32 = required(whole_number(1), "128"),
+        /// Models for which a tool that a search finds is loaded in the conversation instead of at the end of the list of
+        /// tools. Only the Messages API and the Responses API can do so.
+        pub deferred_tools: DeferredTools = required(DEFERRED_TOOLS, "never"),
         /// Longest description of a tool in bytes.
         pub max_description_bytes: u32 = required(whole_number(16), "1024"),
         /// Longest key of a property in a tool's schema in bytes.
@@ -181,6 +201,7 @@ impl Default for Dialect {
             reply_limit_in_window: true,
             wait_fields: Vec::new(),
             max_tools: 128,
+            deferred_tools: DeferredTools::Never,
             max_description_bytes: 1024,
             max_schema_key_bytes: 64,
         }

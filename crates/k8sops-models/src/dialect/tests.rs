@@ -113,6 +113,33 @@ fn configured_dialect_comes_first_and_keys_are_overridden() {
 }
 
 #[test]
+fn built_in_models_load_tools_where_their_server_can() {
+    use crate::{
+        ModelFeature, ModelOptions,
+        tool_placement::FoundToolPlace::{self, Conversation, List},
+    };
+    let (options, _) = read_options("dialects:\n  anthropic: {max_tools: 200}\n");
+    let place = |dialect: &str, features: &[ModelFeature]| {
+        let mut model = ModelOptions::named("m", "");
+        model.features = features.iter().copied().collect();
+        FoundToolPlace::for_model(options.dialects.get(dialect).unwrap(), Some(&model))
+    };
+    let (unknown, lacks, has) = (&[][..], &[ModelFeature::Tools][..], &[ModelFeature::DeferredTools][..]);
+    let rows = [
+        ("anthropic", [Conversation, List, Conversation]),
+        ("openai-responses", [List, List, Conversation]),
+        ("openai-chat", [List; 3]),
+        ("bedrock-gateway", [List; 3]),
+    ];
+    for (dialect, expected) in rows {
+        assert_eq!([unknown, lacks, has].map(|features| place(dialect, features)), expected, "{dialect}");
+    }
+    let anthropic = options.dialects.get("anthropic").unwrap();
+    let strict = anthropic.adapted(&BTreeSet::new(), RequestForm::Strict);
+    assert_eq!(FoundToolPlace::for_model(&strict, None), List);
+}
+
+#[test]
 fn unknown_name_of_a_dialect_is_reported() {
     let (_, problems) = read_options("providers:\n  a: {base_url: 'https://h/v1', dialect: klingon}\n");
     assert!(problems.len() == 1 && problems[0].contains("klingon") && problems[0].contains("vllm"), "{problems:?}");

@@ -14,8 +14,8 @@ use super::{
     request_body::{OllamaBody, OllamaPlan, affects_request},
 };
 use crate::{
-    ChatModel, ChatRequest, DialectProtocol, ModelError, ModelErrorKind, ModelFeature, ModelOptions, ModelReply,
-    ProviderOptions, ReplyDelta, ReplyStream,
+    ChatModel, ChatRequest, DialectProtocol, FoundTools, ModelError, ModelErrorKind, ModelFeature, ModelOptions,
+    ModelReply, ProviderOptions, ReplyDelta, ReplyStream,
     error_mapping::ProviderCall,
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
@@ -125,10 +125,8 @@ impl OllamaInner {
     ) -> Result<ReplyStream, ModelError> {
         let headers = self.protocol_headers()?;
         let offered_tools = request.tools.clone();
-        let request = &mut ChatRequest {
-            tools: self.rejected_tools.accepted_tools(request, &self.client.dialect()),
-            ..request.clone()
-        };
+        let request = &mut ChatRequest { found_tools: FoundTools::default(), ..request.clone() };
+        self.rejected_tools.leave_out_rejected(request, &self.client.dialect());
         loop {
             let known = self.quirks.for_model(&request.model);
             let body = OllamaBody::build(request, &plan);
@@ -139,7 +137,7 @@ impl OllamaInner {
                 Ok(events) => {
                     let relevant = known.iter().filter(|quirk| affects_request(**quirk, request));
                     let mut notices = quirk_notices(relevant, &request.model);
-                    notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
+                    notices.extend(left_out_notice(&offered_tools, request));
                     let offered = if plan.tools { request.callable_tool_names() } else { Vec::new() };
                     let assembler = OllamaAssembler::new(events.call().clone(), offered.clone(), plan.window, notices);
                     await_first_delta(reply_stream(events, assembler, offered)).await
@@ -150,7 +148,7 @@ impl OllamaInner {
                 Ok(stream) => return Ok(stream),
                 // Before the quirks: a text about one tool must not cost all tools.
                 Err(error) if self.rejected_tools.learn_from_rejection(request, &error) => {
-                    request.tools = self.rejected_tools.accepted_tools(request, &self.client.dialect());
+                    self.rejected_tools.leave_out_rejected(request, &self.client.dialect());
                 }
                 Err(error) if self.quirks.learn_from_rejection(&request.model, &error, &sent, &known).is_some() => {
                     let stream = plan.stream;

@@ -19,6 +19,7 @@ use crate::{
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
     token_limits::LearnedTokenLimits,
+    tool_placement::FoundToolPlace,
     tool_rejections::{RejectedTools, left_out_notice},
 };
 
@@ -95,8 +96,13 @@ impl OpenAiModel {
         let quirks = self.quirks.for_model(&request.model);
         let model = self.models.get(&request.model);
         let lacks = [ModelFeature::Thinking, ModelFeature::Temperature].into_iter();
+        let dialect = self.client.dialect().adapted(&quirks, request.form);
         OpenAiPlan {
-            dialect: self.client.dialect().adapted(&quirks, request.form),
+            found_tool_place: match self.api {
+                OpenAiApi::Chat => FoundToolPlace::List,
+                OpenAiApi::Responses => FoundToolPlace::for_model(&dialect, model),
+            },
+            dialect,
             form: request.form,
             lacks: lacks.filter(|feature| model.is_some_and(|model| model.lacks(*feature))).collect(),
             return_blocks: request.form < RequestForm::Strict,
@@ -109,12 +115,13 @@ impl OpenAiModel {
 impl ChatModel for OpenAiModel {
     async fn stream(&self, mut request: ChatRequest) -> Result<ReplyStream, ModelError> {
         let offered_tools = request.tools.clone();
-        request.tools = self.rejected_tools.accepted_tools(&request, &self.client.dialect());
         let call = self.client.provider_call(&request.model);
         let headers = self.protocol_headers()?;
         request.max_tokens =
             request.max_tokens.map(|limit| self.token_limits.fit_reply_limit(&request, limit, &self.client.dialect()));
         let mut plan = self.plan_request(&request);
+        request.place_found_tools(plan.found_tool_place);
+        self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
         loop {
             let path = self.api.request_path();
             let (posted, sent, has_returned_blocks) = match self.api {
@@ -135,7 +142,7 @@ impl ChatModel for OpenAiModel {
                 Ok(events) => {
                     let relevant = plan.quirks.iter().filter(|quirk| affects_request(**quirk, &request));
                     let mut notices = quirk_notices(relevant, &request.model);
-                    notices.extend(left_out_notice(&offered_tools, &request.tools, &request.model));
+                    notices.extend(left_out_notice(&offered_tools, &request));
                     let tools = request.callable_tool_names();
                     let stream = match self.api {
                         OpenAiApi::Chat => {
@@ -168,8 +175,12 @@ impl ChatModel for OpenAiModel {
                 request.max_tokens = Some(limit);
             } else if self.quirks.learn_from_rejection(&request.model, &error, &sent, &plan.quirks).is_some() {
                 plan = OpenAiPlan { return_blocks: plan.return_blocks, ..self.plan_request(&request) };
+                if plan.found_tool_place == FoundToolPlace::List {
+                    request.list_found_tools(&offered_tools);
+                    self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
+                }
             } else if self.rejected_tools.learn_from_rejection(&request, &error) {
-                request.tools = self.rejected_tools.accepted_tools(&request, &self.client.dialect());
+                self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
             } else {
                 return Err(error);
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8sops_core::{ReasoningEffort, RequestForm};
 
-use crate::{ChatRequest, Dialect, ModelFeature, quirks::ModelQuirk};
+use crate::{ChatRequest, Dialect, ModelFeature, quirks::ModelQuirk, tool_placement::FoundToolPlace};
 
 /// How a body is built, in addition to the request.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(crate) struct OpenAiPlan {
     pub(crate) lacks: BTreeSet<ModelFeature>,
     /// Whether the model gets its own reasoning back.
     pub(crate) return_blocks: bool,
+    /// Where the tools that a search found are described.
+    pub(crate) found_tool_place: FoundToolPlace,
     /// The features to leave out.
     pub(crate) quirks: BTreeSet<ModelQuirk>,
 }

@@ -48,8 +48,21 @@ pub(super) fn check_responses(body: &Value) -> Result<(), Violation> {
             "function_call_output" => {
                 require(item["output"].is_string(), || format!("Invalid type for 'input[{at}].output'."))?;
             }
+            "additional_tools" => {
+                require(item["role"] == "developer", || format!("Invalid value for 'input[{at}].role'."))?;
+                let tools = item["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+                require(!tools.is_empty(), || format!("Invalid 'input[{at}].tools': empty array."))?;
+                let is_function = |tool: &Value| tool["type"] == "function" && tool["parameters"].is_object();
+                require(tools.iter().all(is_function), || format!("Invalid value for 'input[{at}].tools'."))?;
+            }
             _ => {}
         }
+    }
+    let added = items.iter().filter(|item| kind(item) == "additional_tools").map(|item| &item["tools"]);
+    let tools = [&body["tools"]].into_iter().chain(added).filter_map(Value::as_array).flatten();
+    let mut names = BTreeSet::new();
+    for name in tools.filter_map(|tool| tool["name"].as_str()) {
+        require(names.insert(name), || format!("Tool names must be unique: '{name}'."))?;
     }
     let has_tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
     require(has_tools || body.get("tool_choice").is_none(), || {
@@ -116,12 +129,47 @@ pub(super) fn check_messages(body: &Value) -> Result<(), Violation> {
             )
         })?;
     }
+    check_deferred_tools(body)?;
     let is_tool_block = |block: &Value| block["type"] == "tool_use" || block["type"] == "tool_result";
     let uses_tools = messages.iter().any(|message| blocks(message).iter().any(is_tool_block));
     let has_tools = body["tools"].as_array().is_some_and(|tools| !tools.is_empty());
     require(!uses_tools || has_tools, || {
         "Requests which include `tool_use` or `tool_result` blocks must define tools".into()
     })
+}
+
+/// Anthropic, "Tool search": one tool at least is not deferred, a deferred tool has no cache mark, and a search refers to deferred
+/// tools only.
+fn check_deferred_tools(body: &Value) -> Result<(), Violation> {
+    let tools = body["tools"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_deferred = |tool: &&Value| tool["defer_loading"] == true;
+    require(tools.is_empty() || !tools.iter().all(|tool| is_deferred(&tool)), || {
+        "All tools have defer_loading set. At least one tool must be non-deferred.".into()
+    })?;
+    let marked = tools.iter().filter(is_deferred).find(|tool| tool.get("cache_control").is_some());
+    require(marked.is_none(), || {
+        format!(
+            "Tool '{}' cannot have both defer_loading=true and cache_control set. Tools with defer_loading cannot use prompt caching.",
+            marked.and_then(|tool| tool["name"].as_str()).unwrap_or_default()
+        )
+    })?;
+    let deferred: BTreeSet<&str> = tools.iter().filter(is_deferred).filter_map(|tool| tool["name"].as_str()).collect();
+    let blocks = |value: &Value| value["content"].as_array().cloned().unwrap_or_default();
+    let messages = body["messages"].as_array().cloned().unwrap_or_default();
+    for result in messages.iter().flat_map(blocks).filter(|block| block["type"] == "tool_result") {
+        let parts = blocks(&result);
+        let is_one_kind = parts.iter().all(|part| part["type"] == parts[0]["type"]);
+        require(is_one_kind && (!parts.is_empty() || result["content"].is_string()), || {
+            "tool_result.content: Input should be a text, or blocks of one kind".into()
+        })?;
+        for part in parts.iter().filter(|part| part["type"] == "tool_reference") {
+            let name = part["tool_name"].as_str().unwrap_or_default();
+            require(deferred.contains(name), || {
+                format!("Tool reference '{name}' has no corresponding tool definition")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Ollama, `/api/chat`: arguments are objects, and contents are strings.

@@ -15,15 +15,16 @@ use super::{
     AnthropicModel,
     model::DEFAULT_MAX_TOKENS,
     reply_assembler::MessagesAssembler,
-    request_body::{MessagesBody, MessagesPlan, ThinkingMode},
+    request_body::{MessagesBody, MessagesPlan, TOOLS_LOADED, ThinkingMode},
 };
 use crate::{
-    ChatModel as _, ChatRequest, Dialect, ModelError, ModelErrorKind, ModelReply, ProviderProtocol, RequestedCall,
-    ToolChoice, test_support,
+    ChatModel as _, ChatRequest, DeferredTools, Dialect, DialectChoice, DialectProtocol, ModelError, ModelErrorKind,
+    ModelFeature, ModelReply, ProviderProtocol, RequestedCall, ToolChoice, test_support,
     test_support::{
         ObservedReply, ScriptedProvider, ScriptedResponse, assemble_events, assemble_sse, assistant_message,
-        chat_request, collect_reply, message_from_reply, tool_message, user_message,
+        chat_request, collect_reply, found_tools, message_from_reply, tool_call, tool_message, tool_spec, user_message,
     },
+    tool_placement::FoundToolPlace,
 };
 
 fn request_body(request: &ChatRequest, max_tokens: u32) -> MessagesBody<'_> {
@@ -39,6 +40,7 @@ fn default_plan(max_tokens: u32) -> MessagesPlan {
         thinking: ThinkingMode::Unknown,
         takes_temperature: true,
         return_blocks: true,
+        found_tool_place: FoundToolPlace::List,
         quirks,
     }
 }

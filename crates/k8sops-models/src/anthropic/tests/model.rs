@@ -173,3 +173,63 @@ async fn rejected_signatures_are_dropped_and_request_resent() {
     assert_eq!(kinds(0), ["thinking", "text", "tool_use", "tool_use"]);
     assert_eq!(kinds(1), ["text", "tool_use", "tool_use"]);
 }
+
+/// Asks a model of a dialect that loads tools, in a conversation with a search. Returns the bodies that it got.
+async fn ask_with_found_tools(features: &[ModelFeature], responses: Vec<ScriptedResponse>) -> Vec<Value> {
+    let server = ScriptedProvider::start(responses).await;
+    let mut config = test_support::provider_config(ProviderProtocol::Anthropic, &server.url);
+    config.models[0].features = features.iter().copied().collect();
+    let dialect =
+        Dialect { protocol: DialectProtocol::Messages, deferred_tools: DeferredTools::AllModels, ..Dialect::default() };
+    config.dialect =
+        DialectChoice { name: Some("d".into()), known: Arc::new([("d".to_owned(), dialect)].into_iter().collect()) };
+    let model = AnthropicModel::new(&config);
+    let mut request = chat_request(vec![
+        user_message("hi"),
+        assistant_message("", vec![tool_call("s1", "find_tools", json!({"query": "nodes"}))]),
+        tool_message("s1", ToolStatus::Ok, "### nodes_top"),
+    ]);
+    request.tools = ["find_tools", "nodes_top"].map(tool_spec).into();
+    request.found_tools = found_tools(&[("s1", "nodes_top")]);
+    for _ in 0..2 {
+        collect_reply(model.stream(request.clone()).await.unwrap()).await.end.unwrap();
+    }
+    server.received().into_iter().map(|received| received.body).collect()
+}
+
+#[tokio::test]
+async fn refused_references_become_text_for_good() {
+    let (reply, _) = full_reply();
+    let texts = [
+        "tools.1.custom.defer_loading: Extra inputs are not permitted",
+        "messages.2.content.0.tool_result.content.0: Input tag 'tool_reference' found using 'type' does not match any of the expected tags: 'text', 'image'",
+        "Tool reference 'nodes_top' has no corresponding tool definition",
+        "This model does not support deferred tools",
+    ];
+    for text in texts {
+        let error = json!({"type": "error", "error": {"type": "invalid_request_error", "message": text}}).to_string();
+        let responses = vec![
+            ScriptedResponse::plain(400, "", &error),
+            ScriptedResponse::stream(&[&reply]),
+            ScriptedResponse::stream(&[&reply]),
+        ];
+        let bodies = ask_with_found_tools(&[], responses).await;
+        let loads: Vec<bool> = bodies.iter().map(|body| body.to_string().contains("defer_loading")).collect();
+        assert_eq!(loads, [true, false, false], "{text}");
+        assert_eq!(bodies[1]["tools"][1]["name"], "nodes_top", "it is in the list as before");
+        assert!(bodies[1]["messages"].to_string().contains("### nodes_top"), "{}", bodies[1]);
+        assert_eq!(bodies[1], bodies[2]);
+    }
+}
+
+#[tokio::test]
+async fn model_without_the_feature_gets_text() {
+    let (reply, _) = full_reply();
+    let loads = async |features: &[ModelFeature]| {
+        let responses = (0..2).map(|_| ScriptedResponse::stream(&[&reply])).collect();
+        ask_with_found_tools(features, responses).await[0].to_string().contains("defer_loading")
+    };
+    assert!(!loads(&[ModelFeature::Tools]).await);
+    assert!(loads(&[ModelFeature::Tools, ModelFeature::DeferredTools]).await);
+    assert!(loads(&[]).await, "the dialect assumes it of models that are not known");
+}

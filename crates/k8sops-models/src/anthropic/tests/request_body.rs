@@ -232,3 +232,89 @@ fn temperature_is_clamped_to_protocol_maximum() {
     let request = ChatRequest { temperature: Some(1.7), ..chat_request(vec![user_message("hi")]) };
     assert_eq!(serde_json::to_value(request_body(&request, 100)).unwrap()["temperature"], 1.0);
 }
+
+/// A conversation in which two searches found tools, and one of them was called.
+fn searching_conversation() -> ChatRequest {
+    let search = |id| assistant_message("", vec![tool_call(id, "find_tools", json!({"query": "nodes"}))]);
+    let result = |id| tool_message(id, ToolStatus::Ok, "### nodes_top\nShows the use of nodes.");
+    let mut request = chat_request(vec![
+        user_message("are the nodes full?"),
+        search("s1"),
+        result("s1"),
+        assistant_message("", vec![tool_call("c1", "nodes_top", json!({}))]),
+        tool_message("c1", ToolStatus::Ok, "90 %"),
+        user_message("and the disks?"),
+        search("s2"),
+        result("s2"),
+    ]);
+    request.tools = ["find_tools", "pods_list"].map(tool_spec).into();
+    request.found_tools = found_tools(&[("s1", "nodes_top"), ("s2", "nodes_top nodes_stats")]);
+    request
+}
+
+#[test]
+fn found_tools_are_loaded_by_references() {
+    let mut request = searching_conversation();
+    request.place_found_tools(FoundToolPlace::Conversation);
+    let body = serde_json::to_value(request_body(&request, 100)).unwrap();
+    let tools = body["tools"].as_array().unwrap();
+    let deferred: Vec<_> = tools.iter().map(|tool| (&tool["name"], tool.get("defer_loading"))).collect();
+    let yes = json!(true);
+    assert_eq!(
+        deferred,
+        [
+            (&json!("find_tools"), None),
+            (&json!("pods_list"), None),
+            (&json!("nodes_top"), Some(&yes)),
+            (&json!("nodes_stats"), Some(&yes)),
+        ]
+    );
+    // A deferred tool with a cache mark is rejected.
+    let marked: Vec<_> = tools.iter().filter(|tool| tool.get("cache_control").is_some()).collect();
+    assert_eq!((marked.len(), &marked[0]["name"]), (1, &json!("pods_list")));
+    let reference = |name: &str| json!({"type": "tool_reference", "tool_name": name});
+    let messages = body["messages"].as_array().unwrap();
+    assert_eq!(messages[2]["content"][0]["content"], json!([reference("nodes_top")]));
+    assert_eq!(messages[2]["content"][1], json!({"type": "text", "text": TOOLS_LOADED}));
+    assert_eq!(messages[4]["content"][0]["content"], "<tool_output id=\"1\" tool=\"x\">\n90 %\n</tool_output>");
+    let last = messages.last().unwrap()["content"].as_array().unwrap();
+    assert_eq!(last[0]["content"], json!([reference("nodes_top"), reference("nodes_stats")]));
+    assert_eq!(last[1], json!({"type": "text", "text": TOOLS_LOADED, "cache_control": {"type": "ephemeral"}}));
+}
+
+#[test]
+fn search_result_is_text_where_nothing_is_loaded() {
+    let mut request = searching_conversation();
+    request.place_found_tools(FoundToolPlace::List);
+    let body = serde_json::to_value(request_body(&request, 100)).unwrap().to_string();
+    assert!(body.contains("### nodes_top"), "{body}");
+    assert!(!body.contains("tool_reference") && !body.contains("defer_loading") && !body.contains(TOOLS_LOADED));
+}
+
+#[test]
+fn history_is_sent_as_it_was_after_more_tools_are_found() {
+    let mut request = searching_conversation();
+    let send = |request: &ChatRequest| {
+        let mut request = request.clone();
+        request.place_found_tools(FoundToolPlace::Conversation);
+        let mut body = serde_json::to_value(request_body(&request, 100)).unwrap();
+        let without_mark = |block: &mut Value| block.as_object_mut().unwrap().remove("cache_control");
+        for message in body["messages"].as_array_mut().unwrap() {
+            message["content"].as_array_mut().unwrap().iter_mut().for_each(|block| drop(without_mark(block)));
+        }
+        let tools = body["tools"].as_array().unwrap().clone();
+        let listed: Vec<Value> = tools.into_iter().filter(|tool| tool.get("defer_loading").is_none()).collect();
+        (listed, body["messages"].as_array().unwrap().clone())
+    };
+    let all = request.clone();
+    request.messages.truncate(5);
+    // In the second run, the tool that the first one found is at the end of the list, for other servers.
+    let mut listed = request.tools.to_vec();
+    listed.push(tool_spec("nodes_top"));
+    let (first_tools, first) = send(&request);
+    let (second_tools, second) = send(&ChatRequest { tools: listed.into(), ..all });
+    assert_eq!(first_tools, second_tools);
+    assert_eq!(first[..4], second[..4]);
+    let last_of_first = first.last().unwrap()["content"].as_array().unwrap();
+    assert_eq!(second[4]["content"].as_array().unwrap()[..last_of_first.len()], last_of_first[..]);
+}

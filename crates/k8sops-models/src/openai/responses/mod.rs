@@ -3,6 +3,8 @@
 //! Nothing is stored at the provider (`store: false`): sessions are stored in our log, and every request contains the
 //! whole conversation.
 
+#[cfg(test)]
+mod deferred_tool_tests;
 mod reasoning_items;
 mod reply_assembler;
 mod request_body;

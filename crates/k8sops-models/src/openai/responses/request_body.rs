@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::reasoning_items::{PHASE_FIELD, rebuild_item, returnable_item};
 use crate::{
-    ChatRequest, ToolChoice,
+    ChatRequest, FoundTools, ToolChoice, ToolSpec,
     openai::request_plan::{NO_EFFORT, OpenAiPlan, reasoning_effort_value},
     prompt::{PromptTurn, ToolExchange, arguments_object, prompt_turns, sanitize_tool_name},
     provider_blocks::{BlockFormat, ReplyPart, without_trailing_reasoning},
@@ -73,6 +73,12 @@ enum ResponsesItem<'a> {
         call_id: &'a str,
         output: Cow<'a, str>,
     },
+    /// Tools that the model may call from here on.
+    AdditionalTools {
+        r#type: &'static str,
+        role: &'static str,
+        tools: Vec<ResponsesTool<'a>>,
+    },
     /// Reasoning that is returned unchanged.
     Reasoning(Value),
 }
@@ -97,7 +103,9 @@ impl ResponsesBody<'_> {
     /// Returns the quirks that would remove a parameter of this body, those with more specific keywords first.
     pub(crate) fn removable_parameters(&self) -> Vec<ModelQuirk> {
         let reasoning = self.reasoning.as_ref();
+        let loads_tools = self.input.iter().any(|item| matches!(item, ResponsesItem::AdditionalTools { .. }));
         let parts = [
+            (loads_tools, ModelQuirk::NoDeferredTools),
             (self.temperature.is_some(), ModelQuirk::NoTemperature),
             (!self.include.is_empty(), ModelQuirk::NoEncryptedReasoning),
             (reasoning.is_some_and(|reasoning| reasoning.summary.is_some()), ModelQuirk::NoReasoningSummary),
@@ -119,16 +127,7 @@ impl<'a> ResponsesBody<'a> {
     /// Builds the body of a request.
     pub(crate) fn build(request: &'a ChatRequest, plan: &OpenAiPlan) -> Self {
         let offered = if plan.allows(ModelQuirk::NoTools) { &request.tools[..] } else { &[] };
-        let tools: Vec<_> = offered
-            .iter()
-            .map(|tool| ResponsesTool {
-                r#type: "function",
-                name: &tool.name,
-                description: plan.dialect.fit_description(&tool.description),
-                parameters: &tool.input_schema,
-                strict: false,
-            })
-            .collect();
+        let tools: Vec<_> = offered.iter().map(|tool| describe_tool(tool, plan)).collect();
         let tools_forbidden =
             request.tool_choice == ToolChoice::None && !tools.is_empty() && plan.allows(ModelQuirk::NoToolChoice);
         let allows_thinking = plan.allows(ModelQuirk::NoThinking);
@@ -154,6 +153,16 @@ impl<'a> ResponsesBody<'a> {
     }
 }
 
+fn describe_tool<'a>(tool: &'a ToolSpec, plan: &OpenAiPlan) -> ResponsesTool<'a> {
+    ResponsesTool {
+        r#type: "function",
+        name: &tool.name,
+        description: plan.dialect.fit_description(&tool.description),
+        parameters: &tool.input_schema,
+        strict: false,
+    }
+}
+
 fn build_items<'a>(request: &'a ChatRequest, plan: &OpenAiPlan) -> Vec<ResponsesItem<'a>> {
     let mut items = Vec::with_capacity(request.messages.len());
     for turn in prompt_turns(request, BlockFormat::OpenaiResponses, &plan.dialect) {
@@ -162,7 +171,13 @@ fn build_items<'a>(request: &'a ChatRequest, plan: &OpenAiPlan) -> Vec<Responses
                 items.push(ResponsesItem::User { role: "user", content: [InputText { r#type: "input_text", text }] });
             }
             PromptTurn::Assistant { text, exchanges, same_model } => {
-                let (calls, outputs): (Vec<_>, Vec<_>) = exchanges.into_iter().map(tool_items).unzip();
+                let new_tools = exchanges.iter().flat_map(|e| request.found_tools.find_new_by_search(&e.call.id));
+                let new_tools: Vec<_> = match plan.allows(ModelQuirk::NoTools) {
+                    true => new_tools.map(|tool| describe_tool(tool, plan)).collect(),
+                    false => Vec::new(),
+                };
+                let (calls, outputs): (Vec<_>, Vec<_>) =
+                    exchanges.into_iter().map(|exchange| tool_items(exchange, &request.found_tools)).unzip();
                 if let Some(parts) = same_model.filter(|_| plan.return_blocks).and_then(|content| content.parts) {
                     let mut calls = calls.into_iter();
                     items.extend(without_trailing_reasoning(parts).into_iter().filter_map(|part| match part {
@@ -183,15 +198,25 @@ fn build_items<'a>(request: &'a ChatRequest, plan: &OpenAiPlan) -> Vec<Responses
                     items.extend(calls);
                 }
                 items.extend(outputs);
+                if !new_tools.is_empty() {
+                    items.push(ResponsesItem::AdditionalTools {
+                        r#type: "additional_tools",
+                        role: "developer",
+                        tools: new_tools,
+                    });
+                }
             }
         }
     }
     items
 }
 
-fn tool_items(exchange: ToolExchange<'_>) -> (ResponsesItem<'_>, ResponsesItem<'_>) {
+fn tool_items<'a>(exchange: ToolExchange<'a>, found_tools: &FoundTools) -> (ResponsesItem<'a>, ResponsesItem<'a>) {
     let ToolExchange { call, result, .. } = exchange;
     let call_id = call.id.as_str();
+    let found: Vec<&str> = found_tools.find_by_search(&call.id).iter().map(|tool| tool.name.as_str()).collect();
+    // The schemas follow as definitions.
+    let result = if found.is_empty() { result } else { format!("These tools are loaded: {}", found.join(", ")).into() };
     let arguments = json!(arguments_object(call)).to_string();
     (
         ResponsesItem::FunctionCall {
