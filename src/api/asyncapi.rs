@@ -100,7 +100,7 @@ fn asyncapi_document() -> Value {
             "version": contract["info"]["version"],
             "description": "The server sends the events of a session, the client sends commands. `openapi.json` describes the \
                             rest of the API.\n\nThe first frame of the server is `hello`. Logged events have a `seq` without \
-                            gaps. A client that reconnects with `after` set to the last `seq` that it received misses no \
+                            gaps, except before `log_truncated`. A client that reconnects with `after` set to the last `seq` that it received misses no \
                             event and receives none twice.",
             "license": {"name": "Apache-2.0"},
         },

@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::{
     negotiation::{NDJSON, SSE},
     problem::ProblemDetails,
-    problem_code::ProblemCode,
     quota::StreamPermit,
     state::ApiState,
 };
@@ -84,17 +83,6 @@ pub(super) struct StreamStart {
     pub(super) after: u64,
     /// Whether a snapshot of the session replaces the events up to now.
     pub(super) snapshot: bool,
-    /// What a client with a cursor beyond the newest event gets.
-    pub(super) beyond_head: BeyondHead,
-}
-
-/// What a client gets whose cursor is beyond the newest event, because the store was set back or the cursor is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BeyondHead {
-    /// An error, since it chose the cursor.
-    Reject,
-    /// A snapshot of the session. A browser repeats `Last-Event-ID` with every reconnect, and gives up at an error.
-    Snapshot,
 }
 
 /// Opens a cursor for a client. Also returns the first frame of its stream.
@@ -104,17 +92,14 @@ pub(super) async fn open_cursor(
     session: SessionId,
     start: StreamStart,
 ) -> Result<(StreamFrame, EventCursor), ProblemDetails> {
-    let StreamStart { after, snapshot, beyond_head } = start;
+    let StreamStart { after, snapshot } = start;
     let mut cursor = state.sessions.open_cursor(user, session, after).await?;
     let hello = stream_hello(state, user, session).await?;
-    let last_seq = hello.last_seq;
-    let is_beyond = after > last_seq;
-    if is_beyond && beyond_head == BeyondHead::Reject {
-        let detail =
-            format!("after={after} is beyond the newest event, which is {last_seq}; use the seq of a received event");
-        return Err(ProblemDetails::new(ProblemCode::CursorBeyondHead, detail));
-    }
-    if snapshot || is_beyond {
+    if after > hello.last_seq {
+        // The store has lost the event, or the cursor is wrong. A client that is told so continues; one that gets an error
+        // (a browser that repeats `Last-Event-ID`) gives up.
+        cursor.start_after_truncation().await?;
+    } else if snapshot {
         cursor.start_with_snapshot().await?;
     }
     Ok((StreamFrame::Transient(TransientEvent::Hello(hello)), cursor))

@@ -8,7 +8,7 @@ use utoipa::IntoParams;
 use super::{
     caller::Caller,
     error_responses::document_errors,
-    event_stream::{BeyondHead, EventStream, StreamEnd, StreamFormat, StreamGuard, StreamStart, open_cursor},
+    event_stream::{EventStream, StreamEnd, StreamFormat, StreamGuard, StreamStart, open_cursor},
     extractors::{QueryParameters, SessionPath},
     negotiation::{NDJSON, SSE, preferred_media_type},
     problem::ProblemDetails,
@@ -16,7 +16,7 @@ use super::{
 };
 
 document_errors!(
-    StreamEventsErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, TooManyStreams,
+    StreamEventsErrors: InvalidRequest, SessionNotFound, SessionDamaged, TooManyStreams,
     StoreUnavailable, Overloaded
 );
 
@@ -26,7 +26,8 @@ document_errors!(
 #[into_params(parameter_in = Query)]
 pub(super) struct EventStreamQuery {
     /// Start with the first event after this seq. 0 starts with the oldest event that is kept. The header `Last-Event-ID` takes
-    /// precedence, and if it is beyond the newest event, the stream starts with a `snapshot`.
+    /// precedence. After the seq of an event that the store has lost, or one beyond the newest event, the stream starts with
+    /// `gap` and `snapshot`.
     #[serde(default)]
     #[param(default = 0)]
     after: u64,
@@ -78,8 +79,7 @@ pub(super) async fn stream_events(
     let end =
         if query.follow.unwrap_or(format == StreamFormat::Sse) { StreamEnd::Never } else { StreamEnd::NewestEvent };
     let guard = StreamGuard::new(&state, &caller.identity)?;
-    let beyond_head = if last_event_id.is_some() { BeyondHead::Snapshot } else { BeyondHead::Reject };
-    let start = StreamStart { after, snapshot: query.snapshot, beyond_head };
+    let start = StreamStart { after, snapshot: query.snapshot };
     let (hello, cursor) = open_cursor(&state, &caller.user, session.session_id, start).await?;
     Ok(EventStream { guard, hello, cursor, format, end }.into_response(&state))
 }

@@ -185,7 +185,8 @@ impl From<StoreError> for ProblemDetails {
             | StoreError::Fenced { .. }
             | StoreError::Held(_)
             | StoreError::InUse(_)
-            | StoreError::SeqConflict { .. } => {
+            | StoreError::SeqConflict { .. }
+            | StoreError::Forked { .. } => {
                 tracing::error!(error = %detail, "unexpected store error in the API");
                 Self::new(
                     ProblemCode::Internal,

@@ -66,7 +66,7 @@ pub enum ProblemCode {
     TooManySessions,
     /// The origin of the web page, or the requested host, is not allowed.
     OriginNotAllowed,
-    /// The cursor is beyond the newest event.
+    /// Not returned any more: a stream whose cursor is beyond the newest event starts with `gap` and `snapshot`.
     CursorBeyondHead,
     /// The request must be a WebSocket handshake.
     UpgradeRequired,

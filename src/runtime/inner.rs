@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     admission::{AdmissionControl, CapacityLimits},
+    known_logs::KnownLogs,
     pending_approvals::PendingApprovalIndex,
     remote_tail::RemoteTails,
     session_registry::SessionRegistry,
@@ -53,6 +54,7 @@ pub(super) struct RuntimeInner {
     pub(super) dependencies: Dependencies,
     pub(super) registry: SessionRegistry,
     pub(super) remote_tails: Arc<RemoteTails>,
+    pub(super) known_logs: Arc<KnownLogs>,
     pub(super) admission: AdmissionControl,
     pub(super) pending_approvals: PendingApprovalIndex,
     /// Stops the tasks that follow other replicas.

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::audit::AuditRecord;
 use k8sops_core::{
-    ApprovalId, EventBody, EventDraft, InputId, LogCommit, SessionEvent, SessionFeed, SessionLease, SessionStore,
-    StoreError,
+    ApprovalId, EventBody, EventDraft, InputId, LogCommit, LogHead, LogLineage, LogTruncated, LostBranch, SessionEvent,
+    SessionFeed, SessionLease, SessionState, SessionStore, StoreError,
 };
 use k8sops_telemetry::{GaugeGuard, spans};
 
@@ -40,6 +40,8 @@ pub(super) struct LogWriter {
     since_checkpoint: u64,
     /// Weight of the newest checkpoint.
     checkpoint_weight: u64,
+    /// The chain value at the newest event.
+    lineage: Option<LogLineage>,
     /// The session's contribution to the gauges.
     gauges: GaugeGuard,
     /// Audit records of committed events.
@@ -55,10 +57,12 @@ struct CommitBatch {
     done: Vec<oneshot::Sender<()>>,
     consumed: Vec<u64>,
     checkpoint: bool,
+    /// The seq of the first event, if seqs are left out before it.
+    first_seq: Option<u64>,
 }
 
 struct PendingCommit {
-    commit: BoxFuture<'static, Result<(), StoreError>>,
+    commit: BoxFuture<'static, Result<Option<LogLineage>, StoreError>>,
     events: Vec<Arc<SessionEvent>>,
     done: Vec<oneshot::Sender<()>>,
     began: Instant,
@@ -70,9 +74,10 @@ impl LogWriter {
         lease: SessionLease,
         feed: Arc<SessionFeed>,
         projection: Arc<SessionProjection>,
+        lineage: Option<LogLineage>,
         replayed: u64,
     ) -> Self {
-        let weight = projection.read(k8sops_core::SessionState::estimated_bytes);
+        let weight = projection.read(SessionState::estimated_bytes);
         let mut gauges = shared.dependencies.metrics.gauge_guard();
         projection
             .read(|state| gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count()));
@@ -86,6 +91,7 @@ impl LogWriter {
             in_flight: None,
             since_checkpoint: replayed,
             checkpoint_weight: weight.saturating_sub(replayed),
+            lineage,
             gauges,
             records: Vec::new(),
             span: Span::none(),
@@ -101,6 +107,27 @@ impl LogWriter {
     /// Queues events of the session actor.
     pub(super) fn queue_events(&mut self, drafts: impl IntoIterator<Item = EventDraft>) {
         self.next.drafts.extend(drafts);
+    }
+
+    /// Queues the event that says what the store has lost. Must be the first event that is queued.
+    pub(super) fn queue_truncation(&mut self, lost: LostBranch) {
+        let last_seq = self.head().seq;
+        let first_seq = lost.next_seq(last_seq);
+        let body = LogTruncated {
+            from_seq: last_seq + 1,
+            lost: lost.known_seq.saturating_sub(last_seq),
+            lost_calls: lost.calls,
+        };
+        let session = self.lease.session;
+        let lost_calls = body.lost_calls.len();
+        tracing::error!(%session, last_seq, lost = body.lost, lost_calls, next_seq = first_seq, "store lost acknowledged events");
+        self.next.first_seq = Some(first_seq);
+        self.next.drafts.push(EventDraft::new(EventBody::LogTruncated(body)));
+    }
+
+    /// The position of the newest event.
+    pub(super) fn head(&self) -> LogHead {
+        LogHead { seq: self.projection.read(SessionState::last_seq), lineage: self.lineage }
     }
 
     /// Consumes an inbox entry in the same commit as the queued events.
@@ -139,7 +166,7 @@ impl LogWriter {
         if self.in_flight.is_some() || self.next.is_empty() {
             return;
         }
-        let CommitBatch { drafts, done, consumed, checkpoint } = mem::take(&mut self.next);
+        let CommitBatch { drafts, done, consumed, checkpoint, first_seq } = mem::take(&mut self.next);
         let session = self.lease.session;
         if checkpoint && self.shared.dependencies.shallow {
             self.projection.forget_oldest(SHALLOW_CONVERSATION);
@@ -147,8 +174,11 @@ impl LogWriter {
         let (mut summary, checkpoint) =
             self.projection.read(|state| (state.summary.clone(), checkpoint.then(|| state.clone())));
         let expected_seq = summary.last_seq;
-        let events: Vec<Arc<SessionEvent>> =
-            (expected_seq + 1..).zip(drafts).map(|(seq, draft)| Arc::new(draft.into_event(session, seq))).collect();
+        let expected_lineage = self.lineage;
+        let events: Vec<Arc<SessionEvent>> = (first_seq.unwrap_or(expected_seq + 1)..)
+            .zip(drafts)
+            .map(|(seq, draft)| Arc::new(draft.into_event(session, seq)))
+            .collect();
         for event in &events {
             summary.apply_event(event);
         }
@@ -165,6 +195,7 @@ impl LogWriter {
                     session,
                     epoch,
                     expected_seq,
+                    expected_lineage,
                     events: &of_commit,
                     consumed: &consumed,
                     summary: &summary,
@@ -187,13 +218,14 @@ impl LogWriter {
         let PendingCommit { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
         let metrics = &self.shared.dependencies.metrics;
         metrics.record_commit(began.elapsed());
-        result?;
+        self.lineage = result?;
         let records = self.projection.read(|before| instrumented::observe_commit(metrics, before, &events));
         if self.shared.dependencies.audit.is_enabled() {
             self.records.extend(records);
         }
         self.projection.apply_events(&events);
-        self.feed.publish_events(&events);
+        self.feed.publish_events(&events, self.lineage);
+        self.shared.known_logs.record_commit(self.lease.session, &events, self.head());
         self.projection.read(|state| {
             self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count());
         });

@@ -11,6 +11,7 @@
 //! | `log_writer`, `run_handle` | group commit, and the log as its run sees it |
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |
+//! | `known_logs` | what shows that the store has lost events |
 //! | `admission`, `pending_approvals` | capacity limits, and sessions that wait for an approval |
 //! | `memory_extraction`, `usage_recorder`, `model_candidates`, `instrumented` | what a run is given, and what is recorded about it |
 
@@ -20,6 +21,7 @@ mod commands;
 mod error;
 mod inner;
 mod instrumented;
+mod known_logs;
 mod lease;
 mod lifecycle;
 mod log_writer;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    ChatMessage, EventCursor, ListCursor, OutputPart, SessionId, SessionState, SessionSummary, StoreError, ToolCallId,
-    UserId, load_state,
+    ChatMessage, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionState, SessionSummary, StoreError,
+    ToolCallId, UserId, load_state,
 };
 
 /// Returns at most `limit` bytes of a text from `offset` on.
@@ -74,11 +74,12 @@ impl Sessions {
         // The feed before the summary: a commit in between notifies the feed.
         let feed = self.0.registry.get_or_create_feed(session);
         self.0.remote_tails.follow(session, &feed);
+        let held = feed.held_position();
         let summary = match user {
             Some(user) => self.get_session(user, session).await?,
             None => self.0.dependencies.store.read_summary(session).await?.ok_or(SessionsError::NotFound(session))?,
         };
-        feed.observe_last_seq(summary.last_seq);
+        feed.observe_head(&held, LogHead::at_seq(summary.last_seq));
         Ok(EventCursor::new(self.0.dependencies.store.clone(), session, feed, after))
     }
 
@@ -115,6 +116,10 @@ impl Sessions {
     /// # Errors
     /// Store errors.
     pub async fn oldest_seq(&self, session: SessionId) -> Result<u64, SessionsError> {
-        Ok(self.0.dependencies.store.read_events(session, 0, 1).await?.oldest_seq)
+        let page = self.0.dependencies.store.read_events(session, 0, 1).await?;
+        if page.events.is_empty() && page.oldest_seq <= page.last_seq {
+            return Err(StoreError::Corrupt(format!("the log of session {session} has no events").into()).into());
+        }
+        Ok(page.oldest_seq)
     }
 }

@@ -14,8 +14,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
+use super::known_logs::KnownLogs;
 use k8sops_core::{
-    NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SessionFeed, SessionId, SessionStore, StoreError,
+    LogContinuity, LogHead, NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SessionFeed, SessionId, SessionStore,
+    StoreError,
 };
 
 /// Interval of polling a session without notifications.
@@ -28,6 +30,7 @@ const MAX_CONCURRENT_POLLS: usize = 64;
 /// The sessions that this process tails.
 pub(super) struct RemoteTails {
     store: Arc<dyn SessionStore>,
+    known_logs: Arc<KnownLogs>,
     // A synchronous mutex: held for a lookup, never across an await.
     inner: Mutex<TailState>,
     work: Notify,
@@ -52,8 +55,8 @@ struct RemoteTail {
 }
 
 impl RemoteTails {
-    pub(super) fn new(store: Arc<dyn SessionStore>) -> Self {
-        Self { store, inner: Mutex::default(), work: Notify::new() }
+    pub(super) fn new(store: Arc<dyn SessionStore>, known_logs: Arc<KnownLogs>) -> Self {
+        Self { store, known_logs, inner: Mutex::default(), work: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, TailState> {
@@ -184,27 +187,50 @@ impl RemoteTails {
     async fn poll_session(&self, session: SessionId, feed: &SessionFeed, mut preview: u64) -> Result<u64, StoreError> {
         let Some(shared) = self.notifications() else { return Ok(preview) };
         loop {
+            let held = feed.held_position();
             let seen = shared.read_preview(session, preview).await?;
-            let page = match self.store.read_events(session, feed.published_seq(), REPLAY_PAGE_SIZE).await {
+            let page = match self.store.read_events(session, held.published.seq, REPLAY_PAGE_SIZE).await {
                 Err(StoreError::NotFound(_)) => {
                     feed.close();
                     return Ok(preview);
                 }
                 page => page?,
             };
-            preview = seen.position;
             if self.lock().followed.get(&session).is_none_or(|f| f.owned) {
                 // An owner in this process writes the feed now.
                 return Ok(preview);
             }
+            let continuity = held.compare(&page);
+            if continuity == LogContinuity::Forked || self.known_logs.must_compare(session, held.published, page.head())
+            {
+                self.report_loss(session, page.head()).await?;
+            }
+            if continuity == LogContinuity::Forked {
+                feed.start_over(&held, page.head());
+                preview = 0;
+                continue;
+            }
+            preview = seen.position;
             for piece in &seen.pieces {
                 feed.apply_preview(piece);
             }
-            feed.publish_events(&page.events);
+            feed.publish_events(&page.events, page.lineage_after);
+            self.known_logs.record_head(session, page.end());
             if page.events.len() < REPLAY_PAGE_SIZE {
                 return Ok(preview);
             }
         }
+    }
+
+    /// Tells the next owner if the store has lost events that this process knows of.
+    async fn report_loss(&self, session: SessionId, head: LogHead) -> Result<(), StoreError> {
+        if let Some(lost) = self.known_logs.find_lost_branch(self.store.as_ref(), session, head).await? {
+            let lost_calls = lost.calls.len();
+            tracing::warn!(%session, last_seq = head.seq, known_seq = lost.known_seq, lost_calls, "log went backwards");
+            self.store.report_lost_branch(session, &lost).await?;
+            self.known_logs.record_loss(session, head);
+        }
+        Ok(())
     }
 
     fn finish_poll(&self, session: SessionId, feed: &Arc<SessionFeed>, result: Result<u64, StoreError>) {

@@ -18,6 +18,7 @@ use super::{
     admission::{AdmissionControl, CapacityLimits},
     error::SessionsError,
     inner::{Dependencies, RuntimeInner},
+    known_logs::KnownLogs,
     pending_approvals::PendingApprovalIndex,
     remote_tail::RemoteTails,
     session_registry::SessionRegistry,
@@ -32,13 +33,15 @@ impl Sessions {
     /// Creates the runtime of sessions. Must be called on the async runtime that will run them.
     #[must_use]
     pub fn new(dependencies: Dependencies) -> Self {
-        let remote_tails = Arc::new(RemoteTails::new(dependencies.store.clone()));
+        let known_logs = Arc::new(KnownLogs::default());
+        let remote_tails = Arc::new(RemoteTails::new(dependencies.store.clone(), known_logs.clone()));
         let replica = dependencies.replica.clone();
         Self(Arc::new(RuntimeInner {
             admission: AdmissionControl::default(),
             pending_approvals: PendingApprovalIndex::default(),
             dependencies,
             remote_tails,
+            known_logs,
             closed: CancellationToken::new(),
             registry: SessionRegistry::default(),
             creating: Mutex::new(()),

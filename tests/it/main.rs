@@ -20,6 +20,7 @@ mod deployment;
 mod diagnoses;
 mod doctor;
 mod events;
+mod failover;
 mod fallback;
 mod faults;
 mod help;

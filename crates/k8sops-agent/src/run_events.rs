@@ -9,6 +9,10 @@ use k8sops_core::{
 pub(crate) const OUTCOME_UNKNOWN: &str =
     "The call was sent, and it is not known whether it took effect. Look at the state before doing it again.";
 
+/// Said of a call that was sent and whose record the store has lost.
+pub(crate) const RECORD_LOST: &str = "The same call was sent before, and the store has lost the record of it, so it was not sent again. It is not known \
+     whether it took effect. Look at the state before doing it again.";
+
 /// Returns the event that ends `run`. `more` is the usage of a reply that is committed with it.
 pub(crate) fn run_finished(run: &OpenRun, outcome: RunOutcome, more: TokenUsage) -> EventBody {
     let mut usage = run.usage;

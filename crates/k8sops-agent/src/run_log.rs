@@ -7,8 +7,8 @@ use std::{
 
 use async_trait::async_trait;
 use k8sops_core::{
-    ChatMessage, ContextCompaction, ConversationForm, EventBody, MessageId, OpenRun, ServerIntroduction, SessionState,
-    TokenUsage, ToolProgress,
+    ChatMessage, ContextCompaction, ConversationForm, EventBody, LostToolCall, MessageId, OpenRun, ServerIntroduction,
+    SessionState, TokenUsage, ToolProgress,
 };
 use tokio::sync::watch;
 
@@ -69,6 +69,8 @@ pub struct RunView {
     pub simplified: BTreeMap<String, ConversationForm>,
     /// What MCP servers said of themselves when the session saw them first.
     pub servers: Vec<ServerIntroduction>,
+    /// Calls that may have changed something, were sent, and whose records the store has lost.
+    pub lost_calls: Vec<LostToolCall>,
     /// The token usage of the whole session.
     pub used: TokenUsage,
 }
@@ -82,6 +84,7 @@ impl From<&SessionState> for RunView {
             warned: state.warned.clone(),
             simplified: state.simplified.clone(),
             servers: state.servers.clone(),
+            lost_calls: state.lost_calls.clone(),
             used: state.summary.usage,
         }
     }

@@ -15,13 +15,13 @@ use crate::{
     model_selection::ModelRouting,
     provenance::find_untrusted_word,
     run::Run,
-    run_events::{OUTCOME_UNKNOWN, tool_call_ended},
+    run_events::{OUTCOME_UNKNOWN, RECORD_LOST, tool_call_ended},
     run_log::{LogClosed, RunView},
 };
 use k8sops_core::{
-    ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ApprovalState, ChatMessage, EventBody, OpenRun,
-    OpenToolCall, RunId, ServerIntroduction, SessionWarning, StopReason, Timestamp, ToolCall, ToolCallId, ToolEffect,
-    ToolEnd, ToolProgress, ToolStart, ToolStatus,
+    ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ApprovalState, ChatMessage, EventBody,
+    LostToolCall, OpenRun, OpenToolCall, RunId, ServerIntroduction, SessionWarning, StopReason, Timestamp, ToolCall,
+    ToolCallId, ToolEffect, ToolEnd, ToolProgress, ToolStart, ToolStatus,
 };
 use k8sops_tools::{
     ApprovalRequirement, CallPreview, CallProgress, ClassifiedCall, PreviewFreshness, ToolCallContext, ToolOutcome,
@@ -40,6 +40,8 @@ struct CallEnvironment<'a> {
     messages: &'a [Arc<ChatMessage>],
     /// What MCP servers say of themselves.
     servers: &'a [ServerIntroduction],
+    /// Calls that were sent, and whose records the store has lost.
+    lost_calls: &'a [LostToolCall],
     /// The context window of the model that made the calls, in tokens.
     context_window: Option<u32>,
 }
@@ -62,8 +64,9 @@ impl Run {
         routing: &ModelRouting,
     ) -> Result<(), LogClosed> {
         let known = self.candidates.get(routing.index).and_then(|candidate| candidate.context_window);
-        let RunView { messages, servers, .. } = view;
-        let environment = CallEnvironment { messages, servers, context_window: routing.context_window.or(known) };
+        let RunView { messages, servers, lost_calls, .. } = view;
+        let context_window = routing.context_window.or(known);
+        let environment = CallEnvironment { messages, servers, lost_calls, context_window };
         let concurrency =
             CallConcurrency { read: Semaphore::new(self.limits.parallel_tools), change: Semaphore::new(1) };
         try_join_all(run.calls.iter().map(|call| self.resolve_call(run.run_id, call, &environment, &concurrency)))
@@ -87,6 +90,9 @@ impl Run {
             && started.effect != ToolEffect::Read
         {
             return end(ToolStatus::Unknown, OUTCOME_UNKNOWN).await;
+        }
+        if environment.lost_calls.iter().any(|lost| lost.is_repeated_by(run_id, call)) {
+            return end(ToolStatus::Unknown, RECORD_LOST).await;
         }
         if self.cancel.is_cancelled() {
             return end(ToolStatus::Cancelled, NOT_RUN).await;

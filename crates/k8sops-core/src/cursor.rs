@@ -1,5 +1,6 @@
 //! Cursors: a reader's position in a log. A cursor replays the log from any seq and then follows it live, in order, without
-//! gaps and repetitions.
+//! gaps and repetitions. If the store has lost events that a cursor has passed, the cursor says so with a gap and a snapshot,
+//! and continues on what is left.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -8,10 +9,11 @@ use tokio::sync::watch;
 use crate::{
     event::SessionEvent,
     feed::{FeedStep, SessionFeed},
-    frame::{SessionSnapshot, StreamFrame, StreamGap, TransientEvent},
+    frame::{GapReason, SessionSnapshot, StreamFrame, StreamGap, TransientEvent},
     ids::SessionId,
+    lineage::LogContinuity,
     ports::{SessionLog, StoreError},
-    replay::{REPLAY_PAGE_SIZE, load_state},
+    replay::{REPLAY_PAGE_SIZE, load_state, load_state_before},
     stream_position::StreamPosition,
 };
 
@@ -28,6 +30,8 @@ pub struct EventCursor {
     after: u64,
     /// Events after this one were committed while the cursor was open.
     live_after: u64,
+    /// The forks of the feed after which the cursor started over.
+    fork_count: u64,
     position: StreamPosition,
     ready: VecDeque<StreamFrame>,
 }
@@ -46,6 +50,7 @@ impl EventCursor {
         Self {
             feed_changed: feed.subscribe(),
             live_after: feed.last_seq(),
+            fork_count: feed.fork_count(),
             position: StreamPosition::default(),
             ready: VecDeque::new(),
             log,
@@ -70,6 +75,24 @@ impl EventCursor {
         let state = load_state(self.log.as_ref(), self.session).await?.state;
         self.after = state.last_seq();
         self.ready.push_back(StreamFrame::Transient(TransientEvent::Snapshot(SessionSnapshot::from(&state))));
+        Ok(())
+    }
+
+    /// Starts over on what the store has left, because it has lost the event at the cursor: a gap and a snapshot come first,
+    /// and then the events that were written since the loss.
+    ///
+    /// # Errors
+    /// Those of the store. The call can be repeated.
+    pub async fn start_after_truncation(&mut self) -> Result<(), StoreError> {
+        let lost = self.after;
+        let is_end = |event: &SessionEvent| event.seq > lost && event.body.is_log_truncated();
+        let loaded = load_state_before(self.log.as_ref(), self.session, is_end).await?;
+        self.after = loaded.state.last_seq();
+        self.live_after = self.after;
+        self.position.forget_messages();
+        let gap = StreamGap { requested: lost, oldest_seq: loaded.oldest_seq, reason: GapReason::LogTruncated };
+        let snapshot = TransientEvent::Snapshot(SessionSnapshot::from(&loaded.state));
+        self.ready.extend([TransientEvent::Gap(gap), snapshot].map(StreamFrame::Transient));
         Ok(())
     }
 
@@ -100,7 +123,8 @@ impl EventCursor {
     /// # Errors
     /// Those of the store.
     pub async fn next_logged(&mut self) -> Result<Option<StreamFrame>, StoreError> {
-        if self.ready.is_empty() && self.after < self.feed.last_seq() {
+        let is_behind = self.after < self.feed.last_seq() || self.fork_count != self.feed.fork_count();
+        if self.ready.is_empty() && is_behind {
             self.advance().await?;
         }
         Ok(self.ready.pop_front())
@@ -114,30 +138,51 @@ impl EventCursor {
 
     /// Moves what comes next into `ready`.
     async fn advance(&mut self) -> Result<CursorState, StoreError> {
-        match self.feed.next_step(self.after, &mut self.position) {
+        let step = self.feed.next_step(self.after, self.fork_count, &mut self.position);
+        match step {
             FeedStep::Closed => return Ok(CursorState::SessionDeleted),
+            FeedStep::StartOver(fork_count) => {
+                self.start_after_truncation().await?;
+                self.fork_count = fork_count;
+            }
             FeedStep::UpToDate(frames) => self.ready.extend(frames),
-            FeedStep::Events(events) => self.push_events(&events),
+            FeedStep::Events(events) => self.push_or_start_over(&events).await?,
             FeedStep::ReadStore => {
+                let held = self.feed.held_position();
                 let page = match self.log.read_events(self.session, self.after, REPLAY_PAGE_SIZE).await {
                     Err(StoreError::NotFound(_)) => return Ok(CursorState::SessionDeleted),
                     page => page?,
                 };
-                if page.oldest_seq > self.after + 1 {
-                    let gap = StreamGap { requested: self.after, oldest_seq: page.oldest_seq };
+                if self.feed.observe_head(&held, page.head()) == LogContinuity::Forked {
+                    // The next step starts over.
+                } else if page.oldest_seq > self.after + 1 {
+                    let reason = GapReason::NotKept;
+                    let gap = StreamGap { requested: self.after, oldest_seq: page.oldest_seq, reason };
                     self.start_with_snapshot().await?;
                     self.ready.push_front(StreamFrame::Transient(TransientEvent::Gap(gap)));
+                } else if page.events.is_empty() && page.last_seq > self.after {
+                    let found = format!("the log of session {} ends after seq {}", self.session, self.after);
+                    return Err(StoreError::Corrupt(format!("{found}, not {}", page.last_seq).into()));
                 } else {
-                    self.push_events(&page.events);
+                    self.push_or_start_over(&page.events).await?;
                 }
             }
         }
         Ok(CursorState::Open)
     }
 
+    /// Moves events into `ready`, unless the first says that the event at the cursor is lost.
+    async fn push_or_start_over(&mut self, events: &[Arc<SessionEvent>]) -> Result<(), StoreError> {
+        if events.first().is_some_and(|first| first.body.says_lost(self.after)) {
+            return self.start_after_truncation().await;
+        }
+        self.push_events(events);
+        Ok(())
+    }
+
     fn push_events(&mut self, events: &[Arc<SessionEvent>]) {
         for event in events {
-            debug_assert_eq!(event.seq, self.after + 1, "a log has no gaps");
+            debug_assert!(event.body.may_follow(self.after, event.seq), "a log has no gaps");
             if event.seq > self.live_after {
                 self.ready.extend(self.position.complete_preview(event));
             }
@@ -147,3 +192,6 @@ impl EventCursor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

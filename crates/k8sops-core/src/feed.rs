@@ -13,6 +13,8 @@ use crate::{
     event::{EventBody, SessionEvent, SessionWarning},
     frame::{StreamFrame, ToolProgress, TransientEvent},
     ids::{MessageId, RunId},
+    lineage::{LogContinuity, LogHead, LogLineage},
+    ports::EventPage,
     preview::MessagePreview,
     stream_position::{OpenMessage, StreamPosition},
 };
@@ -30,26 +32,51 @@ pub struct SessionFeed {
 
 #[derive(Debug, Default)]
 struct FeedState {
-    /// The seq of the newest event in the log, as far as is known.
-    last_seq: u64,
-    /// The seq of the newest event that was published here. Less than `last_seq` while events are known to exist that were
-    /// not published; a preview could then belong to a message that one of them closes.
-    published_seq: u64,
-    /// The newest events, without gaps; of use only while the last one is `last_seq`.
+    /// The newest event in the log, as far as is known.
+    newest: LogHead,
+    /// The newest event that was published here. Before `newest` while events are known to exist that were not published; a
+    /// preview could then belong to a message that one of them closes.
+    published: LogHead,
+    /// How often the store was found to have lost events.
+    fork_count: u64,
+    /// The newest events, without gaps; of use only while the last one is `newest`.
     tail: VecDeque<Arc<SessionEvent>>,
     open: Option<OpenMessage>,
     progress: Vec<ToolProgress>,
     /// Grows with every change of `progress`.
     progress_version: u64,
-    /// How often streams were warned that the store is unavailable, and the `last_seq` of the last time.
+    /// How often streams were warned that the store is unavailable, and the newest seq of the last time.
     warnings: u64,
     warned_at: Option<u64>,
     closed: bool,
 }
 
+/// What a feed held of the log before a look into the store.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldPosition {
+    /// The newest event that was published.
+    pub published: LogHead,
+    newest: LogHead,
+    fork_count: u64,
+}
+
+impl HeldPosition {
+    /// Compares a page, which was read after `published`, with what was held before it was read.
+    #[must_use]
+    pub fn compare(&self, page: &EventPage) -> LogContinuity {
+        if page.head().contradicts(self.newest) || !page.continues(self.published) {
+            LogContinuity::Forked
+        } else {
+            LogContinuity::Continued
+        }
+    }
+}
+
 /// What a stream at some position does next.
 #[derive(Debug)]
 pub(crate) enum FeedStep {
+    /// Start over: the store has lost events. Holds the new count of forks.
+    StartOver(u64),
     /// Send these events.
     Events(Vec<Arc<SessionEvent>>),
     /// Read the store: the position is behind the events in memory.
@@ -64,20 +91,27 @@ impl SessionFeed {
     /// A feed of a log whose newest event is `last_seq`.
     #[must_use]
     pub fn new(last_seq: u64) -> Self {
-        let state = FeedState { last_seq, published_seq: last_seq, ..FeedState::default() };
+        let head = LogHead::at_seq(last_seq);
+        let state = FeedState { newest: head, published: head, ..FeedState::default() };
         Self { state: Mutex::new(state), changed: watch::Sender::new(()) }
+    }
+
+    /// What this feed holds of the log, to compare it with what is read from the store from now on.
+    #[must_use]
+    pub fn held_position(&self) -> HeldPosition {
+        let state = self.state.lock();
+        HeldPosition { published: state.published, newest: state.newest, fork_count: state.fork_count }
+    }
+
+    /// How often the store was found to have lost events.
+    pub(crate) fn fork_count(&self) -> u64 {
+        self.state.lock().fork_count
     }
 
     /// The seq of the newest event in the log, as far as this feed knows.
     #[must_use]
     pub fn last_seq(&self) -> u64 {
-        self.state.lock().last_seq
-    }
-
-    /// The seq of the newest event that was published here, or that existed before the feed.
-    #[must_use]
-    pub fn published_seq(&self) -> u64 {
-        self.state.lock().published_seq
+        self.state.lock().newest.seq
     }
 
     /// The id of the message that the model is writing.
@@ -86,43 +120,74 @@ impl SessionFeed {
         self.state.lock().open.as_ref().map(|open| open.message_id)
     }
 
-    /// Prepares the feed for a new session owner in this process, which knows the log up to `last_seq`: the preview of the
-    /// former owner is void.
-    pub fn reset_for_owner(&self, last_seq: u64) {
+    /// Prepares the feed for a new session owner in this process, which has loaded the log up to `head`: the preview of the
+    /// former owner is void. Drops everything if the store has lost events.
+    pub fn reset_for_owner(&self, head: LogHead) {
         let mut state = self.state.lock();
+        // Nothing is committed but by this owner, so what the feed knows beyond `head` is lost.
+        if head.contradicts(state.newest) {
+            state.start_over(head);
+        }
         state.open = None;
         state.progress.clear();
-        state.published_seq = state.published_seq.max(last_seq);
-        state.last_seq = state.last_seq.max(last_seq);
+        state.published = head;
+        state.newest = head;
         drop(state);
         self.wake_streams();
     }
 
-    /// Tells the feed where the log ends, as read from the store.
-    pub fn observe_last_seq(&self, last_seq: u64) {
+    /// Compares what this feed held before a look into the store with where the log was found to end. If the store has lost
+    /// events, the feed drops what it holds, and streams start over.
+    pub fn observe_head(&self, held: &HeldPosition, found: LogHead) -> LogContinuity {
         let mut state = self.state.lock();
-        if last_seq > state.last_seq {
+        if held.fork_count != state.fork_count {
+            return LogContinuity::Continued;
+        }
+        let continuity = if found.contradicts(held.newest) {
+            state.start_over(found);
+            LogContinuity::Forked
+        } else if found.seq > state.newest.seq {
             // A feed that knows of no event has missed none.
-            if state.last_seq == 0 {
-                state.published_seq = last_seq;
+            if state.newest.seq == 0 {
+                state.published = found;
             }
-            state.last_seq = last_seq;
+            state.newest = found;
+            LogContinuity::Continued
+        } else {
+            return LogContinuity::Continued;
+        };
+        drop(state);
+        self.wake_streams();
+        continuity
+    }
+
+    /// Drops what the feed holds, because the store has lost events of it; streams start over. `held` is what the feed held
+    /// when this was found, `found` where the log ends now.
+    pub fn start_over(&self, held: &HeldPosition, found: LogHead) {
+        let mut state = self.state.lock();
+        if held.fork_count == state.fork_count {
+            state.start_over(found);
             drop(state);
             self.wake_streams();
         }
     }
 
-    /// Publishes committed events, in their order. Events that were published before are skipped.
-    pub fn publish_events(&self, events: &[Arc<SessionEvent>]) {
-        if events.is_empty() {
-            return;
-        }
+    /// Publishes committed events, in their order, with the chain value after them. Events that were published before are
+    /// skipped.
+    pub fn publish_events(&self, events: &[Arc<SessionEvent>], lineage: Option<LogLineage>) {
+        let Some(last) = events.last() else { return };
         let mut state = self.state.lock();
         for event in events {
             // The same event can come from the owner in this process and from the store.
-            if event.seq > state.published_seq {
+            if event.seq > state.published.seq {
                 state.append_event(event);
             }
+        }
+        if state.published.seq == last.seq {
+            state.published.lineage = lineage;
+        }
+        if state.newest.seq == last.seq {
+            state.newest.lineage = lineage;
         }
         drop(state);
         self.wake_streams();
@@ -157,8 +222,8 @@ impl SessionFeed {
     /// Warns streams that the store is unavailable, once until the log grows again.
     pub fn warn_store_unavailable(&self) {
         let mut state = self.state.lock();
-        if state.warned_at != Some(state.last_seq) {
-            state.warned_at = Some(state.last_seq);
+        if state.warned_at != Some(state.newest.seq) {
+            state.warned_at = Some(state.newest.seq);
             state.warnings += 1;
             drop(state);
             self.wake_streams();
@@ -191,14 +256,18 @@ impl SessionFeed {
         self.changed.subscribe()
     }
 
-    /// What a stream does next that has sent all events up to `after`, and of the previews what `position` says.
-    pub(crate) fn next_step(&self, after: u64, position: &mut StreamPosition) -> FeedStep {
+    /// What a stream does next that has sent all events up to `after`, has started over `fork_count` times, and has sent of
+    /// the previews what `position` says.
+    pub(crate) fn next_step(&self, after: u64, fork_count: u64, position: &mut StreamPosition) -> FeedStep {
         let state = self.state.lock();
         if state.closed {
             return FeedStep::Closed;
         }
-        if after < state.last_seq {
-            let in_memory = state.tail.back().is_some_and(|newest| newest.seq == state.last_seq)
+        if fork_count != state.fork_count {
+            return FeedStep::StartOver(state.fork_count);
+        }
+        if after < state.newest.seq {
+            let in_memory = state.tail.back().is_some_and(|newest| newest.seq == state.newest.seq)
                 && state.tail.front().is_some_and(|oldest| oldest.seq <= after + 1);
             return if in_memory {
                 FeedStep::Events(state.tail.iter().filter(|e| e.seq > after).cloned().collect())
@@ -207,7 +276,7 @@ impl SessionFeed {
             };
         }
         let mut frames = Vec::new();
-        let is_current = after == state.last_seq && state.published_seq == state.last_seq;
+        let is_current = after == state.newest.seq && state.published.seq == state.newest.seq;
         if let Some(open) = state.open.as_ref().filter(|_| is_current) {
             frames.extend(position.advance_to(open));
         }
@@ -232,8 +301,19 @@ impl SessionFeed {
 }
 
 impl FeedState {
+    /// Drops what is held of a log that has lost events and ends at `head`.
+    fn start_over(&mut self, head: LogHead) {
+        self.newest = head;
+        self.published = head;
+        self.fork_count += 1;
+        self.tail.clear();
+        self.open = None;
+        self.progress.clear();
+        self.warned_at = None;
+    }
+
     fn append_event(&mut self, event: &Arc<SessionEvent>) {
-        self.published_seq = event.seq;
+        self.published = LogHead::at_seq(event.seq);
         match &event.body {
             EventBody::AssistantMessage(e) => {
                 self.open.take_if(|open| open.message_id == e.message_id);
@@ -251,7 +331,9 @@ impl FeedState {
             self.tail.pop_front();
         }
         self.tail.push_back(event.clone());
-        self.last_seq = self.last_seq.max(event.seq);
+        if event.seq > self.newest.seq {
+            self.newest = self.published;
+        }
     }
 
     fn open_message(&mut self, run_id: RunId, message_id: MessageId) -> &mut OpenMessage {

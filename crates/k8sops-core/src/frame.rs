@@ -33,7 +33,7 @@ pub enum StreamFrame {
 pub enum TransientEvent {
     /// The first frame of every stream.
     Hello(StreamHello),
-    /// The cursor points before the oldest event that is kept; a `snapshot` follows.
+    /// The stream cannot continue from its position; a `snapshot` follows.
     Gap(StreamGap),
     /// The state of the whole session.
     Snapshot(SessionSnapshot),
@@ -75,7 +75,18 @@ pub struct SessionStatus {
     pub is_processing: bool,
 }
 
-/// A gap between the requested position and the oldest event that is kept.
+/// Why a stream cannot continue from its position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The position is before the oldest event that is kept.
+    NotKept,
+    /// The store has lost the newest events, among them the one at the position. Everything that was received after the
+    /// `as_of_seq` of the `snapshot` that follows is void.
+    LogTruncated,
+}
+
+/// A gap between the position of a stream and where it continues.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Gap)]
 pub struct StreamGap {
@@ -83,6 +94,8 @@ pub struct StreamGap {
     pub requested: u64,
     /// The seq of the oldest event that is kept.
     pub oldest_seq: u64,
+    /// Why the stream cannot continue from its position.
+    pub reason: GapReason,
 }
 
 /// The state of a session as of one event.

@@ -19,6 +19,7 @@
 //! | `state`, `summary`, `open_run` | the projection: [`SessionState`], [`SessionSummary`], [`OpenRun`] |
 //! | `ports` | what a storage backend implements: [`SessionStore`] and its parts, [`StoreError`] |
 //! | `replay` | [`load_state`]: checkpoint and events from the store to a state |
+//! | `lineage` | what shows that a store lost acknowledged writes: [`LogLineage`], [`LogHead`], [`LostBranch`] |
 //! | `feed`, `cursor`, `frame`, `preview` | streams: [`SessionFeed`], [`EventCursor`], [`StreamFrame`], [`TextDelta`] |
 //! | `settings`, `request_context` | [`SessionSettings`], [`RequestContext`] |
 //! | `request_form` | how a conversation is simplified for a model: [`ConversationForm`] |
@@ -33,6 +34,7 @@ mod feed;
 mod frame;
 mod ids;
 mod json_surrogates;
+mod lineage;
 mod message;
 mod money;
 mod net;
@@ -55,17 +57,19 @@ pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
 pub use event::{
     AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
-    DependentObjects, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved, MemoryRecalled,
-    MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,
-    ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning, SettingsChanged, TitleChanged,
-    ToolEnd, ToolStart, UserMessageEvent,
+    DependentObjects, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved, LogTruncated,
+    MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered,
+    RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning, SettingsChanged,
+    TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
-pub use feed::SessionFeed;
+pub use feed::{HeldPosition, SessionFeed};
 pub use frame::{
-    PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello, ToolProgress, TransientEvent,
+    GapReason, PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello, ToolProgress,
+    TransientEvent,
 };
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
 pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
+pub use lineage::{LogContinuity, LogHead, LogLineage, LostBranch, LostToolCall};
 pub use message::{
     AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,
     ToolStatus, UserMessage,

@@ -1,7 +1,9 @@
 //! Loading a session from its log: the newest checkpoint and the events after it.
 
 use crate::{
+    event::SessionEvent,
     ids::SessionId,
+    lineage::{LogHead, LostBranch},
     ports::{SessionLog, StoreError},
     state::SessionState,
 };
@@ -14,6 +16,12 @@ pub const REPLAY_PAGE_SIZE: usize = 256;
 pub struct LoadedSession {
     /// The state as of the newest event.
     pub state: SessionState,
+    /// The position of that event.
+    pub head: LogHead,
+    /// The seq of the oldest event that is kept.
+    pub oldest_seq: u64,
+    /// What was reported of events that the store has lost, until the log says it.
+    pub lost_branch: Option<LostBranch>,
     /// The size ([`SessionEvent::estimated_bytes`](crate::SessionEvent::estimated_bytes)) of the events after the
     /// checkpoint.
     pub replayed_bytes: u64,
@@ -24,13 +32,25 @@ pub struct LoadedSession {
 /// # Errors
 /// `NotFound`, `Unavailable`, `Corrupt`.
 pub async fn load_state(log: &dyn SessionLog, session: SessionId) -> Result<LoadedSession, StoreError> {
+    load_state_before(log, session, |_| false).await
+}
+
+/// Loads a session's state as of the event before the first one after the checkpoint that `is_end` accepts.
+///
+/// # Errors
+/// Those of [`load_state`].
+pub(crate) async fn load_state_before(
+    log: &dyn SessionLog,
+    session: SessionId,
+    is_end: impl Fn(&SessionEvent) -> bool,
+) -> Result<LoadedSession, StoreError> {
     let corrupt = |found: String| Err(StoreError::Corrupt(format!("the log of session {session} {found}").into()));
     let mut state = log.read_checkpoint(session).await?;
     let mut replayed_bytes = 0;
     loop {
         let after = state.as_ref().map_or(0, SessionState::last_seq);
-        let page = log.read_events(session, after, REPLAY_PAGE_SIZE).await?;
-        if page.events.first().is_some_and(|first| first.seq != after + 1) {
+        let mut page = log.read_events(session, after, REPLAY_PAGE_SIZE).await?;
+        if page.events.first().is_some_and(|first| !first.body.may_follow(after, first.seq)) {
             // The log was truncated to a newer checkpoint between the two reads.
             state = log.read_checkpoint(session).await?;
             if state.as_ref().map_or(0, SessionState::last_seq) <= after {
@@ -42,11 +62,26 @@ pub async fn load_state(log: &dyn SessionLog, session: SessionId) -> Result<Load
         if page.events.is_empty() && page.last_seq > after {
             return corrupt(format!("ends after seq {after}, not {}", page.last_seq));
         }
+        let end = page.events.iter().position(|event| is_end(event));
+        if let Some(end) = end {
+            page.events.truncate(end);
+            page.lineage_after = None;
+        }
         replayed_bytes += page.events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
         state = SessionState::fold_events(state, page.events.iter().map(AsRef::as_ref));
+        let is_whole = |state: &SessionState| end.is_some() || state.last_seq() >= page.last_seq;
         match state {
             None => return corrupt("does not begin with session_created".to_owned()),
-            Some(state) if state.last_seq() >= page.last_seq => return Ok(LoadedSession { state, replayed_bytes }),
+            Some(state) if is_whole(&state) => {
+                let lineage = page.end().lineage.filter(|_| end.is_none());
+                return Ok(LoadedSession {
+                    head: LogHead { seq: state.last_seq(), lineage },
+                    state,
+                    oldest_seq: page.oldest_seq,
+                    lost_branch: page.lost_branch,
+                    replayed_bytes,
+                });
+            }
             Some(_) => {}
         }
     }

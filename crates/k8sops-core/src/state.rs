@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, ServerIntroduction, SessionEvent},
     ids::RunId,
+    lineage::LostToolCall,
     message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage, is_zero},
     open_run::OpenRun,
     request_form::{ConversationForm, simplification_key},
@@ -41,6 +42,9 @@ pub struct SessionState {
     /// What MCP servers said of themselves when the session saw them first, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerIntroduction>,
+    /// Calls whose records the store has lost, as the newest `log_truncated` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_calls: Vec<LostToolCall>,
     /// The seq of the newest event from which memories were extracted.
     #[serde(default)]
     pub learned_up_to: u64,
@@ -76,6 +80,7 @@ impl SessionState {
             output_count: 0,
             simplified: BTreeMap::new(),
             servers: Vec::new(),
+            lost_calls: Vec::new(),
             learned_up_to: 0,
             spent: DailyUsage::default(),
         })
@@ -177,6 +182,10 @@ impl SessionState {
             }
             EventBody::ToolEnd(e) => {
                 let Some(call) = self.run.as_mut().and_then(|run| run.end_call(&e.tool_call_id)) else { return };
+                if let Some(run_id) = event.run_id {
+                    // The model was told. If it makes the call once more, it means to.
+                    self.lost_calls.retain(|lost| !lost.is_repeated_by(run_id, &call));
+                }
                 self.output_count += 1;
                 self.push_message(ChatMessage::Tool(ToolMessage {
                     tool_call_id: call.id,
@@ -225,6 +234,7 @@ impl SessionState {
                     }
                 }
             }
+            EventBody::LogTruncated(e) => self.lost_calls.clone_from(&e.lost_calls),
             EventBody::SessionCreated(_)
             | EventBody::TitleChanged(_)
             | EventBody::ApprovalRequested(_)

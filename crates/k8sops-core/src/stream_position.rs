@@ -59,6 +59,14 @@ impl StreamPosition {
         reasoning.into_iter().chain(text)
     }
 
+    /// Forgets what was sent of messages and runs: after a loss of the store, an open run and its message may be ones whose end
+    /// was sent.
+    pub(crate) fn forget_messages(&mut self) {
+        self.message = None;
+        self.closed_message = None;
+        self.closed_run = None;
+    }
+
     /// Records that a logged event was sent.
     pub(crate) fn record_sent(&mut self, event: &SessionEvent) {
         match &event.body {

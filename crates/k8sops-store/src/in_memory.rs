@@ -19,10 +19,10 @@ use super::{
 };
 use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry, Leases,
-    ListCursor, LogCommit, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore,
-    RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState,
-    SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay, UsageStore, UserDailyUsage,
-    UserId, UserMemories,
+    ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
+    OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
+    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay,
+    UsageStore, UserDailyUsage, UserId, UserMemories,
 };
 
 /// Sessions in the memory of the process.
@@ -39,14 +39,33 @@ pub struct InMemoryStore {
 #[derive(Debug)]
 struct StoredSession {
     summary: SessionSummary,
-    /// The events that are kept; the first has the seq `oldest_seq`.
-    log: Vec<Arc<SessionEvent>>,
+    /// The events that are kept.
+    log: Vec<StoredEvent>,
     oldest_seq: u64,
+    /// The chain value at the newest event.
+    head_lineage: Option<LogLineage>,
+    /// What was reported of events that were lost, until the log says it.
+    lost_branch: Option<LostBranch>,
     checkpoint: Option<SessionState>,
     inbox: InboxState,
     lease: LeaseState,
     /// Whole outputs of tool calls, the oldest first.
     outputs: Vec<(ToolCallId, Arc<str>)>,
+}
+
+#[derive(Debug)]
+struct StoredEvent {
+    event: Arc<SessionEvent>,
+    /// The chain values before and after the event.
+    before: Option<LogLineage>,
+    after: LogLineage,
+}
+
+impl StoredEvent {
+    fn new(event: Arc<SessionEvent>, before: Option<LogLineage>) -> Self {
+        let json = serde_json::to_vec(&event).expect("events have string keys and no failing Serialize");
+        Self { after: LogLineage::extend(before, &json), event, before }
+    }
 }
 
 impl StoredSession {
@@ -78,6 +97,21 @@ impl InMemoryStore {
         work(self.sessions.lock().get_mut(&session).ok_or(StoreError::NotFound(session))?)
     }
 
+    /// Loses all events after `last_seq`, as a Redis does whose lagging replica is promoted.
+    ///
+    /// # Panics
+    /// The session does not exist, or the events before are not kept.
+    #[cfg(feature = "contract")]
+    pub fn lose_events_after(&self, session: SessionId, last_seq: u64) {
+        let mut sessions = self.sessions.lock();
+        let stored = sessions.get_mut(&session).expect("the session exists");
+        stored.log.retain(|stored| stored.event.seq <= last_seq);
+        stored.head_lineage = stored.log.last().map(|stored| stored.after);
+        stored.checkpoint.take_if(|state| state.last_seq() > last_seq);
+        let state = SessionState::fold_events(None, stored.log.iter().map(|stored| stored.event.as_ref()));
+        stored.summary = state.expect("the log begins with session_created").summary;
+    }
+
     fn memory_set(&self, user: &UserId) -> Arc<Mutex<UserMemorySet>> {
         Arc::clone(self.memories.lock().entry(user.clone()).or_default())
     }
@@ -104,10 +138,13 @@ impl SessionLog for InMemoryStore {
         if sessions.contains_key(&session) {
             return Err(StoreError::Exists(session));
         }
+        let first = StoredEvent::new(Arc::new(created.clone()), None);
         let stored = StoredSession {
             summary,
-            log: vec![Arc::new(created.clone())],
+            head_lineage: Some(first.after),
+            log: vec![first],
             oldest_seq: 1,
+            lost_branch: None,
             checkpoint: None,
             inbox: InboxState::default(),
             lease: LeaseState::after_epoch(0),
@@ -117,28 +154,46 @@ impl SessionLog for InMemoryStore {
         Ok(())
     }
 
-    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
-        self.with_session(commit.session, |stored| {
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError> {
+        let session = commit.session;
+        self.with_session(session, |stored| {
             stored.lease.check_commit(&commit, stored.summary.last_seq)?;
+            if commit.expected_lineage.is_some() && commit.expected_lineage != stored.head_lineage {
+                return Err(StoreError::Forked { session, seq: commit.expected_seq });
+            }
+            let lost_seq = stored.lost_branch.as_ref().map_or(0, |lost| lost.known_seq);
+            if commit.events.first().is_some_and(|first| first.seq <= lost_seq) {
+                return Err(StoreError::Forked { session, seq: lost_seq });
+            }
+            stored.lost_branch.take_if(|_| commit.says_lost());
             if let Some(state) = commit.checkpoint {
                 if self.retention == LogRetention::SinceCheckpoint {
-                    stored.log.retain(|event| event.seq > state.last_seq());
+                    stored.log.retain(|stored| stored.event.seq > state.last_seq());
                     stored.oldest_seq = state.last_seq() + 1;
                 }
                 stored.checkpoint = Some(state.clone());
             }
-            stored.log.extend(commit.events.iter().cloned());
+            for event in commit.events {
+                let next = StoredEvent::new(event.clone(), stored.head_lineage);
+                stored.head_lineage = Some(next.after);
+                stored.log.push(next);
+            }
             stored.inbox.remove_entries(commit.consumed);
             stored.summary.clone_from(commit.summary);
-            Ok(())
+            Ok(stored.head_lineage)
         })
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         self.with_session(session, |stored| {
-            let skip = usize::try_from(after.saturating_add(1).saturating_sub(stored.oldest_seq)).unwrap_or(usize::MAX);
+            let start = stored.log.partition_point(|stored| stored.event.seq <= after);
+            let page = &stored.log[start..][..limit.max(1).min(stored.log.len() - start)];
             Ok(EventPage {
-                events: stored.log.iter().skip(skip).take(limit.max(1)).cloned().collect(),
+                events: page.iter().map(|stored| stored.event.clone()).collect(),
+                lineage_before: page.first().and_then(|stored| stored.before),
+                lineage_after: page.last().map(|stored| stored.after),
+                head_lineage: stored.head_lineage,
+                lost_branch: stored.lost_branch.clone(),
                 last_seq: stored.summary.last_seq,
                 oldest_seq: stored.oldest_seq,
             })
@@ -147,6 +202,13 @@ impl SessionLog for InMemoryStore {
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
         self.with_session(session, |stored| Ok(stored.checkpoint.clone()))
+    }
+
+    async fn report_lost_branch(&self, session: SessionId, lost: &LostBranch) -> Result<(), StoreError> {
+        self.with_session(session, |stored| {
+            stored.lost_branch.get_or_insert_default().merge(lost.clone());
+            Ok(())
+        })
     }
 }
 

@@ -62,9 +62,7 @@ impl LeaseState {
     pub(crate) fn check_commit(&self, commit: &LogCommit<'_>, last_seq: u64) -> Result<(), StoreError> {
         let session = commit.session;
         self.check_epoch(session, commit.epoch)?;
-        let is_gapless = commit.events.iter().zip(commit.expected_seq + 1..).all(|(event, seq)| event.seq == seq);
-        let checkpoint_fits = commit.checkpoint.is_none_or(|state| state.last_seq() == commit.expected_seq);
-        if commit.expected_seq != last_seq || !is_gapless || !checkpoint_fits {
+        if commit.expected_seq != last_seq || !commit.has_valid_seqs() {
             return Err(StoreError::SeqConflict { session, expected: commit.expected_seq, found: last_seq });
         }
         Ok(())

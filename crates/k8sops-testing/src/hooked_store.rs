@@ -5,10 +5,10 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
-    Leases, ListCursor, LogCommit, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, Notifications,
-    OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
-    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore,
-    UserDailyUsage, UserId, UserMemories,
+    Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore, MemoryVersion,
+    MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId,
+    SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId,
+    UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories,
 };
 
 /// A write that passes the hooks.
@@ -46,6 +46,11 @@ impl<S, H> HookedStore<S, H> {
     /// Wraps a store.
     pub fn new(inner: S, hooks: H) -> Arc<Self> {
         Arc::new(Self { inner, hooks })
+    }
+
+    /// Returns the wrapped store.
+    pub fn inner(&self) -> &S {
+        &self.inner
     }
 }
 
@@ -91,9 +96,10 @@ macro_rules! forward_port {
 
 forward_port!(SessionLog {
     fn create_session(created: &SessionEvent) -> (), hooked as StoreWrite::Create;
-    fn commit_events(commit: LogCommit<'_>) -> (), hooked as StoreWrite::Commit(&commit);
+    fn commit_events(commit: LogCommit<'_>) -> Option<LogLineage>, hooked as StoreWrite::Commit(&commit);
     fn read_events(session: SessionId, after: u64, limit: usize) -> EventPage;
     fn read_checkpoint(session: SessionId) -> Option<SessionState>;
+    fn report_lost_branch(session: SessionId, lost: &LostBranch) -> ();
 });
 
 forward_port!(Inbox {

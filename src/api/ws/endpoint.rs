@@ -23,7 +23,7 @@ use crate::{
         authentication::{identify_caller, parse_token},
         caller::Caller,
         error_responses::document_errors,
-        event_stream::{BeyondHead, StreamGuard, StreamStart, open_cursor},
+        event_stream::{StreamGuard, StreamStart, open_cursor},
         extractors::{QueryParameters, SessionPath, UserToken},
         problem::ProblemDetails,
         problem_code::ProblemCode,
@@ -35,7 +35,7 @@ use crate::{
 };
 
 document_errors!(
-    WebSocketErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, TooManyStreams,
+    WebSocketErrors: InvalidRequest, SessionNotFound, SessionDamaged, UpgradeRequired, TooManyStreams,
     StoreUnavailable, Overloaded
 );
 
@@ -49,7 +49,8 @@ const MAX_AUTH_FRAME_BYTES: usize = 64 * 1024;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WebSocketQuery {
-    /// Start with the first event after this seq. 0 starts with the oldest event that is kept.
+    /// Start with the first event after this seq. 0 starts with the oldest event that is kept. After the seq of an event that
+    /// the store has lost, or one beyond the newest event, the stream starts with `gap` and `snapshot`.
     #[serde(default)]
     #[param(default = 0)]
     after: u64,
@@ -91,7 +92,7 @@ pub(in crate::api) async fn open_websocket(
         return Ok(response);
     }
     let session = path.session_id;
-    let start = StreamStart { after: query.after, snapshot: query.snapshot, beyond_head: BeyondHead::Reject };
+    let start = StreamStart { after: query.after, snapshot: query.snapshot };
     let identity = request.extensions().get::<CallerIdentity>().cloned();
     let authorized = match identity {
         Some(identity) => Some(AuthorizedStream::open(&state, identity, session, start).await?),

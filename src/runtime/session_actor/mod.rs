@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{
     inner::RuntimeInner,
     instrumented::{InstrumentedTools, RunSpan},
+    known_logs::DamageFinding,
     lease::HeldLease,
     log_writer::LogWriter,
     memory_extraction::{MemoryExtraction, RetrievalTask},
@@ -25,8 +26,8 @@ use super::{
     usage_recorder,
 };
 use k8sops_core::{
-    EventBody, EventDraft, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered, SessionFeed, SessionId,
-    StoreError, Timestamp, load_state,
+    EventBody, EventDraft, LogHead, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered, SessionFeed,
+    SessionId, StoreError, Timestamp, load_state,
 };
 use k8sops_tools::ToolExecutor;
 
@@ -88,9 +89,12 @@ async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot
                     return;
                 }
             }
-            Err(error @ (StoreError::Corrupt(_) | StoreError::SeqConflict { .. })) => {
-                // A retry would fail again. The next command starts a new actor.
-                tracing::error!(%session, %error, "session cannot be owned");
+            Err(error @ StoreError::Corrupt(_)) => {
+                // A retry would fail again. The next command starts a new actor, and so does every look for sessions with work.
+                match shared.known_logs.record_damage(session) {
+                    DamageFinding::New => tracing::error!(%session, %error, "session cannot be owned"),
+                    DamageFinding::Known => tracing::debug!(%session, %error, "session cannot be owned"),
+                }
                 slot.wakeup.deleted.cancel();
                 break;
             }
@@ -118,6 +122,7 @@ fn count_store_error(shared: &RuntimeInner, error: &StoreError) {
         StoreError::Unavailable(_) => metrics.count_store_error("unavailable"),
         StoreError::Corrupt(_) => metrics.count_store_error("corrupt"),
         StoreError::SeqConflict { .. } => metrics.count_store_error("seq_conflict"),
+        StoreError::Forked { .. } => metrics.count_store_error("forked"),
         StoreError::Fenced { .. } => {
             metrics.count_lease_loss();
             metrics.count_store_error("fenced");
@@ -204,10 +209,16 @@ struct SessionActor<'a> {
 impl<'a> SessionActor<'a> {
     async fn open(shared: &'a Arc<RuntimeInner>, held: &'a HeldLease, slot: &'a OwnerSlot) -> Result<Self, StoreError> {
         let lease = held.lease;
-        let loaded = load_state(shared.dependencies.store.as_ref(), lease.session).await?;
+        let store = shared.dependencies.store.as_ref();
+        let loaded = load_state(store, lease.session).await?;
+        let loaded_head = loaded.head;
+        let known = shared.known_logs.find_lost_branch(store, lease.session, loaded_head).await?;
+        let lost_branch = known.into_iter().chain(loaded.lost_branch).reduce(|mut lost, reported| {
+            lost.merge(reported);
+            lost
+        });
         let open_run = loaded.state.run.clone();
         let inner = shared.dependencies.tools.create_executor(lease.session, &loaded.state.summary.user_id);
-        let last_seq = loaded.state.last_seq();
         let projection = Arc::new(SessionProjection::new(loaded.state));
         let tools = Arc::new(InstrumentedTools {
             inner,
@@ -215,8 +226,18 @@ impl<'a> SessionActor<'a> {
             audit: shared.dependencies.audit.clone(),
             lease_validity: held.validity(),
         });
-        let mut writer =
-            LogWriter::new(shared.clone(), lease, slot.feed.clone(), projection.clone(), loaded.replayed_bytes);
+        let mut writer = LogWriter::new(
+            shared.clone(),
+            lease,
+            slot.feed.clone(),
+            projection.clone(),
+            loaded_head.lineage,
+            loaded.replayed_bytes,
+        );
+        match lost_branch {
+            Some(lost) => writer.queue_truncation(lost),
+            None => shared.known_logs.record_head(lease.session, loaded_head),
+        }
         let mut span = RunSpan::default();
         if let Some(run) = open_run {
             shared.dependencies.metrics.count_takeover();
@@ -229,7 +250,7 @@ impl<'a> SessionActor<'a> {
             };
             writer.queue_events([EventDraft::in_run(run.run_id, EventBody::RunRecovered(recovered))]);
         }
-        slot.feed.reset_for_owner(last_seq);
+        slot.feed.reset_for_owner(loaded_head);
         // About as many as a reply has parallel calls; further appends wait in the run.
         let (to_appends, appends) = mpsc::channel(16);
         let store = &shared.dependencies.store;
@@ -264,9 +285,13 @@ impl<'a> SessionActor<'a> {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // An instant and not a sleep, so that events in between do not restart it.
         let mut quiet_since = None;
+        let mut must_check_log = false;
         loop {
             let halting = self.shared.halt.is_cancelled();
             if !self.writer.is_committing() {
+                if std::mem::take(&mut must_check_log) {
+                    check_log(self.shared, self.held.lease.session, self.writer.head()).await?;
+                }
                 if self.inbox_may_have_news && !halting {
                     self.inbox_may_have_news = false;
                     self.process_inbox().await?;
@@ -323,11 +348,25 @@ impl<'a> SessionActor<'a> {
                 () = self.slot.wakeup.notified() => self.inbox_may_have_news = true,
                 () = sleep_until_deadline(expiry) => self.expire_interactions(),
                 lost = self.held.wait_until_lost() => return Err(lost),
-                _ = look.tick(), if !alone => self.inbox_may_have_news = true,
+                _ = look.tick(), if !alone => {
+                    self.inbox_may_have_news = true;
+                    must_check_log = true;
+                }
                 () = sleep_until_deadline(release_at) => return Ok(ReleaseReason::Idle),
                 () = self.shared.halt.cancelled(), if !halting => {}
             }
         }
+    }
+}
+
+/// Fails if a log is not the one that its owner has written up to `head`: the store has lost events, or another process
+/// reported that it did.
+async fn check_log(shared: &RuntimeInner, session: SessionId, head: LogHead) -> Result<(), StoreError> {
+    let page = shared.dependencies.store.read_events(session, head.seq, 1).await?;
+    if page.continues(head) && page.lost_branch.is_none() {
+        Ok(())
+    } else {
+        Err(StoreError::Forked { session, seq: head.seq })
     }
 }
 

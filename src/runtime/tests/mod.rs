@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tokio::task::yield_now;
 
+mod lost_events;
 mod scenarios;
 
 use super::*;

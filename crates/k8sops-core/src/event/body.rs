@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use super::{
     ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted, InputRequested, InputResolved,
-    MemoryRecalled, MemorySaved, RunFailed, RunFinished, RunRecovered, RunStarted, ServersIntroduced, SessionCreated,
-    SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    LogTruncated, MemoryRecalled, MemorySaved, RunFailed, RunFinished, RunRecovered, RunStarted, ServersIntroduced,
+    SessionCreated, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 use crate::{ids::CommandId, message::TokenUsage};
 
@@ -54,6 +54,8 @@ pub enum EventBody {
     RunFailed(RunFailed),
     /// Something that the user should know and that does not end the run.
     Warning(SessionWarning),
+    /// The store has lost the newest events of the session. The only event before which seqs are left out.
+    LogTruncated(LogTruncated),
 }
 
 impl EventBody {
@@ -81,6 +83,7 @@ impl EventBody {
             Self::RunFinished(_) => "run_finished",
             Self::RunFailed(_) => "run_failed",
             Self::Warning(_) => "warning",
+            Self::LogTruncated(_) => "log_truncated",
         }
     }
 
@@ -88,6 +91,25 @@ impl EventBody {
     #[must_use]
     pub fn ends_run(&self) -> bool {
         matches!(self, Self::RunFinished(_) | Self::RunFailed(_))
+    }
+
+    /// Whether the event may have this seq, in a log that ends at `last_seq`: the next one, or after a loss of the store any
+    /// later one.
+    #[must_use]
+    pub fn may_follow(&self, last_seq: u64, seq: u64) -> bool {
+        seq == last_seq + 1 || (self.is_log_truncated() && seq > last_seq)
+    }
+
+    /// Whether this event says that the store has lost events.
+    #[must_use]
+    pub fn is_log_truncated(&self) -> bool {
+        matches!(self, Self::LogTruncated(_))
+    }
+
+    /// Whether this event says that the event `seq` is lost.
+    #[must_use]
+    pub fn says_lost(&self, seq: u64) -> bool {
+        matches!(self, Self::LogTruncated(truncated) if truncated.from_seq <= seq)
     }
 
     /// Tokens and cost of the model call that this event reports, if it reports one.

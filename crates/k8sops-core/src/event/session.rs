@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::EventAuthor;
 use crate::{
     ids::{CommandId, UserId},
+    lineage::LostToolCall,
     settings::SessionSettings,
 };
 
@@ -48,4 +49,18 @@ pub struct TitleChanged {
     /// The command that requested the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,
+}
+
+/// A loss of the store: events that it had acknowledged are gone. The seqs from `from_seq` to the one of this event are
+/// never used again, so that no seq means two things.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LogTruncated {
+    /// The first seq that is lost: the one after the newest event that the store still had.
+    pub from_seq: u64,
+    /// The number of events that are known to be lost.
+    pub lost: u64,
+    /// Calls that may have changed something, were sent, and whose records are lost. If the run makes such a call again, it
+    /// ends as `unknown`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_calls: Vec<LostToolCall>,
 }

@@ -10,11 +10,12 @@ use crate::{
     time::Timestamp,
 };
 
-/// A logged event. The log of a session is append-only, and its events are numbered by `seq` without gaps.
+/// A logged event. The log of a session is append-only, and its events are numbered by `seq` without gaps, except before a
+/// `log_truncated`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Event)]
 pub struct SessionEvent {
-    /// The position in the session's log: 1 for the first event, then without gaps.
+    /// The position in the session's log: 1 for the first event, then without gaps, except before a `log_truncated`.
     pub seq: u64,
     /// The session that the event belongs to.
     pub session_id: SessionId,

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{LeaseEpoch, StoreError};
-use crate::{event::SessionEvent, ids::SessionId, state::SessionState, summary::SessionSummary};
+use crate::{
+    event::SessionEvent,
+    ids::SessionId,
+    lineage::{LogHead, LogLineage, LostBranch},
+    state::SessionState,
+    summary::SessionSummary,
+};
 
 /// One atomic write of a session's owner: all of it takes effect, or nothing.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +22,10 @@ pub struct LogCommit<'a> {
     pub epoch: LeaseEpoch,
     /// The seq at which the writer expects the log to end.
     pub expected_seq: u64,
-    /// The next events: the first has the seq `expected_seq + 1`, the rest follow without gaps. Empty if the commit only
-    /// consumes commands or writes a checkpoint.
+    /// The chain value that the writer expects there; `None` if it is not known.
+    pub expected_lineage: Option<LogLineage>,
+    /// The next events: the first has the seq `expected_seq + 1`, or a later one if it is a `log_truncated`; the rest follow
+    /// without gaps. Empty if the commit only consumes commands or writes a checkpoint.
     pub events: &'a [Arc<SessionEvent>],
     /// Positions of the inbox entries that this write handles and removes.
     pub consumed: &'a [u64],
@@ -27,15 +35,79 @@ pub struct LogCommit<'a> {
     pub checkpoint: Option<&'a SessionState>,
 }
 
+impl LogCommit<'_> {
+    /// Whether the events have the seqs that they must have, and the checkpoint is as of the event before them.
+    #[must_use]
+    pub fn has_valid_seqs(&self) -> bool {
+        let mut last_seq = self.expected_seq;
+        let checkpoint_fits = self.checkpoint.is_none_or(|state| state.last_seq() == last_seq);
+        let events_fit = self.events.iter().all(|event| {
+            let fits = event.body.may_follow(last_seq, event.seq);
+            last_seq = event.seq;
+            fits
+        });
+        checkpoint_fits && events_fit
+    }
+
+    /// The seq of the newest event after the commit.
+    #[must_use]
+    pub fn last_seq(&self) -> u64 {
+        self.events.last().map_or(self.expected_seq, |event| event.seq)
+    }
+
+    /// Whether the commit says what the store has lost, see [`SessionLog::report_lost_branch`].
+    #[must_use]
+    pub fn says_lost(&self) -> bool {
+        self.events.first().is_some_and(|first| first.body.is_log_truncated())
+    }
+}
+
 /// Consecutive events that were read from a log.
 #[derive(Debug, Clone, Default)]
 pub struct EventPage {
-    /// The events, without gaps. Empty only if the log has no events after the cursor.
+    /// The events. Empty only if the log has no events after the cursor.
     pub events: Vec<Arc<SessionEvent>>,
+    /// The chain value directly before the first event; `None` if it is not known.
+    pub lineage_before: Option<LogLineage>,
+    /// The chain value after the last event; `None` if it is not known, or there is no event.
+    pub lineage_after: Option<LogLineage>,
+    /// The chain value at the newest event in the log; `None` if it is not known.
+    pub head_lineage: Option<LogLineage>,
+    /// What was reported of events that the store has lost, until the log says it.
+    pub lost_branch: Option<LostBranch>,
     /// The seq of the newest event in the log.
     pub last_seq: u64,
     /// The seq of the oldest event that is kept.
     pub oldest_seq: u64,
+}
+
+impl EventPage {
+    /// Where the log ends.
+    #[must_use]
+    pub fn head(&self) -> LogHead {
+        LogHead { seq: self.last_seq, lineage: self.head_lineage }
+    }
+
+    /// The position after the page.
+    #[must_use]
+    pub fn end(&self) -> LogHead {
+        self.events.last().map_or_else(|| self.head(), |last| LogHead { seq: last.seq, lineage: self.lineage_after })
+    }
+
+    /// Whether the log still has the event at `held`, the position after which the page was read. If not, the store has lost
+    /// acknowledged writes.
+    #[must_use]
+    pub fn continues(&self, held: LogHead) -> bool {
+        if self.head().contradicts(held) {
+            return false;
+        }
+        let is_kept = self.oldest_seq <= held.seq + 1;
+        let Some(first) = self.events.first().filter(|_| is_kept) else { return true };
+        match (self.lineage_before, held.lineage) {
+            (Some(before), Some(held)) => before == held,
+            _ => !first.body.says_lost(held.seq),
+        }
+    }
 }
 
 /// The logs of sessions.
@@ -45,9 +117,10 @@ pub trait SessionLog: Send + Sync + 'static {
     /// is taken.
     async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError>;
 
-    /// Appends events and consumes commands; the one way to write to a log. After `Fenced`, `SeqConflict` or `NotFound`
-    /// nothing was written, and nothing will be.
-    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError>;
+    /// Appends events and consumes commands; the one way to write to a log. Returns the chain value after the commit; `None`
+    /// if the store keeps none. After `Fenced`, `SeqConflict`, `Forked` or `NotFound` nothing was written, and nothing will
+    /// be.
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError>;
 
     /// Reads events after the seq `after`, at most `limit` (and at least one, if there is one). An `after` before the
     /// oldest event that is kept reads from that one; an `after` beyond the end of the log reads an empty page.
@@ -55,4 +128,12 @@ pub trait SessionLog: Send + Sync + 'static {
 
     /// The newest checkpoint, if one was kept.
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError>;
+
+    /// Records what is known of events that the store has lost, for the next owner ([`EventPage::lost_branch`]). Until a
+    /// commit begins with a `log_truncated`, commits that would use a seq of the lost events fail with `Forked`.
+    ///
+    /// A store that one process has to itself need not record it.
+    async fn report_lost_branch(&self, _session: SessionId, _lost: &LostBranch) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

@@ -37,6 +37,14 @@ pub enum StoreError {
         /// The seq at which the log ends.
         found: u64,
     },
+    /// The store has lost events that it had acknowledged: the log is not the one that the writer knows.
+    #[error("the log of session {session} has another event at seq {seq} than the one that the write follows")]
+    Forked {
+        /// The session that was written to.
+        session: SessionId,
+        /// The seq at which the log differs, or up to which seqs of lost events must not be used.
+        seq: u64,
+    },
     /// The command asked to be rejected if the session is busy, and it is.
     #[error("session {0} has a run in progress")]
     Busy(SessionId),

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use k8sops_core::{
-    CommandBody, CommandId, EventAuthor, EventBody, EventDraft, LogCommit, MessageId, OnBusy, RequestContext,
-    RunFinished, RunId, RunOutcome, RunStarted, SessionCommand, SessionCreated, SessionEvent, SessionId, SessionLease,
-    SessionSettings, SessionState, SessionStore, SessionWarning, StoreError, Timestamp, TokenUsage, UserId,
-    UserMessageEvent, load_state,
+    CommandBody, CommandId, EventAuthor, EventBody, EventDraft, LogCommit, LogLineage, MessageId, OnBusy,
+    RequestContext, RunFinished, RunId, RunOutcome, RunStarted, SessionCommand, SessionCreated, SessionEvent,
+    SessionId, SessionLease, SessionSettings, SessionState, SessionStore, SessionWarning, StoreError, Timestamp,
+    TokenUsage, UserId, UserMessageEvent, load_state,
 };
 
 /// A user.
@@ -129,14 +129,16 @@ pub struct SessionWriter<'a> {
     pub lease: SessionLease,
     /// The state as it believes it to be.
     pub state: SessionState,
+    /// The chain value there.
+    pub lineage: Option<LogLineage>,
 }
 
 impl<'a> SessionWriter<'a> {
     /// Acquires the lease of a session, and loads its state.
     pub async fn acquire(store: &'a dyn SessionStore, session: SessionId, owner: &str) -> Self {
         let lease = store.acquire_lease(session, owner, Duration::from_secs(60)).await.expect("the session is free");
-        let state = load_state(store, session).await.expect("the session can be read").state;
-        Self { store, lease, state }
+        let loaded = load_state(store, session).await.expect("the session can be read");
+        Self { store, lease, state: loaded.state, lineage: loaded.head.lineage }
     }
 
     /// Commits events.
@@ -162,12 +164,13 @@ impl<'a> SessionWriter<'a> {
             session: self.lease.session,
             epoch: self.lease.epoch,
             expected_seq: self.state.last_seq(),
+            expected_lineage: self.lineage,
             events: &events,
             consumed,
             summary: &after.summary,
             checkpoint: (checkpoint == CheckpointWrite::Write).then_some(&self.state),
         };
-        self.store.commit_events(commit).await?;
+        self.lineage = self.store.commit_events(commit).await?;
         self.state = after;
         Ok(())
     }

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use super::fixtures::{
     CheckpointWrite, SessionWriter, acquire_when_free, create_test_session, read_log, run_drafts, warning_draft,
 };
-use k8sops_core::{LeaseEpoch, LogCommit, SessionLease, SessionStore, StoreError, load_state};
+use k8sops_core::{
+    EventBody, EventDraft, LeaseEpoch, LogCommit, LogHead, LogLineage, LogTruncated, LostBranch, LostToolCall, RunId,
+    SessionLease, SessionStore, StoreError, load_state,
+};
 
 pub(super) async fn committed_events_are_read_from_any_seq(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
@@ -63,8 +66,10 @@ pub(super) async fn wrong_expected_seq_is_rejected(store: Arc<dyn SessionStore>)
     let session = create_test_session(store).await;
     let mut writer = SessionWriter::acquire(store, session, "a").await;
     let before = writer.state.clone();
+    let lineage = writer.lineage;
     writer.append(vec![warning_draft("one")]).await.unwrap();
     let after = std::mem::replace(&mut writer.state, before);
+    writer.lineage = lineage;
     let refused = writer.append(vec![warning_draft("again")]).await;
     assert!(matches!(refused, Err(StoreError::SeqConflict { expected: 1, found: 2, .. })), "{refused:?}");
     assert_eq!(load_state(store, session).await.unwrap().state, after);
@@ -80,6 +85,7 @@ pub(super) async fn events_with_gaps_are_rejected(store: Arc<dyn SessionStore>) 
             session,
             epoch: writer.lease.epoch,
             expected_seq: 1,
+            expected_lineage: writer.lineage,
             events: &events,
             consumed: &[],
             summary: &writer.state.summary,
@@ -96,11 +102,13 @@ pub(super) async fn one_of_two_concurrent_writers_wins(store: Arc<dyn SessionSto
     let session = create_test_session(store).await;
     let mut one = SessionWriter::acquire(store, session, "a").await;
     for n in 0..10 {
-        let mut other = SessionWriter { store, lease: one.lease, state: one.state.clone() };
+        let mut other = SessionWriter { store, lease: one.lease, state: one.state.clone(), lineage: one.lineage };
         let (first, second) =
             tokio::join!(one.append(vec![warning_draft("one")]), other.append(vec![warning_draft("other")]));
         assert!(first.is_ok() != second.is_ok(), "round {n}: {first:?} {second:?}");
-        one.state = load_state(store, session).await.unwrap().state;
+        let loaded = load_state(store, session).await.unwrap();
+        one.state = loaded.state;
+        one.lineage = loaded.head.lineage;
     }
     assert_eq!(read_log(store, session, 0, 100).await.len(), 11);
 }
@@ -133,7 +141,106 @@ pub(super) async fn checkpoint_and_later_events_equal_the_fold(store: Arc<dyn Se
         }
         assert_eq!(load_state(store, session).await.unwrap().state, writer.state, "after turn {n}");
     }
-    let mut empty = SessionWriter { store, lease: writer.lease, state: writer.state.clone() };
+    let mut empty = SessionWriter { store, lease: writer.lease, state: writer.state.clone(), lineage: writer.lineage };
     empty.commit(Vec::new(), &[], CheckpointWrite::Write).await.unwrap();
     assert_eq!(store.read_checkpoint(session).await.unwrap(), Some(writer.state));
+}
+
+pub(super) async fn chain_value_is_read_at_any_seq(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = create_test_session(store).await;
+    let mut writer = SessionWriter::acquire(store, session, "a").await;
+    let Some(first) = writer.lineage else { return assert_no_chain(&mut writer).await };
+    let mut heads = vec![LogHead { seq: 1, lineage: Some(first) }];
+    for n in 0..6 {
+        writer.append((0..n % 3).map(|m| warning_draft(&format!("{n}.{m}"))).collect()).await.unwrap();
+        assert_eq!(load_state(store, session).await.unwrap().head.lineage, writer.lineage);
+        heads.push(LogHead { seq: writer.state.last_seq(), lineage: writer.lineage });
+    }
+    heads.dedup();
+    let other = LogLineage::extend(None, b"another log");
+    for held in &heads {
+        for limit in [1, 2, 100] {
+            let page = store.read_events(session, held.seq, limit).await.unwrap();
+            assert!(page.continues(*held), "{held:?}");
+            assert!(page.continues(LogHead::at_seq(held.seq)), "{held:?}");
+            assert!(!page.continues(LogHead { lineage: Some(other), ..*held }), "{held:?}");
+            let end = store.read_events(session, page.end().seq, 1).await.unwrap();
+            assert!(page.end().lineage.is_some() && end.continues(page.end()), "{held:?} in pages of {limit}");
+        }
+    }
+    let beyond = LogHead::at_seq(writer.state.last_seq() + 1);
+    assert!(!store.read_events(session, beyond.seq, 1).await.unwrap().continues(beyond));
+}
+
+async fn assert_no_chain(writer: &mut SessionWriter<'_>) {
+    writer.append(vec![warning_draft("x")]).await.unwrap();
+    assert_eq!(writer.lineage, None, "a store that keeps no chain values returns none");
+}
+
+pub(super) async fn commit_after_a_lost_branch_is_rejected(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = create_test_session(store).await;
+    let mut writer = SessionWriter::acquire(store, session, "a").await;
+    if writer.lineage.is_none() {
+        return;
+    }
+    let known = writer.lineage.replace(LogLineage::extend(None, b"a lost branch"));
+    let refused = writer.append(vec![warning_draft("late")]).await;
+    assert!(matches!(refused, Err(StoreError::Forked { seq: 1, .. })), "{refused:?}");
+    writer.lineage = known;
+    writer.append(vec![warning_draft("one")]).await.unwrap();
+}
+
+pub(super) async fn seqs_of_a_lost_branch_are_left_out(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = create_test_session(store).await;
+    let mut writer = SessionWriter::acquire(store, session, "a").await;
+    if writer.lineage.is_none() {
+        return;
+    }
+    let call = |id: &str| LostToolCall {
+        run_id: RunId::new(),
+        tool_call_id: id.parse().expect("a valid id"),
+        name: "scale".into(),
+        server: "k8s".into(),
+        arguments: serde_json::json!({"replicas": 0}),
+    };
+    let calls = [call("call_1"), call("call_2")];
+    for report in
+        [LostBranch { known_seq: 7, calls: vec![calls[0].clone()] }, LostBranch { known_seq: 5, calls: calls.to_vec() }]
+    {
+        store.report_lost_branch(session, &report).await.unwrap();
+    }
+    let refused = writer.append(vec![warning_draft("seq 2 was used")]).await;
+    assert!(matches!(refused, Err(StoreError::Forked { seq: 7, .. })), "{refused:?}");
+    let loaded = load_state(store, session).await.unwrap();
+    let lost = loaded.lost_branch.expect("it was reported");
+    assert_eq!(lost, LostBranch { known_seq: 7, calls: calls.to_vec() });
+
+    let truncated = LogTruncated { from_seq: 2, lost: 6, lost_calls: lost.calls.clone() };
+    let event = EventDraft::new(EventBody::LogTruncated(truncated)).into_event(session, lost.next_seq(1));
+    let mut after = writer.state.clone();
+    after.apply_event(&event);
+    let events = [Arc::new(event)];
+    let commit = LogCommit {
+        session,
+        epoch: writer.lease.epoch,
+        expected_seq: 1,
+        expected_lineage: writer.lineage,
+        events: &events,
+        consumed: &[],
+        summary: &after.summary,
+        checkpoint: None,
+    };
+    writer.lineage = store.commit_events(commit).await.unwrap();
+    writer.state = after;
+    writer.append(vec![warning_draft("next")]).await.unwrap();
+    let loaded = load_state(store, session).await.unwrap();
+    assert_eq!((loaded.state, loaded.lost_branch), (writer.state, None));
+    let seqs: Vec<u64> = read_log(store, session, 0, 1).await.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, [1, events[0].seq, events[0].seq + 1]);
+    let page = store.read_events(session, 5, 10).await.unwrap();
+    assert!(!page.continues(LogHead::at_seq(5)), "5 is one of the seqs that are left out");
+    assert!(store.read_events(session, 1, 10).await.unwrap().continues(LogHead::at_seq(1)));
 }

@@ -8,10 +8,10 @@ use super::{files::unavailable, session_files::DeletionGuard, store::FilesystemS
 use crate::user_memory_set::find_nearest_in_set;
 use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
-    Leases, ListCursor, LogCommit, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, OutputPart,
-    OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog,
-    SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore, UserDailyUsage, UserId,
-    UserMemories,
+    Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
+    OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
+    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore,
+    UserDailyUsage, UserId, UserMemories,
 };
 
 #[async_trait]
@@ -36,8 +36,8 @@ impl SessionLog for FilesystemStore {
         self.with_files(move |files| files.sessions.create_session(&created)).await
     }
 
-    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
-        let LogCommit { session, epoch, expected_seq, events, consumed, summary, checkpoint } = commit;
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError> {
+        let LogCommit { session, epoch, expected_seq, events, consumed, summary, checkpoint, .. } = commit;
         let events = events.to_vec();
         let consumed = consumed.to_vec();
         let summary = summary.clone();
@@ -47,13 +47,16 @@ impl SessionLog for FilesystemStore {
                 session,
                 epoch,
                 expected_seq,
+                expected_lineage: None,
                 events: &events,
                 consumed: &consumed,
                 summary: &summary,
                 checkpoint: checkpoint.as_ref(),
             })
         })
-        .await
+        .await?;
+        // One process has the files to itself, so no feed can be ahead of them.
+        Ok(None)
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {

@@ -146,8 +146,7 @@ impl SessionFile {
                 events: commit.events.to_vec(),
                 consumed: commit.consumed.to_vec(),
             };
-            let seq = commit.expected_seq + commit.events.len() as u64;
-            bytes.extend(LogLine { seq, commit: Some(record), ..LogLine::default() }.to_bytes());
+            bytes.extend(LogLine { seq: commit.last_seq(), commit: Some(record), ..LogLine::default() }.to_bytes());
         }
         if commit.checkpoint.is_some() && retention == LogRetention::SinceCheckpoint {
             self.replace_bytes(&bytes)?;
@@ -181,7 +180,8 @@ impl SessionFile {
 
     /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events).
     pub(super) fn read_events(&self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let mut page = EventPage { events: Vec::new(), last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq };
+        let mut page =
+            EventPage { last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq, ..EventPage::default() };
         if after >= page.last_seq {
             return Ok(page);
         }

@@ -76,7 +76,7 @@ impl SessionReplay {
             self.inbox.remove_entries(&commit.consumed);
             for event in &commit.events {
                 let last_seq = self.state.as_ref().map_or(0, SessionState::last_seq);
-                if event.seq != last_seq + 1 {
+                if !event.body.may_follow(last_seq, event.seq) {
                     return Err(ReplayError::Gap { seq: event.seq, last_seq });
                 }
                 match &mut self.state {

@@ -35,6 +35,11 @@ impl StreamEntry {
             .ok_or_else(|| StoreError::Corrupt(format!("stream entry {} has no field {name:?}", self.id).into()))
     }
 
+    /// A field that older versions did not write.
+    pub(super) fn optional_field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
     /// The number in the id of the entry.
     pub(super) fn position(&self) -> Result<u64, StoreError> {
         let number = self.id.split_once('-').and_then(|(number, _)| number.parse().ok());

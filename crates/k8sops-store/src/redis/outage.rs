@@ -17,10 +17,11 @@ pub(super) fn to_store_error(error: RedisError) -> StoreError {
 pub(super) fn classify_error(error: &RedisError) -> (StoreOutage, &'static str) {
     let text = error.to_string();
     match error.kind() {
-        ErrorKind::AuthenticationFailed => return (StoreOutage::AccessDenied, ""),
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
+            return (StoreOutage::AccessDenied, "");
+        }
         ErrorKind::Server(ServerErrorKind::BusyLoading) => return (StoreOutage::Loading, ""),
         ErrorKind::Server(ServerErrorKind::ReadOnly) => return (StoreOutage::ReadOnly, ""),
-        ErrorKind::Server(ServerErrorKind::NoPerm) => return (StoreOutage::AccessDenied, ""),
         ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::CrossSlot) => {
             return (StoreOutage::Misconfigured, "it is a cluster (REDIS_TOPOLOGY=cluster)");
         }

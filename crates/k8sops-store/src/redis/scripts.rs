@@ -9,7 +9,13 @@ use super::script::{ScriptArgument, ScriptReply, script, script_record, script_r
 script! {
     CreateSession = "lua/create_session.lua" -> CreateReply {
         keys { meta_key, log_key }
-        arguments { user: String, summary: Vec<u8>, first_event: Vec<u8>, session_ttl_ms: Option<Duration> }
+        arguments {
+            user: String,
+            summary: Vec<u8>,
+            first_event: Vec<u8>,
+            lineage: String,
+            session_ttl_ms: Option<Duration>,
+        }
     }
 }
 
@@ -28,6 +34,10 @@ script! {
         arguments {
             epoch: u64,
             expected_seq: u64,
+            expected_lineage: Option<String>,
+            first_seq: u64,
+            lineage: Option<String>,
+            says_lost: bool,
             commit_id: String,
             summary: Vec<u8>,
             open_work: OpenWork,
@@ -38,8 +48,13 @@ script! {
             session_ttl_ms: Option<Duration>,
             log_channel: String,
         }
-        lists { consumed: u64, events: Vec<u8> }
+        lists { consumed: u64, events: ChainedEvent }
     }
+}
+
+script_record! {
+    /// An event to append, and the chain value before it.
+    ChainedEvent { json: Vec<u8>, previous: Option<String> }
 }
 
 /// The work that the log of a session leaves open, as the scripts read it.
@@ -67,6 +82,22 @@ script_reply! {
         "not_found" => NotFound,
         "fenced" => Fenced { current_epoch: u64 },
         "conflict" => SeqConflict { last_seq: u64 },
+        "forked" => Forked { seq: u64 },
+        "log_missing" => LogMissing,
+    }
+}
+
+script! {
+    ReportLostBranch = "lua/report_lost_branch.lua" -> ReportReply {
+        keys { meta_key }
+        arguments { known_seq: u64, calls: Option<String> }
+    }
+}
+
+script_reply! {
+    ReportReply {
+        "recorded" => Recorded,
+        "not_found" => NotFound,
     }
 }
 
@@ -361,6 +392,7 @@ mod tests {
         [
             checked::<CreateSession>(),
             checked::<CommitEvents>(),
+            checked::<ReportLostBranch>(),
             checked::<SubmitCommand>(),
             checked::<AcquireLease>(),
             checked::<RenewLease>(),

@@ -8,12 +8,14 @@ use tokio::time::Instant;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
-    scripts::{CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork},
+    scripts::{
+        ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
+    },
     store::RedisStore,
 };
 use k8sops_core::{
-    EventBody, EventPage, LeaseEpoch, LogCommit, NotificationTopic, SessionEvent, SessionId, SessionLog, SessionState,
-    SessionSummary, StoreError,
+    EventBody, EventPage, LeaseEpoch, LogCommit, LogHead, LogLineage, LostBranch, NotificationTopic, SessionEvent,
+    SessionId, SessionLog, SessionState, SessionSummary, StoreError,
 };
 
 /// How long a commit is retried whose reply is lost. Less than the duration of a lease.
@@ -28,12 +30,14 @@ impl SessionLog for RedisStore {
             .ok_or_else(|| StoreError::Corrupt("the first event of a session must be session_created".into()))?;
         // The list comes first: a session that no list has could never be found and deleted.
         self.registry.add_session(&summary).await?;
+        let first_event = to_json(created);
         let create = CreateSession {
             meta_key: self.keys.meta(session),
             log_key: self.keys.log(session),
             user: summary.user_id.to_string(),
             summary: to_json(&summary),
-            first_event: to_json(created),
+            lineage: LogLineage::extend(None, &first_event).to_string(),
+            first_event,
             session_ttl_ms: self.session_ttl,
         };
         match self.writes.run_script(&create).await? {
@@ -49,22 +53,21 @@ impl SessionLog for RedisStore {
         }
     }
 
-    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<(), StoreError> {
+    async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError> {
         let session = commit.session;
         let expected = commit.expected_seq;
-        let gapless = commit.events.iter().zip(expected + 1..).all(|(event, seq)| event.seq == seq);
-        let checkpoint_fits = commit.checkpoint.is_none_or(|state| state.last_seq() == expected);
-        if !gapless || !checkpoint_fits {
+        if !commit.has_valid_seqs() {
             return Err(StoreError::SeqConflict { session, expected, found: expected });
         }
-        let script = self.commit_script(&commit);
+        let (events, lineage) = chain_events(&commit);
+        let script = self.commit_script(&commit, events, lineage);
         // Both are sent together. If the list falls behind, the next commit puts it right.
         let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
         if let Err(error) = touched {
             tracing::debug!(%session, %error, "session list not updated");
         }
         match reply? {
-            CommitReply::Committed => Ok(()),
+            CommitReply::Committed => Ok(lineage),
             CommitReply::NotFound => Err(StoreError::NotFound(session)),
             CommitReply::Fenced { current_epoch } => {
                 let current = LeaseEpoch(current_epoch);
@@ -73,19 +76,36 @@ impl SessionLog for RedisStore {
             CommitReply::SeqConflict { last_seq } => {
                 Err(StoreError::SeqConflict { session, expected, found: last_seq })
             }
+            CommitReply::Forked { seq } => Err(StoreError::Forked { session, seq }),
+            CommitReply::LogMissing => {
+                Err(StoreError::Corrupt(format!("session {session} exists, but the key of its log is gone").into()))
+            }
         }
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         let mut read = redis::pipe();
-        read.atomic().cmd("HMGET").arg(self.keys.meta(session)).arg("last_seq").arg("oldest_seq");
+        read.atomic().cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
         read.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
         read.arg("COUNT").arg(limit.max(1));
-        let (seqs, entries): ((Option<u64>, Option<u64>), Vec<StreamEntry>) = self.reads.query(&read).await?;
-        let (Some(last_seq), Some(oldest_seq)) = seqs else { return Err(StoreError::NotFound(session)) };
+        let (fields, entries): (LogFields, Vec<StreamEntry>) = self.reads.query(&read).await?;
+        let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
+            return Err(StoreError::NotFound(session));
+        };
         let events: Result<Vec<Arc<SessionEvent>>, StoreError> =
             entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new)).collect();
-        Ok(EventPage { events: events?, last_seq, oldest_seq })
+        let lineage_after = entries.last().map(lineage_after_entry).transpose()?.flatten();
+        let stored_head = fields.2.as_deref().and_then(parse_head);
+        let head = stored_head.filter(|head| head.seq == last_seq).and_then(|head| head.lineage);
+        Ok(EventPage {
+            events: events?,
+            last_seq,
+            oldest_seq,
+            lineage_before: entries.first().and_then(lineage_before_entry),
+            lineage_after,
+            head_lineage: head,
+            lost_branch: parse_lost_branch(fields.3, fields.4.as_deref())?,
+        })
     }
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
@@ -97,10 +117,76 @@ impl SessionLog for RedisStore {
         }
         checkpoint.map(|json| parse_json("a session checkpoint", &json)).transpose()
     }
+
+    async fn report_lost_branch(&self, session: SessionId, lost: &LostBranch) -> Result<(), StoreError> {
+        let calls: String =
+            lost.calls.iter().map(|call| String::from_utf8_lossy(&to_json(call)).into_owned() + "\n").collect();
+        let report = ReportLostBranch {
+            meta_key: self.keys.meta(session),
+            known_seq: lost.known_seq,
+            calls: Some(calls).filter(|calls| !calls.is_empty()),
+        };
+        match self.writes.run_script(&report).await? {
+            ReportReply::Recorded => Ok(()),
+            ReportReply::NotFound => Err(StoreError::NotFound(session)),
+        }
+    }
+}
+
+/// The fields of a session's hash that say how its log stands.
+const LOG_FIELDS: &[&str] = &["last_seq", "oldest_seq", "head", "lost_seq", "lost_calls"];
+/// The values of [`LOG_FIELDS`].
+type LogFields = (Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<String>);
+
+/// Chains the events of a commit. Returns them with the chain value after them, which is `None` if nothing is known.
+fn chain_events(commit: &LogCommit<'_>) -> (Vec<ChainedEvent>, Option<LogLineage>) {
+    let mut lineage = commit.expected_lineage;
+    let events = commit.events.iter().map(|event| {
+        let json = to_json(event.as_ref());
+        let next = LogLineage::extend(lineage, &json);
+        let previous = lineage.replace(next).map(|lineage| lineage.to_string());
+        ChainedEvent { json, previous }
+    });
+    (events.collect(), lineage)
+}
+
+/// Parses the field `head`: a seq, a space, the chain value there.
+fn parse_head(stored: &str) -> Option<LogHead> {
+    let (seq, lineage) = stored.split_once(' ')?;
+    Some(LogHead { seq: seq.parse().ok()?, lineage: Some(lineage.parse().ok()?) })
+}
+
+/// The chain value before an event; `None` if the chain begins with it, or an older version wrote it.
+fn lineage_before_entry(entry: &StreamEntry) -> Option<LogLineage> {
+    entry.optional_field("p")?.parse().ok()
+}
+
+/// The chain value after an event; `None` if an older version wrote it.
+fn lineage_after_entry(entry: &StreamEntry) -> Result<Option<LogLineage>, StoreError> {
+    if entry.optional_field("p").is_none() {
+        return Ok(None);
+    }
+    Ok(Some(LogLineage::extend(lineage_before_entry(entry), entry.field("e")?.as_bytes())))
+}
+
+/// Parses what `report_lost_branch.lua` wrote: a seq, and calls, one per line.
+fn parse_lost_branch(known_seq: Option<u64>, calls: Option<&str>) -> Result<Option<LostBranch>, StoreError> {
+    let Some(known_seq) = known_seq else { return Ok(None) };
+    let mut lost = LostBranch { known_seq, calls: Vec::new() };
+    for line in calls.unwrap_or_default().lines() {
+        let call = parse_json("a lost tool call", line)?;
+        lost.merge(LostBranch { known_seq, calls: vec![call] });
+    }
+    Ok(Some(lost))
 }
 
 impl RedisStore {
-    fn commit_script(&self, commit: &LogCommit<'_>) -> CommitEvents {
+    fn commit_script(
+        &self,
+        commit: &LogCommit<'_>,
+        events: Vec<ChainedEvent>,
+        lineage: Option<LogLineage>,
+    ) -> CommitEvents {
         let session = commit.session;
         let closed_message = commit.events.iter().rev().find_map(|event| match &event.body {
             EventBody::AssistantMessage(message) => Some(message.message_id.to_string()),
@@ -119,6 +205,10 @@ impl RedisStore {
             outputs_key: self.keys.outputs(session),
             epoch: commit.epoch.0,
             expected_seq: commit.expected_seq,
+            expected_lineage: commit.expected_lineage.map(|lineage| lineage.to_string()),
+            first_seq: commit.events.first().map_or(commit.expected_seq + 1, |first| first.seq),
+            lineage: lineage.map(|lineage| lineage.to_string()).filter(|_| !commit.events.is_empty()),
+            says_lost: commit.says_lost(),
             commit_id: uuid::Uuid::now_v7().to_string(),
             summary: to_json(commit.summary),
             open_work: open_work(commit.summary),
@@ -129,7 +219,7 @@ impl RedisStore {
             session_ttl_ms: self.session_ttl,
             log_channel: self.keys.session_channel(session, NotificationTopic::Log),
             consumed: commit.consumed.to_vec(),
-            events: commit.events.iter().map(|event| to_json(event.as_ref())).collect(),
+            events,
         }
     }
 

@@ -2,6 +2,7 @@
 //! paused and restarted.
 
 mod cluster;
+mod failover_pair;
 mod flavor;
 mod redis_cli;
 mod sentinel;
@@ -9,6 +10,7 @@ mod server;
 mod tls;
 
 pub use cluster::RedisCluster;
+pub use failover_pair::RedisFailoverPair;
 pub use flavor::RedisFlavor;
 pub use sentinel::RedisSentinel;
 pub use server::{RedisServer, next_port};

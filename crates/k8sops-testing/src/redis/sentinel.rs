@@ -23,16 +23,8 @@ impl RedisSentinel {
         let service = "k8sops-test";
         let master = RedisServer::start(flavor).await;
         let port = master.port().to_string();
-        let replica = RedisServer::start_with(flavor, &["--replicaof", "127.0.0.1", &port]).await;
         // A Sentinel checks a replica every ten seconds only, so the first check should succeed.
-        eventually_within(START_TIMEOUT, "the replica follows its master", async || {
-            replica.cli(&["INFO", "replication"]).await.contains("master_link_status:up")
-        })
-        .await;
-        // Replication begins up to a second after the link is up. PUBLISH shows when, and leaves no key.
-        master.cli(&["PUBLISH", service, "hello"]).await;
-        wait_until_caught_up(&master, &replica).await;
-
+        let replica = start_replica(flavor, &master).await;
         let sentinel =
             RedisServer::start_with_arguments(flavor, TempDir::new().unwrap(), None, |sentinel_port, dir| {
                 let config = format!(
@@ -105,8 +97,22 @@ impl RedisSentinel {
     }
 }
 
+/// Starts a replica of a server, and waits until it follows.
+pub(super) async fn start_replica(flavor: RedisFlavor, master: &RedisServer) -> RedisServer {
+    let port = master.port().to_string();
+    let replica = RedisServer::start_with(flavor, &["--replicaof", "127.0.0.1", &port]).await;
+    eventually_within(START_TIMEOUT, "the replica follows its master", async || {
+        replica.cli(&["INFO", "replication"]).await.contains("master_link_status:up")
+    })
+    .await;
+    // Replication begins up to a second after the link is up. PUBLISH shows when, and leaves no key.
+    master.cli(&["PUBLISH", "k8sops-test", "hello"]).await;
+    wait_until_caught_up(master, &replica).await;
+    replica
+}
+
 /// Waits until a replica has all current writes of its master.
-async fn wait_until_caught_up(master: &RedisServer, replica: &RedisServer) {
+pub(super) async fn wait_until_caught_up(master: &RedisServer, replica: &RedisServer) {
     let target = replication_offset(master, "master_repl_offset:").await;
     eventually_within(START_TIMEOUT, "the replica has the master's writes", async || {
         replication_offset(replica, "slave_repl_offset:").await >= target

@@ -18,7 +18,7 @@ static LOGIN_PROGRAMS: LazyLock<WordSet> = LazyLock::new(|| {
         "mysql mysqldump mysqladmin mysqlimport mysqlshow mysqlsh mariadb mariadb-dump mariadb-admin mongo mongosh mongodump \
          mongorestore mongoexport docker podman nerdctl helm oras crane skopeo buildah oc az sshpass cqlsh rabbitmqadmin \
          influx sqlcmd bcp mosquitto_pub mosquitto_sub kcadm.sh kinit isql arangosh clickhouse-client plink pscp zabbix_get \
-         cockroach htpasswd nodetool solr gcrane regctl xtrabackup mariabackup iredis kafkacat vsql snowsql proxysql",
+         cockroach htpasswd nodetool solr gcrane regctl xtrabackup mariabackup iredis kafkacat vsql snowsql proxysql psexec psexec64 impdp expdp sqlldr bteq tdload",
     )
 });
 /// Programs with a password behind `-a`.
@@ -116,7 +116,14 @@ fn read_option<'a>(
         let takes_joined = program.starts_with("my") || program.starts_with("maria") || program == "sshpass";
         if takes_joined && !joined.starts_with("ort") && !joined.starts_with("ass") && !is_plain_value(joined) {
             push_argument(text, word.range.end - joined.len()..word.range.end, "password", found);
+            return None;
         }
+    }
+    if let Some(joined) = option.strip_prefix("-w")
+        && BIND_PROGRAMS.contains(program)
+        && !is_plain_value(joined)
+    {
+        push_argument(text, word.range.end - joined.len()..word.range.end, "password", found);
         return None;
     }
     if let Some(joined) = option.strip_prefix("-u").filter(|joined| joined.contains(':')) {

@@ -5,14 +5,15 @@ use super::{
     content_hint::ContentHint,
     directives::find_directive_secrets,
     found_secret::FoundSecret,
-    json_secrets::find_json_secrets,
+    json_secrets::{find_json_fragment_secrets, find_json_secrets},
     markup::find_markup_secrets,
     named_values::find_named_values,
+    placed_values::find_placed_values,
     placeholder::{PLACEHOLDER_PREFIX, is_only_placeholders},
+    sql_inserts::find_insert_secrets,
     table_cells::find_table_secrets,
     text_view::{decode_embedded_strings, split_diff, strip_ansi},
     token_formats::find_known_tokens,
-    url_credentials::find_address_credentials,
     yaml_secrets::find_yaml_secrets,
 };
 
@@ -42,10 +43,11 @@ fn find_secrets_within(text: &str, hint: ContentHint, depth: usize, found: &mut 
     find_known_tokens(text, found);
     find_named_values(text, found);
     find_argument_secrets(text, found);
-    find_address_credentials(text, found);
+    find_placed_values(text, found);
     find_directive_secrets(text, found);
     find_table_secrets(text, found);
     find_markup_secrets(text, found);
+    find_insert_secrets(text, found);
     if depth > 0 {
         for view in decode_embedded_strings(text) {
             view.collect_secrets(found, |inner, found| find_secrets_within(inner, hint, depth - 1, found));
@@ -61,6 +63,9 @@ fn find_secret_objects(text: &str, hint: ContentHint, found: &mut Vec<FoundSecre
     find_yaml_secrets(text, hint, found);
     for section in split_diff(text) {
         let hint = if section.is_secret { ContentHint::Objects } else { hint };
-        section.view.collect_secrets(found, |inner, found| find_yaml_secrets(inner, hint, found));
+        section.view.collect_secrets(found, |inner, found| {
+            find_yaml_secrets(inner, hint, found);
+            find_json_fragment_secrets(inner, hint, found);
+        });
     }
 }

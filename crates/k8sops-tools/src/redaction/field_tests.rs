@@ -1,7 +1,7 @@
 //! Outputs of real tools with a secret in each, outputs that only look like that, and first looks that must not make a second one
 //! unreadable.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use super::*;
 
@@ -303,4 +303,119 @@ fn redaction_takes_linear_time() {
         let (short, long) = (cpu_time(8_000), cpu_time(32_000));
         assert!(long < 0.2 || long < short * 12.0, "{part:?} took {short} s and {long} s");
     }
+}
+
+/// Outputs of real tools and forms of documents. A line `=== NAME HINT` begins an output. `%t20%` stands for a secret, and `~t20~`
+/// for something else that was generated; [`generate`] describes the letter and the length in it. `␛`, `␀` and `␍` are control
+/// characters.
+const OUTPUTS_WITH_SECRETS: &str = include_str!("field_tests/outputs_with_secrets.txt");
+/// Outputs in the same format that only look as if they had a secret.
+const ORDINARY_OUTPUTS: &str = include_str!("field_tests/ordinary_outputs.txt");
+/// Passwords that people make.
+const PASSWORDS: &[&str] = &[
+    "Sommer2024!",
+    "hunter2hunter",
+    "Tr0ub4dor&3",
+    "P@ssw0rd-eu1",
+    "qwerty12345",
+    "letMeIn_99",
+    "s3cr3t-Shop",
+    "Winter#19",
+    "gr33nTea7",
+    "M0nkeyBars",
+    "dragon77x",
+    "changeIt42",
+];
+
+/// An output of a table.
+struct SampleOutput {
+    name: &'static str,
+    hint: ContentHint,
+    text: String,
+    secrets: Vec<String>,
+}
+
+/// Reads a table, with values that are generated from a seed.
+fn read_outputs(table: &'static str, seed: u64) -> Vec<SampleOutput> {
+    let marks = regex::Regex::new("%([a-zA-Z])([0-9]*)%|~([a-zA-Z])([0-9]*)~").unwrap();
+    let mut random = seed;
+    let mut outputs = Vec::new();
+    for output in table.strip_prefix("=== ").unwrap().split("\n=== ") {
+        let (heading, template) = output.split_once('\n').unwrap();
+        let (name, hint) = heading.split_once(' ').unwrap_or((heading, ""));
+        let hint = match hint {
+            "objects" => ContentHint::Objects,
+            "values" => ContentHint::Values,
+            _ => ContentHint::Any,
+        };
+        let template = template.replace('\u{241b}', "\u{1b}").replace('\u{2400}', "\0").replace('\u{240d}', "\r");
+        let mut secrets = Vec::new();
+        let text = marks.replace_all(&template, |captures: &regex::Captures<'_>| {
+            let is_secret = captures.get(1).is_some();
+            let group = |at| captures.get(at).map_or("", |group| group.as_str());
+            let (kind, length) = if is_secret { (group(1), group(2)) } else { (group(3), group(4)) };
+            let value = generate(kind, length.parse().unwrap_or_default(), &mut random);
+            if is_secret {
+                secrets.push(value.clone());
+            }
+            value
+        });
+        let text = format!("{text}\n");
+        outputs.push(SampleOutput { name, hint, text, secrets });
+    }
+    outputs
+}
+
+/// Generates letters and digits (`t`; `s` also with `-` and `_`, `l` in lower case, `U` in capitals), hexadecimal digits (`h`),
+/// digits (`d`), a UUID (`u`), base64 of letters and digits (`b`) or of as many bytes (`B`), or a password of a person (`p`).
+fn generate(kind: &str, length: usize, random: &mut u64) -> String {
+    const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+    let mut next = |bound: usize| {
+        *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(*random >> 33).unwrap() % bound
+    };
+    let mut pick = |letters: &str, length: usize| -> String {
+        (0..length).map(|_| char::from(letters.as_bytes()[next(letters.len())])).collect()
+    };
+    let hexadecimal = "0123456789abcdef";
+    match kind {
+        "t" => pick(&LETTERS[..62], length),
+        "s" => pick(LETTERS, length),
+        "l" => pick(&LETTERS[..36], length),
+        "U" => pick(&LETTERS[26..62], length),
+        "h" => pick(hexadecimal, length),
+        "d" => pick(&hexadecimal[..10], length),
+        "u" => [8, 4, 4, 4, 12].map(|length| pick(hexadecimal, length)).join("-"),
+        "b" => encodings::encode_base64(&pick(&LETTERS[..62], length)),
+        "B" => {
+            let bytes = pick(hexadecimal, length * 2);
+            data_encoding::BASE64.encode(&data_encoding::HEXLOWER.decode(bytes.as_bytes()).unwrap())
+        }
+        "p" => PASSWORDS[next(PASSWORDS.len())].to_owned(),
+        _ => panic!("unknown kind {kind}"),
+    }
+}
+
+#[test]
+fn secrets_in_outputs_of_tools_are_redacted() {
+    let mut readable = Vec::new();
+    for output in read_outputs(OUTPUTS_WITH_SECRETS, 20_261_130) {
+        assert!(!output.secrets.is_empty(), "{}", output.name);
+        let redacted = RedactionVault::new(&[7; 32], "session").redact_text(&output.text, output.hint).into_owned();
+        let found = output.secrets.iter().filter(|secret| redacted.contains(*secret));
+        readable.extend(found.map(|secret| format!("{}: {secret}", output.name)));
+    }
+    assert!(readable.is_empty(), "{readable:#?}");
+}
+
+#[test]
+fn ordinary_outputs_of_tools_are_unchanged() {
+    let mut changed = Vec::new();
+    for output in read_outputs(ORDINARY_OUTPUTS, 20_261_130) {
+        let vault = RedactionVault::new(&[7; 32], "session");
+        if let Cow::Owned(redacted) = vault.redact_text(&output.text, output.hint) {
+            changed.push(format!("{}: {redacted}", output.name));
+        }
+    }
+    assert!(changed.is_empty(), "{changed:#?}");
 }

@@ -75,6 +75,19 @@ pub(super) fn find_json_secrets(text: &str, hint: ContentHint, found: &mut Vec<F
     }
 }
 
+/// Adds the values of a Secret object whose first brace is missing, as in a part of a diff.
+pub(super) fn find_json_fragment_secrets(text: &str, hint: ContentHint, found: &mut Vec<FoundSecret>) {
+    if !text.contains("\"data\"") && !text.contains("\"stringData\"") {
+        return;
+    }
+    let mut inner = Vec::new();
+    find_json_secrets(&format!("{{{text}"), hint, &mut inner);
+    found.extend(inner.into_iter().map(|secret| {
+        let range = secret.range.start - 1..secret.range.end - 1;
+        FoundSecret { range, ..secret }
+    }));
+}
+
 /// Returns the content of the string that begins at `start`, and the index behind the string.
 fn read_string(bytes: &[u8], start: usize, quote: u8) -> (Range<usize>, usize) {
     let mut at = start;

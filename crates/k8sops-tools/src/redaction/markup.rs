@@ -11,12 +11,14 @@ use super::{
     secret_values::{PairContext, is_secret_value, looks_random},
 };
 
-static PATTERNS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
+static PATTERNS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
     [
         // `<password>value</password>`
         r"<(?P<k>[A-Za-z][A-Za-z0-9_.:-]+)(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?(?P<v>[^<>\s\[\]][^<>\n\]]*)(?:\]\]>)?\s*</",
         // `<property name="password">value</property>`
         r#"<[A-Za-z0-9_]+\s[^<>]*?\b(?:name|key|id)\s*=\s*["'](?P<k>[A-Za-z0-9_.:/-]+)["'][^<>]*>\s*(?P<v>[^<>\s][^<>\n]*)</"#,
+        // `<td>DB_PASSWORD</td><td>value</td>`
+        r"<t[dh](?:\s[^<>]*)?>\s*(?P<k>[A-Za-z0-9_.-]+)\s*</t[dh]>\s*<td(?:\s[^<>]*)?>\s*(?P<v>[^<>\s][^<>\n]*)</td",
         // `<name>password</name><value>value</value>`
         r"<(?:name|key)>\s*(?P<k>[A-Za-z0-9_.:/ -]+?)\s*</(?:name|key)>\s*<[A-Za-z0-9_]+>(?P<v>[^<>\n]+)</",
     ]

@@ -22,8 +22,11 @@
 //! | `text_view` | a text without colors, escapes or signs of a diff, with the original positions |
 //! | `json_secrets`, `yaml_secrets` | values of Secret objects, also in a text that is cut off |
 //! | `token_formats`, `token_format_table` | credentials that are known by their format |
-//! | `named_values`, `value_fields`, `table_cells`, `markup` | values behind names: pairs, tables, XML |
-//! | `command_arguments`, `directives`, `url_credentials` | values at a place: arguments of programs, directives, addresses |
+//! | `named_values`, `value_readers`, `http_headers`, `value_fields` | values behind names in pairs |
+//! | `table_cells`, `markup`, `sql_inserts` | values behind names in tables, XML and SQL |
+//! | `command_arguments`, `directives` | values at a place: arguments of programs, directives |
+//! | `placed_values`, `placed_value_table` | values at known places: addresses, statements, fields of tools' outputs |
+//! | `pattern_table` | patterns that are tried only on texts with one of their words |
 //! | `secret_names`, `secret_values` | what a name says about a value, and what a value looks like |
 //! | `encodings` | forms in which a known value may occur: plain, base64, JSON-escaped, URL-encoded |
 //! | `bare_values` | outputs of nothing but values |
@@ -41,16 +44,21 @@ mod encodings;
 #[cfg(test)]
 mod field_tests;
 mod found_secret;
+mod http_headers;
 mod json_leaves;
 mod json_secrets;
 mod known_values;
 mod markup;
 mod named_values;
+mod pattern_table;
+mod placed_value_table;
+mod placed_values;
 mod placeholder;
 mod replacements;
 mod secret_names;
 mod secret_object;
 mod secret_values;
+mod sql_inserts;
 mod table_cells;
 #[cfg(test)]
 mod tests;
@@ -58,8 +66,8 @@ mod text_lines;
 mod text_view;
 mod token_format_table;
 mod token_formats;
-mod url_credentials;
 mod value_fields;
+mod value_readers;
 mod vault;
 mod word_set;
 mod yaml_flow;

@@ -2,26 +2,25 @@
 //!
 //! Every `:` and `=` of the text is looked at once: the name is read backward from it and the value forward.
 
-use std::{ops::Range, sync::LazyLock};
-
-use regex::Regex;
+use std::ops::Range;
 
 use super::{
     found_secret::{FoundSecret, SecretReach},
+    http_headers::{is_credentials_header, read_header_secrets},
     placeholder::is_placeholder_at,
     secret_names::{MAX_NAME_LEN, SecretNameLevel, rate_secret_name},
-    secret_values::{PairContext, is_plain_value, is_secret_value, looks_random},
-    text_lines::{indent_of, line_end, line_start, lines_from},
+    secret_values::{PairContext, is_secret_value, looks_random},
+    text_lines::{indent_of, line_start, lines_from, split_ranges},
     token_formats::include_wrapped_lines,
-    value_fields::{is_value_field, rate_value_field},
+    value_fields::{is_value_field, rate_member_name, rate_value_field},
+    value_readers::{
+        PairValue, is_block_sign, read_bare_value, read_braced, read_line_value, read_quoted, read_rest_of_quoted,
+        read_wrapped,
+    },
 };
 
 /// Most blanks between a name and its separator, as in aligned columns.
 const MAX_ALIGNMENT: usize = 40;
-/// Longest value without quotes, in bytes.
-const MAX_BARE_LEN: usize = 16 << 10;
-/// Longest HTTP header, in bytes.
-const MAX_HEADER_LEN: usize = 8 << 10;
 /// Most lines of a value of several lines.
 const MAX_VALUE_LINES: usize = 2_000;
 
@@ -33,12 +32,6 @@ struct PairName<'a> {
     quote: Option<u8>,
 }
 
-/// A value behind a separator.
-struct PairValue {
-    range: Range<usize>,
-    is_quoted: bool,
-}
-
 /// Adds the values whose names sound like a secret to `found`.
 pub(super) fn find_named_values(text: &str, found: &mut Vec<FoundSecret>) {
     let mut read_up_to = 0;
@@ -48,14 +41,22 @@ pub(super) fn find_named_values(text: &str, found: &mut Vec<FoundSecret>) {
             continue;
         }
         let Some(name) = read_name(text, at) else { continue };
+        // The result of a test.
+        if name.text == "PASS" && separator == b':' {
+            continue;
+        }
         let level = match name.text {
             field if is_value_field(field) => rate_value_field(text, name.start),
             _ => (rate_secret_name(name.text), name.text),
         };
         let (level, key) = match level {
-            (SecretNameLevel::Unlikely, _) => match read_phrase(text, &name) {
-                Some(phrase) if phrase.1 > SecretNameLevel::Unlikely => (phrase.1, phrase.0),
-                _ => continue,
+            (level @ (SecretNameLevel::Unlikely | SecretNameLevel::Possible), key) => match read_phrase(text, &name) {
+                Some((phrase, of_phrase)) if of_phrase > level => (of_phrase, phrase),
+                _ if level == SecretNameLevel::Unlikely => match rate_member_name(text, name.text, name.start, at) {
+                    Some(parent) => (SecretNameLevel::Possible, parent),
+                    None => continue,
+                },
+                _ => (level, key),
             },
             rated => rated,
         };
@@ -86,34 +87,37 @@ impl NamedPair<'_> {
         let mut start = at + 1;
         if separator == b'=' && bytes.get(start) == Some(&b'>') {
             start += 1;
+            // PHP prints the value in the next line.
+            start += bytes[start..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         }
         let is_spaced = matches!(bytes.get(start), Some(b' ' | b'\t'));
         start += bytes[start..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         let Some(first) = bytes.get(start) else { return };
-        if is_header(self.key) {
-            return self.read_header(start);
+        if is_credentials_header(self.key) {
+            return read_header_secrets(text, self.key, start).into_iter().for_each(|secret| self.push(secret));
         }
-        // Rust and Python print the type of the value around it.
-        let wrapper =
-            ["Some(", "Secret(", "SecretString(", "SecretStr("].into_iter().find(|w| text[start..].starts_with(w));
-        if let Some(wrapper) = wrapper {
-            if let Some(value) = read_quoted(text, start + wrapper.len()) {
-                self.add_value(value, PairContext::Assignment);
-            }
-            return;
+        if let Some(value) = read_wrapped(text, start) {
+            return self.add_value(value, PairContext::Assignment);
         }
         match first {
             b'\n' | b'\r' if separator == b':' => self.read_next_lines(name, start),
             b'|' | b'>' if separator == b':' && is_block_sign(text, start) => self.read_block(name, start),
             b'[' if !text[start..].starts_with("[secret:") => self.read_list(start),
+            b'{' if separator == b'=' => {
+                if let Some(value) = read_braced(text, start) {
+                    self.add_value(value, PairContext::Assignment);
+                }
+            }
             b'{' | b'\n' | b'\r' => {}
             _ if text[start..].starts_with("\"\"\"") || text[start..].starts_with("'''") => {
                 self.read_triple_quoted(start);
             }
             _ => {
                 let is_line = self.is_first && name.quote.is_none() && (separator == b'=' || is_spaced);
-                let value = match read_quoted(text, start).or_else(|| read_rest_of_quoted(text, name, separator, start))
-                {
+                let may_be_quoted_pair = separator == b'=' && name.quote.is_none();
+                let rest_of_quoted =
+                    || may_be_quoted_pair.then(|| read_rest_of_quoted(text, name.start, start)).flatten();
+                let value = match read_quoted(text, start).or_else(rest_of_quoted) {
                     Some(value) => value,
                     None if is_line && separator == b':' => read_line_value(text, start),
                     None => read_bare_value(text, start, is_line),
@@ -270,59 +274,6 @@ impl NamedPair<'_> {
             self.push(start..start + content.len());
         }
     }
-
-    /// Reads the value of an HTTP header: cookies, or credentials behind the name of their scheme.
-    fn read_header(&mut self, start: usize) {
-        let text = self.text;
-        // The value may be in quotes, and in a list of one; a mapping is no value.
-        let open = text[start..].bytes().take_while(|byte| matches!(byte, b'"' | b'\'' | b'[' | b'{' | b'\\')).count();
-        if text[start..start + open].contains('{') || text[start..start + open].contains("[[") {
-            return;
-        }
-        let start = start + open;
-        let rest = &text[start..text.floor_char_boundary((start + MAX_HEADER_LEN).min(text.len()))];
-        let end = start + rest.find(['\n', '\r', '"', '\'', '\\', '`']).unwrap_or(rest.len());
-        if self.key.to_ascii_lowercase().ends_with("cookie") {
-            for cookie in split_ranges(text, start..end, ';') {
-                let Some((name, value)) = text[cookie.clone()].split_once('=') else { continue };
-                let name = name.trim();
-                if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')) {
-                    continue;
-                }
-                let is_secret = rate_secret_name(name) > SecretNameLevel::Unlikely && !is_plain_value(value);
-                let value_start = cookie.end - value.len();
-                let value = value.split([' ', ',']).next().unwrap_or_default();
-                if (is_secret && value.len() >= 8) || looks_random(value.trim()) {
-                    self.push(value_start..value_start + value.len());
-                }
-            }
-            return;
-        }
-        let value = text[start..end].trim_end();
-        let words: Vec<&str> = value.split(' ').collect();
-        let is_scheme = |word: &str| {
-            ["bearer", "basic", "token", "negotiate", "digest", "apikey", "ntlm"]
-                .iter()
-                .any(|s| word.eq_ignore_ascii_case(s))
-        };
-        let word = match words[..] {
-            [scheme, word, ..] if is_scheme(scheme) => word,
-            [word] => word,
-            _ => return,
-        };
-        let word = word.trim_end_matches([',', ';', ')', '}', ']']);
-        let has_no_case = word.bytes().all(|byte| byte.is_ascii_lowercase());
-        if word.len() >= 6 && !has_no_case && !is_plain_value(word) {
-            let word_start = start + value.find(word).unwrap_or_default();
-            self.push(word_start..word_start + word.len());
-        }
-    }
-}
-
-fn is_header(name: &str) -> bool {
-    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-authorization"]
-        .iter()
-        .any(|header| name.eq_ignore_ascii_case(header))
 }
 
 /// Reads the name in front of a separator.
@@ -339,8 +290,9 @@ fn read_name(text: &str, separator: usize) -> Option<PairName<'_>> {
     let mut end = separator - usize::from(bytes[separator] == b'=' && before == Some(&b':'));
     let blanks = bytes[..end].iter().rev().take(MAX_ALIGNMENT).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
     end -= blanks;
-    // `config["name"] = value`
-    if end > 1 && bytes[end - 1] == b']' && matches!(bytes[end - 2], b'"' | b'\'') {
+    // `config["name"] = value`, `[name] => value`
+    let is_entry = end > 1 && bytes[end - 1] == b']' && bytes[separator] == b'=';
+    if is_entry && (matches!(bytes[end - 2], b'"' | b'\'') || bytes.get(separator + 1) == Some(&b'>')) {
         end -= 1;
     }
     let quote = end.checked_sub(1).map(|at| bytes[at]).filter(|byte| matches!(byte, b'"' | b'\'' | b'`'));
@@ -368,6 +320,13 @@ fn read_name(text: &str, separator: usize) -> Option<PairName<'_>> {
     if is_inner && has_value_next {
         return None;
     }
+    // `${NAME:?message}` of a shell is a message, and `${NAME:+word}` a word.
+    if bytes[separator] == b':'
+        && text[..start].ends_with("${")
+        && matches!(bytes.get(separator + 1), Some(b'?' | b'+'))
+    {
+        return None;
+    }
     if start > 0 && is_placeholder_at(text, start - 1) {
         return None;
     }
@@ -392,101 +351,20 @@ fn is_first_in_line(text: &str, at: usize) -> bool {
     matches!(before, "" | "export" | "set" | "setenv" | "ENV" | "ARG" | "declare -x" | "typeset -x" | "Environment=")
 }
 
-/// Returns the name of several words that ends with a name: `Unseal Key 1`, `Secret Access Key`.
+/// Returns the name of several words that ends with a name: `Unseal Key 1`, `Secret Access Key`, `Secret ID`.
 fn read_phrase<'a>(text: &'a str, name: &PairName<'a>) -> Option<(&'a str, SecretNameLevel)> {
     let last = name.text;
-    let may_end_phrase = last.bytes().all(|byte| byte.is_ascii_digit()) || last.eq_ignore_ascii_case("phrase");
+    let may_end_phrase = last.bytes().all(|byte| byte.is_ascii_digit())
+        || ["phrase", "key", "id", "code", "string"].iter().any(|end| last.eq_ignore_ascii_case(end));
     if name.quote.is_some() || !may_end_phrase {
         return None;
     }
     let from = line_start(text, name.start).max(name.start.saturating_sub(40));
     let from = text.ceil_char_boundary(from);
-    let before = &text[from..name.start];
-    let word_start = before.trim_end().rfind([' ', '\t'])?;
-    let two = before[..word_start].trim_end().rfind([' ', '\t']).map_or(0, |at| at + 1);
-    let phrase = text[from + two..name.start + last.len()].trim();
-    Some((phrase, rate_secret_name(phrase)))
-}
-
-/// Reads a value in quotes, which may be escaped. The quotes are not part of it.
-fn read_quoted(text: &str, start: usize) -> Option<PairValue> {
-    let bytes = text.as_bytes();
-    let escapes = bytes[start..].iter().take_while(|byte| **byte == b'\\').count();
-    let quote = *bytes.get(start + escapes).filter(|byte| matches!(byte, b'"' | b'\'' | b'`'))?;
-    let begin = start + escapes + 1;
-    let mut at = begin;
-    while at < bytes.len() && bytes[at] != b'\n' {
-        if bytes[at] == quote {
-            let slashes = bytes[begin..at].iter().rev().take_while(|byte| **byte == b'\\').count();
-            // The quote that ends the value has as many escapes as the one that begins it.
-            if slashes == escapes {
-                return Some(PairValue { range: begin..at - escapes, is_quoted: true });
-            }
-            if slashes < escapes {
-                break;
-            }
-        }
-        at += 1;
-    }
-    // The end is cut off.
-    let at = at.min(bytes.len());
-    Some(PairValue { range: begin..begin + text[begin..at].trim_end().len(), is_quoted: true })
-}
-
-/// Reads the value of `"NAME=value"` up to the quote behind it.
-fn read_rest_of_quoted(text: &str, name: &PairName<'_>, separator: u8, start: usize) -> Option<PairValue> {
-    let quote = name.start.checked_sub(1).map(|at| text.as_bytes()[at]).filter(|byte| matches!(byte, b'"' | b'\''))?;
-    if separator != b'=' || name.quote.is_some() {
-        return None;
-    }
-    let end = text[start..].find([char::from(quote), '\n', '\\'])?;
-    (text.as_bytes()[start + end] == quote).then(|| PairValue { range: start..start + end, is_quoted: true })
-}
-
-/// Reads the rest of a line as a plain scalar of YAML, without a comment.
-fn read_line_value(text: &str, start: usize) -> PairValue {
-    let rest = &text[start..line_end(text, start)];
-    let rest = rest.find(" #").map_or(rest, |comment| &rest[..comment]);
-    let value = rest.trim_end().trim_end_matches(['"', '\'']).trim_end_matches(['}', ']', ',']);
-    PairValue { range: start..start + value.len(), is_quoted: false }
-}
-
-/// Reads a value without quotes, up to a blank or to the next pair.
-fn read_bare_value(text: &str, start: usize, is_line: bool) -> PairValue {
-    static NEXT_PAIR: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"(?:[,;&|)}\]]+|[,;])\s*(?:[A-Za-z_][\w.-]*\s*[=:]|$)").expect("a constant pattern")
-    });
-    let rest = &text[start..];
-    let rest = &rest[..rest.floor_char_boundary(MAX_BARE_LEN.min(rest.len()))];
-    let end = rest.find([' ', '\t', '\n', '\r', '"', '\'', '`', '<', '\\']).unwrap_or(rest.len());
-    let mut value = &rest[..end];
-    if let Some(next) = NEXT_PAIR.find(value) {
-        value = &value[..next.start()];
-    }
-    let has_more = rest[end..].starts_with([' ', '\t']);
-    if !is_line || has_more {
-        value = value.trim_end_matches([',', ';']);
-        // A bracket at the end belongs to the value only if it was opened in it.
-        for (open, close) in [('(', ')'), ('[', ']'), ('{', '}')] {
-            while value.ends_with(close) && value.matches(close).count() > value.matches(open).count() {
-                value = &value[..value.len() - 1];
-            }
-        }
-    }
-    PairValue { range: start..start + value.len(), is_quoted: false }
-}
-
-fn is_block_sign(text: &str, start: usize) -> bool {
-    let rest = text[start..line_end(text, start)].trim_end();
-    let rest = rest.find(" #").map_or(rest, |comment| rest[..comment].trim_end());
-    rest.len() <= 3 && rest[1..].bytes().all(|byte| matches!(byte, b'+' | b'-' | b'0'..=b'9'))
-}
-
-fn split_ranges(text: &str, range: Range<usize>, separator: char) -> impl Iterator<Item = Range<usize>> {
-    let mut at = range.start;
-    text[range].split(separator).map(move |part| {
-        let start = at;
-        at += part.len() + separator.len_utf8();
-        start..start + part.len()
-    })
+    let before = text[from..name.start].strip_suffix(' ')?;
+    let is_letter = |char: char| char.is_ascii_alphabetic();
+    let one = before.trim_end_matches(is_letter).len();
+    let two = before[..one].strip_suffix(' ').map_or(one, |rest| rest.trim_end_matches(is_letter).len());
+    let phrase = &text[from + two..name.start + last.len()];
+    (one < before.len()).then(|| (phrase, rate_secret_name(phrase)))
 }

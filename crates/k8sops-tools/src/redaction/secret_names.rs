@@ -47,13 +47,25 @@ static HARMLESS_WORDS: LazyLock<WordSet> = LazyLock::new(|| {
     )
 });
 
+/// Words for values that look generated and are no secrets.
+static IDENTIFIER_WORDS: LazyLock<WordSet> = LazyLock::new(|| {
+    word_set(
+        "kid jti accessor hash commit revision etag nonce cursor continue page trace span request session image container \
+    node pod build serial subject san cert certificate ca arn",
+    )
+});
+
 /// Words whose value is a password.
 static PASSWORD_HEADS: LazyLock<WordSet> = LazyLock::new(|| {
     word_set(
         "password passwords passwd passphrase passcode pass pwd pw psk userpass sshpass dbpass rootpass \
-    adminpass authpass smtppass mypass requirepass masterauth rootpw bindpw userpw mnemonic pgpassword",
+    adminpass authpass smtppass mypass requirepass masterauth rootpw bindpw userpw mnemonic pgpassword \
+        storepass keypass srcstorepass deststorepass srckeypass destkeypass keystorepass truststorepass masterpass",
     )
 });
+/// Words before `pin` that make it a password.
+static PIN_KINDS: LazyLock<WordSet> =
+    LazyLock::new(|| word_set("admin user login access security hsm token card auth wallet yubikey so device"));
 /// Heads that mean a password only behind another word, because alone they are ordinary words.
 static SHORT_PASSWORD_HEADS: LazyLock<WordSet> = LazyLock::new(|| word_set("pass pw psk"));
 /// Words before `secret` that make it a value. Without them it may be the name of a Secret.
@@ -72,7 +84,7 @@ static TOKEN_KINDS_WITHOUT_SECRET: LazyLock<WordSet> = LazyLock::new(|| {
     word_set(
         "next page paging pagination continuation continue sync skip resume starting start cursor list change delta \
     watch scroll last sequence sequencer input output prompt completion total used cached reasoning context \
-    window syntax unexpected stop special",
+    window syntax unexpected stop special pad bos eos unk cls sep mask",
     )
 });
 /// Words before `key` that make it a secret.
@@ -81,7 +93,7 @@ static KEY_KINDS: LazyLock<WordSet> = LazyLock::new(|| {
         "api secret private encryption encrypt decrypt decryption signing sign master access license licence fernet \
     session auth account storage app application deploy shared hmac jwt ssh client cipher aes crypto bot \
     subscription unseal recovery sa service integration ingest preshared root instrumentation wg security \
-    webhook activation",
+    webhook activation replica",
     )
 });
 /// Words before `key` that make it an identifier.
@@ -89,7 +101,7 @@ static KEY_KINDS_WITHOUT_SECRET: LazyLock<WordSet> = LazyLock::new(|| {
     word_set(
         "partition foreign sort cache object label annotation dedup idempotency group map hot lookup index \
     unique shard row range pub known config feature order translation field json metadata attribute \
-    property",
+    property websocket socket",
     )
 });
 /// Words that are secrets only if the value looks random.
@@ -116,7 +128,7 @@ static HARMLESS_HEADS: LazyLock<WordSet> = LazyLock::new(|| {
 });
 /// Ends of words that are written without a separator: `dbpassword`, `authtoken`.
 const JOINED_ENDS: &str = "password passwd passphrase secret token tokens apikey credentials accesskey secretkey privatekey signingkey \
-    licensekey masterkey encryptionkey presharedkey routingkey accountkey";
+    licensekey masterkey encryptionkey presharedkey routingkey accountkey privkey";
 
 static STEM_MATCHER: LazyLock<AhoCorasick> = LazyLock::new(|| {
     AhoCorasick::builder().ascii_case_insensitive(true).build(STEMS.split_whitespace()).expect("constant patterns")
@@ -137,7 +149,12 @@ pub(super) fn rate_secret_name(name: &str) -> SecretNameLevel {
         return if kind == "secret" { SecretNameLevel::Likely } else { SecretNameLevel::Possible };
     }
     let Some((head, kinds)) = words.split_last() else { return SecretNameLevel::Unlikely };
-    if words.iter().any(|word| HARMLESS_WORDS.contains(word)) {
+    // What stands before a dot may be the name of a whole: `xpack.encryptedSavedObjects.encryptionKey`.
+    let last_words = split_words(name.rsplit('.').next().unwrap_or(name)).len();
+    let is_harmless = |(at, word): (usize, &&str)| {
+        HARMLESS_WORDS.contains(word) && (*word != "encrypted" || at + last_words >= words.len())
+    };
+    if words.iter().enumerate().any(is_harmless) {
         return SecretNameLevel::Unlikely;
     }
     let has_kind = |list: &WordSet| kinds.iter().any(|kind| list.contains(kind));
@@ -147,6 +164,7 @@ pub(super) fn rate_secret_name(name: &str) -> SecretNameLevel {
         return if is_short { SecretNameLevel::Likely } else { SecretNameLevel::Certain };
     }
     match head {
+        "pin" if has_kind(&PIN_KINDS) => SecretNameLevel::Certain,
         // The annotation of an object, as `…/auth-secret`, names a Secret.
         "secret" | "secrets" if has_kind(&SECRET_KINDS) => match name.contains('/') {
             true => SecretNameLevel::Likely,
@@ -164,9 +182,18 @@ pub(super) fn rate_secret_name(name: &str) -> SecretNameLevel {
         "key" | "keys" if has_kind(&KEY_KINDS_WITHOUT_SECRET) || has_kind(&PASSWORD_HEADS) => SecretNameLevel::Unlikely,
         "key" | "keys" if has_kind(&KEY_KINDS) => SecretNameLevel::Likely,
         _ if POSSIBLE_HEADS.contains(&head) => SecretNameLevel::Possible,
+        "hash" if has_kind(&PASSWORD_HEADS) => SecretNameLevel::Possible,
         _ if !HARMLESS_HEADS.contains(&head) && has_kind(&STRONG_WORDS) => SecretNameLevel::Possible,
         _ => SecretNameLevel::Unlikely,
     }
+}
+
+/// Returns whether a name, or the words of a sentence, end with the word for something that is no secret, or have a word in them
+/// that says so: an identifier, a reference, a digest, a position in a list.
+pub(super) fn is_identifier_name(name: &str) -> bool {
+    let words = split_words(name);
+    words.last().is_some_and(|word| HARMLESS_HEADS.contains(word.as_str()))
+        || words.iter().any(|word| HARMLESS_WORDS.contains(word.as_str()) || IDENTIFIER_WORDS.contains(word.as_str()))
 }
 
 fn is_qualifier(word: &str) -> bool {
@@ -210,6 +237,11 @@ fn split_words(name: &str) -> Vec<String> {
 fn push_word(words: &mut Vec<String>, word: String) {
     let ends = || JOINED_ENDS.split_whitespace();
     let end = ends().find(|end| word.len() > end.len() && trim_digits(&word).ends_with(end));
+    let key_kind =
+        word.strip_suffix("keys").or_else(|| word.strip_suffix("key")).filter(|kind| KEY_KINDS.contains(kind));
+    if let Some(kind) = key_kind {
+        return words.extend([kind.to_owned(), "key".to_owned()]);
+    }
     let Some(end) = end else {
         if let Some(kind) = ends().find(|end| *end == word).and_then(|end| end.strip_suffix("key")) {
             words.extend([kind.to_owned(), "key".to_owned()]);
@@ -249,7 +281,7 @@ mod tests {
             (
                 Possible,
                 "OPENAI_KEY COSMOS_KEY key routing_key HASH_SALT BASIC_AUTH STRIPE_SK GITHUB_PAT SNMP_COMMUNITY \
-                 VAULT_DEV_ROOT_TOKEN_ID LOGDNA_KEY SAML_SP_KEY AMQP_ROUTING_KEY password_reset",
+                 VAULT_DEV_ROOT_TOKEN_ID LOGDNA_KEY SAML_SP_KEY AMQP_ROUTING_KEY password_reset passwordHash",
             ),
             (
                 Unlikely,
@@ -259,7 +291,7 @@ mod tests {
                  ROTATION_TOKEN_WINDOW existingSecret imagePullSecret secretName passwordSecretRef nextPageToken NextToken \
                  pagination_token continuationToken checksum/secret tokenExpirationSeconds token-service adminPasswordKey \
                  public_key topologyKey input_tokens max_tokens partition_key automountServiceAccountToken uid image \
-                 secretProviderClass vault-secrets-operator sealed-secrets-controller tls_secret passwordHash",
+                 secretProviderClass vault-secrets-operator sealed-secrets-controller tls_secret",
             ),
         ] {
             for name in names.split_whitespace() {

@@ -23,6 +23,8 @@ pub(super) enum PairContext {
 const MIN_RANDOM_LEN: usize = 12;
 /// Shortest part that can look random by its capitals alone.
 const MIN_MIXED_CASE_LEN: usize = 16;
+/// Shortest part that looks random by a few changes of case in it; a shorter one needs more of them.
+const MIN_HUMPED_LEN: usize = 14;
 /// Least share of capitals in generated letters, in percent. Camel case has one capital in four letters or fewer.
 const MIN_MIXED_PERCENT: usize = 32;
 /// Longest number that is not taken as a password.
@@ -44,14 +46,14 @@ static PLAIN_WORDS: LazyLock<WordSet> = LazyLock::new(|| {
          ifnotpresent found created updated deleted deleting creating updating refreshing refreshed reconciled \
          provided specified configured changed unchanged set generated authentication authorization \
          permission access refused mismatch wrong bad incorrect exists matches verified checking using loading loaded \
-         reading fetched fetching retrieved retrieving renewed renewing",
+         reading fetched fetching retrieved retrieving renewed renewing too only must should never",
     )
 });
 /// Words that occur in sentences and not in passphrases.
 static SENTENCE_WORDS: LazyLock<WordSet> = LazyLock::new(|| {
     word_set(
         "not is was are were be been will for from in of and or the a an to at by on with without has have cannot can could \
-         this that it no failed error invalid missing expired required retrying forbidden denied found does do did must",
+         this that it no failed error invalid missing expired required retrying forbidden denied found does do did must too short minimum maximum least characters",
     )
 });
 
@@ -93,8 +95,24 @@ const REFERENCE_PREFIXES: &[&str] = &[
     "md5:",
 ];
 
+/// Ends of names of Secrets and of their keys, which stand where a value is expected: `password: db-password`.
+static REFERENCE_ENDS: LazyLock<WordSet> =
+    LazyLock::new(|| word_set("password passwd secret secrets token creds credentials key auth"));
+/// Words before such an end that make it a password of a careless person.
+static CARELESS_WORDS: LazyLock<WordSet> =
+    LazyLock::new(|| word_set("super top my very your secret default dev test admin some our the"));
+/// Names of algorithms.
+static ALGORITHMS: LazyLock<WordSet> = LazyLock::new(|| {
+    word_set(
+        "scram-sha-256 scram-sha-512 scram-sha-1 pbkdf2 argon2 argon2id argon2i bcrypt scrypt sha1 sha-1 sha256 sha-256 sha384 \
+         sha512 sha-512 md5 hs256 hs384 hs512 rs256 rs384 rs512 es256 es384 es512 ps256 eddsa ed25519 aes256 aes-256-gcm \
+         aes-128-cbc aes-256-cbc sha512crypt sha256crypt pbkdf2-sha256 pbkdf2-sha512 caching_sha2_password \
+         mysql_native_password rsa-2048 rsa-4096 rsa4096 rsa2048 p-256 x509 oauth2 oauth2.0",
+    )
+});
+
 struct ValuePatterns {
-    /// Sizes, durations, dates and times.
+    /// Sizes, durations, dates, times and versions.
     measure: Regex,
     /// What documentation writes in the place of a value.
     sample: Regex,
@@ -108,13 +126,13 @@ static PATTERNS: LazyLock<ValuePatterns> = LazyLock::new(|| {
     let regex = |pattern: &str| Regex::new(pattern).expect("a constant pattern");
     ValuePatterns {
         measure: regex(
-            r"(?i)^(?:[0-9.]+ ?(?:bytes?|[kmgt]i?b?|b|%)|(?:[0-9.]+(?:ns|us|ms|[smhdw]))+|[0-9]+ (?:seconds?|minutes?|hours?|days?)|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[t ].*)?)$",
+            r"(?i)^(?:[0-9.]+ ?(?:bytes?|[kmgt]i?b?|b|%)|(?:[0-9.]+(?:ns|us|ms|[smhdw]))+|[0-9]+ (?:seconds?|minutes?|hours?|days?)|[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[t ].*)?|[\^~>=<v]*[0-9]{1,4}(?:\.[0-9]{1,4}){1,3})$",
         ),
         sample: regex(
-            r"(?i)^(?:(?:your|insert|enter|put|replace|placeholder|todo|fixme|dummy|sample)[-_ ].*|.*[-_ ]here|(?-i:[A-Z_]*(?:PASSWORD|PASS|TOKEN|SECRET|KEY|CREDENTIALS?)[A-Z_]*))$",
+            r"(?i)^(?:(?:your|insert|enter|put|replace|placeholder|todo|fixme|dummy|sample)[-_ ].*|.*[-_ ]here|(?:value|val|foo|bar|baz|xyz|example|sample)[0-9]{0,3}|(?-i:[A-Z_]*(?:PASSWORD|PASS|TOKEN|SECRET|KEY|CREDENTIALS?)[A-Z_]*))$",
         ),
         expression: regex(
-            r"^(?:\$[A-Za-z_][A-Za-z0-9_]*|%[A-Za-z_]+%|[A-Za-z_]+(?:\.[A-Za-z_]+){1,4}|[A-Za-z_][A-Za-z_.]*\(.*\)?)$",
+            r"^(?:\$[A-Za-z_][A-Za-z0-9_]*|%[A-Za-z_]+%|[A-Za-z_.]+\[[A-Za-z_., |]*\]?|![A-Z][A-Za-z:]+ .*|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*){1,6}\[?|[A-Za-z_][A-Za-z_.]*\(.*\)?)$",
         ),
         uuid: regex(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
         address: regex(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://|//[a-z]|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?:[:/]|$))"),
@@ -169,19 +187,32 @@ pub(super) fn is_plain_value(value: &str) -> bool {
     let patterns = &*PATTERNS;
     starts_like_sentence
         || is_mask(bare)
+        || ALGORITHMS.contains(lower.as_str())
+        || is_reference_name(bare)
         || is_path(bare)
         || REFERENCE_PREFIXES.iter().any(|prefix| lower.starts_with(prefix))
         || patterns.address.is_match(bare)
         || patterns.measure.is_match(bare)
         || patterns.sample.is_match(bare)
-        || patterns.expression.is_match(bare)
+        || (patterns.expression.is_match(bare) && !looks_random(bare))
+        // A regular expression.
+        || ["[A-Z", "[a-z", "[0-9"].iter().any(|class| bare.contains(class))
+}
+
+/// Returns whether a value is the name of a Secret or of a key in it.
+fn is_reference_name(value: &str) -> bool {
+    let Some((before, end)) = value.rsplit_once(['-', '.', '/', '_']) else { return false };
+    let is_careless = || before.split(['-', '.', '/', '_']).any(|word| CARELESS_WORDS.contains(word));
+    REFERENCE_ENDS.contains(end) && is_name_like(value) && !is_careless()
 }
 
 /// Returns whether a value is one word: letters in one case, or in camel case.
 fn is_word(value: &str) -> bool {
     let upper = value.bytes().filter(u8::is_ascii_uppercase).count();
     value.bytes().all(|b| b.is_ascii_alphabetic())
-        && (upper == value.len() || upper * 100 < value.len() * MIN_MIXED_PERCENT)
+        && (upper == value.len()
+            || upper * 100 < value.len() * MIN_MIXED_PERCENT
+            || value[1..].bytes().all(|b| b.is_ascii_lowercase()))
 }
 
 /// Returns whether a value is already unreadable.
@@ -193,11 +224,12 @@ pub(super) fn is_mask(value: &str) -> bool {
         || value.contains('\u{2026}')
         || value.contains("XXXX")
         || lower.contains("redacted")
+        || lower.contains("omitted")
         || lower.contains("[filtered]")
         || lower.contains("[hidden]")
         || value
             .bytes()
-            .all(|b| matches!(b, b'*' | b'x' | b'X' | b'.' | b'-' | b'#' | b'_' | b'|' | b'>' | b'+' | b'~'))
+            .all(|b| matches!(b, b'*' | b'x' | b'X' | b'.' | b'-' | b'#' | b'_' | b'|' | b'>' | b'+' | b'~' | b'='))
 }
 
 /// Returns whether a value looks like the path of a file.
@@ -224,7 +256,9 @@ pub(super) fn is_name_like(value: &str) -> bool {
     let is_part = |(at, part): (usize, &&str)| {
         let letters = part.trim_end_matches(|char: char| char.is_ascii_digit());
         let is_plain = part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let is_word = letters.bytes().all(|b| b.is_ascii_lowercase()) && part.len() - letters.len() <= 3;
+        // A year is a number of four digits.
+        let most_digits = if letters.is_empty() && at > 0 { 4 } else { 3 };
+        let is_word = letters.bytes().all(|b| b.is_ascii_lowercase()) && part.len() - letters.len() <= most_digits;
         is_plain && (is_word || (at > 0 && part.len() <= 10 && has_letter(part)))
     };
     has_letter(parts[0]) && parts.iter().enumerate().all(is_part)
@@ -279,9 +313,44 @@ fn is_random_run(run: &str) -> bool {
     let switches = bytes.windows(2).filter(|pair| pair[0].is_ascii_digit() != pair[1].is_ascii_digit()).count();
     let letters = bytes.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
     let upper = bytes.iter().filter(|byte| byte.is_ascii_uppercase()).count();
-    let is_mixed_case =
-        run.len() >= MIN_MIXED_CASE_LEN && upper * 100 >= letters * MIN_MIXED_PERCENT && upper * 100 <= letters * 70;
-    switches >= 3 || is_mixed_case
+    // A word in capitals has few changes of case; base64 of a text has many capitals and many changes.
+    let case_changes = bytes.windows(2).filter(|pair| char_class(pair[0]) != char_class(pair[1])).count();
+    let most_upper = if case_changes * 4 >= run.len() { 85 } else { 70 };
+    let is_mixed_case = run.len() >= MIN_MIXED_CASE_LEN
+        && upper * 100 >= letters * MIN_MIXED_PERCENT
+        && upper * 100 <= letters * most_upper;
+    switches >= 3 || is_mixed_case || has_odd_humps(bytes)
+}
+
+/// Returns whether a run has more and shorter parts than camel case, measured at the identifiers of public code: `bT4kQ9…` has
+/// one for every two letters, `getUserById` one for every four.
+fn has_odd_humps(run: &[u8]) -> bool {
+    let upper = run.iter().filter(|byte| byte.is_ascii_uppercase()).count();
+    let lower = run.iter().filter(|byte| byte.is_ascii_lowercase()).count();
+    let mut parts = 0_usize;
+    let mut short_parts = 0_usize;
+    let mut at = 0;
+    while at < run.len() {
+        let length =
+            |accepts: fn(&u8) -> bool, from: usize| run[from..].iter().take_while(|byte| accepts(byte)).count();
+        let capitals = length(u8::is_ascii_uppercase, at);
+        let letters = length(u8::is_ascii_lowercase, at + capitals);
+        let part = match (capitals, letters) {
+            (0, 0) => length(u8::is_ascii_digit, at).max(1),
+            (0 | 1, _) | (_, 0) => capitals + letters,
+            // The last capital begins the next part.
+            _ => capitals - 1,
+        };
+        parts += 1;
+        short_parts += usize::from(part <= 2);
+        at += part;
+    }
+    // A part for every 3.2 letters, or for every 2.6 of a short run.
+    let has_many_parts = match run.len() < MIN_HUMPED_LEN {
+        true => short_parts >= 4 && parts * 13 >= run.len() * 5,
+        false => short_parts >= 3 && parts * 16 >= run.len() * 5,
+    };
+    upper >= 2 && lower >= 2 && has_many_parts
 }
 
 fn char_class(byte: u8) -> u8 {

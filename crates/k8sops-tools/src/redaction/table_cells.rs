@@ -37,12 +37,16 @@ struct SecretColumn<'a> {
 /// Adds the secrets in tables to `found`.
 pub(super) fn find_table_secrets(text: &str, found: &mut Vec<FoundSecret>) {
     let mut heading: Option<(CellSeparator, Vec<SecretColumn<'_>>)> = None;
+    let mut in_vault_data = false;
     for line in lines_from(text, 0) {
         let content = &text[line.clone()];
         if content.trim().is_empty() {
             heading = None;
+            in_vault_data = false;
             continue;
         }
+        // Vault prints the data of a secret in a table below this title.
+        in_vault_data |= content.contains("= Data =");
         let Some(separator) = separator_of(content) else { continue };
         let cells = split_cells(text, line.clone(), separator);
         if let Some((of_heading, columns)) = &heading
@@ -60,12 +64,14 @@ pub(super) fn find_table_secrets(text: &str, found: &mut Vec<FoundSecret>) {
         let columns = secret_columns(text, &line, &cells, separator);
         if !columns.is_empty() && is_heading(text, &cells) {
             heading = Some((separator, columns));
-        } else if separator != CellSeparator::Comma
-            && let [name, value] | [name, value, _] = &cells[..]
-            && !text[name.clone()].ends_with([':', '='])
+        } else if let [name, value] | [name, value, _] = &cells[..]
+            && !text[name.clone()].contains([':', '=', '{', '(', '$'])
+            && (separator != CellSeparator::Comma || (cells.len() == 2 && looks_random(&text[value.clone()])))
         {
             let name = &text[name.clone()];
-            push_cell(text, value.clone(), name, rate_secret_name(name), found);
+            let is_heading = matches!(name, "Key" | "---");
+            let level = if in_vault_data && !is_heading { SecretNameLevel::Certain } else { rate_secret_name(name) };
+            push_cell(text, value.clone(), name, level, found);
         }
     }
 }

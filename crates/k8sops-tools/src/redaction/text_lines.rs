@@ -28,3 +28,13 @@ pub(super) fn lines_from(text: &str, at: usize) -> impl Iterator<Item = Range<us
         start..start + line.trim_end_matches(['\n', '\r']).len()
     })
 }
+
+/// Splits a range of a text at a separator.
+pub(super) fn split_ranges(text: &str, range: Range<usize>, separator: char) -> impl Iterator<Item = Range<usize>> {
+    let mut at = range.start;
+    text[range].split(separator).map(move |part| {
+        let start = at;
+        at += part.len() + separator.len_utf8();
+        start..start + part.len()
+    })
+}

@@ -77,7 +77,8 @@ pub(super) struct DiffSection {
 pub(super) fn split_diff(text: &str) -> Vec<DiffSection> {
     let mut sections: Vec<DiffSection> = Vec::new();
     let has_hunk = text.starts_with("@@ -") || text.contains("\n@@ -");
-    if !(has_hunk || text.contains(", Secret (v1) has ")) {
+    let adds_secret = || ["\n+kind: Secret", "\n-kind: Secret"].iter().any(|line| text.contains(line));
+    if !(has_hunk || text.contains(", Secret (v1) has ") || adds_secret()) {
         return sections;
     }
     let mut at = 0;

@@ -6,7 +6,8 @@ use regex::Regex;
 
 use super::{
     compile_pattern::compile_pattern,
-    secret_names::{SecretNameLevel, rate_secret_name},
+    secret_names::{SecretNameLevel, is_identifier_name, rate_secret_name},
+    secret_values::{is_plain_value, looks_random},
     text_lines::indent_of,
 };
 
@@ -15,7 +16,25 @@ const MAX_DISTANCE: usize = 400;
 
 /// Returns whether a field of this name holds a value that is named elsewhere.
 pub(super) fn is_value_field(name: &str) -> bool {
-    matches!(name, "value" | "Value" | "stringValue" | "inline_string" | "inlineString" | "default" | "secret_string")
+    matches!(
+        name,
+        "value"
+            | "Value"
+            | "val"
+            | "stringValue"
+            | "ParameterValue"
+            | "parameterValue"
+            | "OutputValue"
+            | "inline_string"
+            | "inlineString"
+            | "default"
+            | "defaultValue"
+            | "default_value"
+            | "current_value"
+            | "plaintext"
+            | "computed"
+            | "secret_string"
+    )
 }
 
 /// Returns how likely the value of such a field is a secret, and the name that says so.
@@ -36,16 +55,34 @@ pub(super) fn rate_value_field(text: &str, field: usize) -> (SecretNameLevel, &s
     }
 }
 
+/// Returns the name of the object around a field if that name sounds like a secret, and the value looks like one of its members:
+/// `"apiKeys": {"stripe": "…"}`.
+pub(super) fn rate_member_name<'a>(text: &'a str, name: &str, name_start: usize, separator: usize) -> Option<&'a str> {
+    let value = text[separator + 1..].trim_start_matches([' ', '\\', '"', '\'']);
+    let value =
+        value.split(|char: char| char.is_whitespace() || matches!(char, '"' | '\'' | '\\' | ',' | '}')).next()?;
+    if is_identifier_name(name) || value.len() > MAX_DISTANCE || !looks_random(value) || is_plain_value(value) {
+        return None;
+    }
+    let parent = &text[find_name_around(text, name_start)?];
+    (rate_secret_name(parent) >= SecretNameLevel::Likely).then_some(parent)
+}
+
 /// Finds the value of the field `name` or `key` of the same object.
 fn find_name_beside(text: &str, field: usize) -> Option<Range<usize>> {
     static BEFORE: LazyLock<Regex> = LazyLock::new(|| {
-        compile_pattern(r#"(?i)\b(?:name|key)\b\\*["']?\s*[:=]\s*\\*["']?([\w./-]+)\\*["']?[,\s+-]*\\*["']?$"#)
+        compile_pattern(
+            r#"(?i)\b(?:name|key|label|path|ParameterKey|OutputKey|OptionName|variable|property|setting)\b\\*["']?\s*[:=]\s*\\*["']?([\w./-]+)\\*["']?[,\s+-]*\\*["']?$"#,
+        )
     });
-    static IN_OBJECT: LazyLock<Regex> =
-        LazyLock::new(|| compile_pattern(r#"(?i)"(?:name|key|keyName)"\s*:\s*"([\w./-]+)""#));
+    static IN_OBJECT: LazyLock<Regex> = LazyLock::new(|| {
+        compile_pattern(
+            r#"(?i)"(?:name|key|keyName|label|path|ParameterKey|OutputKey|OptionName|variable|property|setting)"\s*:\s*"([\w./-]+)""#,
+        )
+    });
     static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
         compile_pattern(
-            r#"^[Vv]alue\\*["']?\s*[:=]\s*(?:\\*"[^"\\\n]*\\*"|\\*'[^'\\\n]*\\*'|[^\s,"'{}\[\]]+)\s*,?[\s+-]*\\*["']?(?i:name|key)\\*["']?\s*[:=]\s*\\*["']?([\w./-]+)"#,
+            r#"^[Vv]alue\\*["']?\s*[:=]\s*(?:\\*"[^"\\\n]*\\*"|\\*'[^'\\\n]*\\*'|[^\s,"'{}\[\]]+)\s*,?[\s+-]*\\*["']?(?i:name|key|label|path|ParameterKey|OutputKey|OptionName|variable|property|setting)\\*["']?\s*[:=]\s*\\*["']?([\w./-]+)"#,
         )
     });
     let from = text.ceil_char_boundary(field.saturating_sub(MAX_DISTANCE));

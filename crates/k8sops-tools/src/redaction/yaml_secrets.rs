@@ -77,7 +77,7 @@ pub(super) fn find_yaml_secrets(text: &str, hint: ContentHint, found: &mut Vec<F
             open.push(OpenMapping { column, is_secret: None, values: Vec::new() });
         }
         let Some(mapping) = open.last_mut() else { continue };
-        match (key, strip_comment(value)) {
+        match (key, strip_properties(strip_comment(value))) {
             ("kind", kind) => mapping.is_secret = Some(kind.trim_matches(['"', '\'']) == "Secret"),
             ("type", kind) if mapping.is_secret.is_none() && has_secret_type(kind.trim_matches(['"', '\''])) => {
                 mapping.is_secret = Some(true);
@@ -87,7 +87,7 @@ pub(super) fn find_yaml_secrets(text: &str, hint: ContentHint, found: &mut Vec<F
                 block = Some(DataBlock { column, form, entry_column: None, last_key: None, open_quote: None });
             }
             ("data" | "stringData", flow) if flow.starts_with('{') => {
-                let offset = start + content.len() - value.len();
+                let offset = start + content.len() - value.len() + value.find('{').unwrap_or_default();
                 read_flow_mapping(text, offset, ValueForm::of_secret_mapping(key), &mut mapping.values);
             }
             _ => {}
@@ -122,6 +122,14 @@ fn strip_comment(value: &str) -> &str {
         return "";
     }
     value.find(" #").map_or(value, |comment| value[..comment].trim_end())
+}
+
+/// Returns a value without the anchor or tag before it.
+fn strip_properties(value: &str) -> &str {
+    match value.strip_prefix(['&', '!']) {
+        Some(property) => property.split_once(' ').map_or("", |(_, value)| value.trim_start()),
+        None => value,
+    }
 }
 
 /// Reads a line of a `data` block.

@@ -78,12 +78,13 @@ impl ComparedStore {
                     session,
                     epoch: lease.epoch,
                     expected_seq: state.last_seq(),
+                    expected_lineage: None,
                     events: &events,
                     consumed: &consumed,
                     summary: &after.summary,
                     checkpoint: checkpoint.then_some(&state),
                 };
-                store.commit_events(commit).await.map_or_else(describe, |()| "committed".into())
+                store.commit_events(commit).await.map_or_else(describe, |_| "committed".into())
             }
             StoreOperation::Submit { .. } => {
                 let submitted = store.submit_command(session, command.unwrap()).await;

@@ -81,6 +81,7 @@ async fn torn_commit_is_cut_off() {
             session,
             epoch: lease.epoch,
             expected_seq: state.last_seq(),
+            expected_lineage: None,
             events: &events,
             consumed: &[position],
             summary: &after.summary,

@@ -1,15 +1,24 @@
 -- Appends events to the log and consumes commands: the one way to write to a log. All of it takes effect, or nothing.
 -- A call that is repeated with the same commit_id writes nothing, and gets the reply of the first call.
-local current_epoch, holder, last_seq, last_commit =
-  unpack(redis.call('HMGET', meta_key, 'epoch', 'holder', 'last_seq', 'commit'))
+local current_epoch, holder, last_seq, last_commit, head, lost_seq =
+  unpack(redis.call('HMGET', meta_key, 'epoch', 'holder', 'last_seq', 'commit', 'head', 'lost_seq'))
 if not current_epoch then return {'not_found'} end
 if last_commit == commit_id then return {'committed'} end
 if current_epoch ~= epoch or not holder then return {'fenced', tonumber(current_epoch)} end
 if last_seq ~= expected_seq then return {'conflict', tonumber(last_seq)} end
+-- After a failover that lost events, the seq and even the epoch can be the expected ones by accident. An older version
+-- commits without a chain value; the one that is stored is then of an older seq.
+local head_seq, head_lineage = string.match(head or '', '^(%d+) (%x+)$')
+if expected_lineage and head_seq == last_seq and head_lineage ~= expected_lineage then
+  return {'forked', tonumber(last_seq)}
+end
+if lost_seq and #events > 0 and tonumber(first_seq) <= tonumber(lost_seq) then return {'forked', tonumber(lost_seq)} end
+if redis.call('EXISTS', log_key) == 0 then return {'log_missing'} end
 
 for i, event in ipairs(events) do
-  redis.call('XADD', log_key, string.format('%.0f-0', expected_seq + i), 'e', event)
+  redis.call('XADD', log_key, string.format('%.0f-0', first_seq + i - 1), 'e', event.json, 'p', event.previous or '')
 end
+if says_lost then redis.call('HDEL', meta_key, 'lost_seq', 'lost_calls') end
 for _, position in ipairs(consumed) do
   local id = position .. '-0'
   for _, entry in ipairs(redis.call('XRANGE', inbox_key, id, id)) do
@@ -21,7 +30,9 @@ for _, position in ipairs(consumed) do
   redis.call('XDEL', inbox_key, id)
 end
 
-local new_last_seq = string.format('%.0f', expected_seq + #events)
+local new_last_seq = expected_seq
+if #events > 0 then new_last_seq = string.format('%.0f', first_seq + #events - 1) end
+if lineage then redis.call('HSET', meta_key, 'head', new_last_seq .. ' ' .. lineage) end
 redis.call('HSET', meta_key, 'last_seq', new_last_seq, 'commit', commit_id, 'summary', summary, 'open', open_work)
 if checkpoint then
   redis.call('SET', checkpoint_key, checkpoint)

@@ -1,0 +1,238 @@
+//! What this process knows of logs: how far they went, and which changes were sent. A store that has lost acknowledged writes
+//! (a failover to a replica that lagged) cannot tell; the processes that saw the writes can.
+
+use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use k8sops_core::{
+    EventBody, LogHead, LostBranch, LostToolCall, SessionEvent, SessionId, SessionLog, StoreError, ToolEffect,
+};
+
+/// Upper bound of logs that are known. The loss of a failover is at most some seconds old, so the newest are enough.
+const MAX_LOGS: NonZeroUsize = NonZeroUsize::new(4096).expect("the constant is not zero");
+/// Upper bound of calls that are known of a log.
+const MAX_CALLS: usize = 32;
+/// Longer arguments of a call are not kept: the call is then known by its id only.
+const MAX_ARGUMENT_BYTES: usize = 4096;
+
+/// Whether damage of a session was found before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DamageFinding {
+    New,
+    Known,
+}
+
+/// The logs that this process has read or written lately.
+pub(super) struct KnownLogs {
+    // A synchronous mutex: held for a lookup, never across an await.
+    logs: Mutex<LruCache<SessionId, KnownLog>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct KnownLog {
+    /// The newest event that is known to have been committed.
+    head: LogHead,
+    /// The newest calls that may have changed something.
+    sent_calls: VecDeque<SentToolCall>,
+    is_damaged: bool,
+}
+
+/// A call whose `tool_start` was committed.
+#[derive(Debug, Clone)]
+struct SentToolCall {
+    /// The seq of its `tool_start`.
+    seq: u64,
+    call: LostToolCall,
+}
+
+impl SentToolCall {
+    fn from_event(event: &SessionEvent) -> Option<Self> {
+        let (EventBody::ToolStart(start), Some(run_id)) = (&event.body, event.run_id) else { return None };
+        if start.effect == ToolEffect::Read {
+            return None;
+        }
+        let is_short = start.arguments.to_string().len() <= MAX_ARGUMENT_BYTES;
+        let call = LostToolCall {
+            run_id,
+            tool_call_id: start.tool_call_id.clone(),
+            name: start.name.clone(),
+            server: start.server.clone(),
+            arguments: if is_short { start.arguments.clone() } else { Value::Null },
+        };
+        Some(Self { seq: event.seq, call })
+    }
+
+    /// Whether the log has the `tool_start` of the call.
+    async fn is_logged(&self, log: &dyn SessionLog, session: SessionId) -> Result<bool, StoreError> {
+        let page = log.read_events(session, self.seq - 1, 1).await?;
+        Ok(page.events.first().is_some_and(
+            |event| matches!(&event.body, EventBody::ToolStart(start) if start.tool_call_id == self.call.tool_call_id),
+        ))
+    }
+}
+
+impl Default for KnownLogs {
+    fn default() -> Self {
+        Self { logs: Mutex::new(LruCache::new(MAX_LOGS)) }
+    }
+}
+
+impl KnownLogs {
+    fn update(&self, session: SessionId, change: impl FnOnce(&mut KnownLog)) {
+        change(self.logs.lock().get_or_insert_mut(session, KnownLog::default));
+    }
+
+    /// Records a commit of this process.
+    pub(super) fn record_commit(&self, session: SessionId, events: &[Arc<SessionEvent>], head: LogHead) {
+        self.update(session, |known| {
+            known.head = head;
+            if events.first().is_some_and(|first| first.body.is_log_truncated()) {
+                known.sent_calls.clear();
+            }
+            known.sent_calls.extend(events.iter().filter_map(|event| SentToolCall::from_event(event)));
+            let excess = known.sent_calls.len().saturating_sub(MAX_CALLS);
+            known.sent_calls.drain(..excess);
+        });
+    }
+
+    /// Records an event of a log that was found to continue the known one.
+    pub(super) fn record_head(&self, session: SessionId, head: LogHead) {
+        self.update(session, |known| {
+            known.is_damaged = false;
+            if head.seq > known.head.seq || (head.seq == known.head.seq && known.head.lineage.is_none()) {
+                known.head = head;
+            }
+        });
+    }
+
+    /// Whether a log that is at `held` or later, and ends at `found`, has to be compared with the known one by
+    /// [`Self::find_lost_branch`].
+    pub(super) fn must_compare(&self, session: SessionId, held: LogHead, found: LogHead) -> bool {
+        let logs = self.logs.lock();
+        let Some(known) = logs.peek(&session).map(|known| known.head) else { return false };
+        found.contradicts(known) || (found.seq > known.seq && held.seq != known.seq)
+    }
+
+    /// Records that the loss of all events after `head` was reported.
+    pub(super) fn record_loss(&self, session: SessionId, head: LogHead) {
+        self.update(session, |known| *known = KnownLog { head, ..KnownLog::default() });
+    }
+
+    /// Records that the stored data of a session is damaged.
+    pub(super) fn record_damage(&self, session: SessionId) -> DamageFinding {
+        let mut finding = DamageFinding::Known;
+        self.update(session, |known| {
+            if !std::mem::replace(&mut known.is_damaged, true) {
+                finding = DamageFinding::New;
+            }
+        });
+        finding
+    }
+
+    /// Compares what is known with where the log was found to end; returns what was lost, if anything was.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn find_lost_branch(
+        &self,
+        log: &dyn SessionLog,
+        session: SessionId,
+        found: LogHead,
+    ) -> Result<Option<LostBranch>, StoreError> {
+        let Some(known) = self.logs.lock().peek(&session).cloned() else { return Ok(None) };
+        let has_grown = found.seq > known.head.seq;
+        let is_forked = if has_grown && known.head.seq > 0 {
+            !log.read_events(session, known.head.seq, 1).await?.continues(known.head)
+        } else {
+            found.contradicts(known.head)
+        };
+        if !is_forked {
+            return Ok(None);
+        }
+        let mut lost = LostBranch { known_seq: known.head.seq, calls: Vec::new() };
+        for sent in known.sent_calls {
+            if !sent.is_logged(log, session).await? {
+                lost.calls.push(sent.call);
+            }
+        }
+        Ok(Some(lost))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8sops_core::{EventDraft, RunId, ToolStart};
+    use k8sops_store::{
+        InMemoryStore,
+        contract::{SessionWriter, create_test_session, warning_draft},
+    };
+    use serde_json::json;
+
+    fn tool_start(id: &str, effect: ToolEffect, arguments: Value) -> EventDraft {
+        let start = ToolStart {
+            tool_call_id: id.parse().unwrap(),
+            name: "scale".into(),
+            server: "k8s".into(),
+            arguments,
+            effect,
+            attempt: 1,
+        };
+        EventDraft::in_run(RunId::new(), EventBody::ToolStart(start))
+    }
+
+    async fn commit(known: &KnownLogs, writer: &mut SessionWriter<'_>, store: &dyn SessionLog, draft: EventDraft) {
+        let session = writer.lease.session;
+        let before = writer.state.last_seq();
+        writer.append(vec![draft]).await.unwrap();
+        let page = store.read_events(session, before, 10).await.unwrap();
+        known.record_commit(session, &page.events, page.end());
+    }
+
+    #[tokio::test]
+    async fn lost_calls_are_those_that_the_log_does_not_have() {
+        let store = InMemoryStore::default();
+        let session = create_test_session(&store).await;
+        let known = KnownLogs::default();
+        let mut writer = SessionWriter::acquire(&store, session, "a").await;
+        let found = async || store.read_events(session, 0, 1).await.unwrap().head();
+        assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), None);
+        let long = json!({"manifest": "x".repeat(MAX_ARGUMENT_BYTES)});
+        for (id, effect, arguments) in [
+            ("kept", ToolEffect::Mutating, json!({})),
+            ("lost", ToolEffect::Mutating, json!({"replicas": 0})),
+            ("read", ToolEffect::Read, json!({})),
+            ("long", ToolEffect::Idempotent, long),
+        ] {
+            commit(&known, &mut writer, &store, tool_start(id, effect, arguments)).await;
+        }
+        assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), None);
+        store.lose_events_after(session, 2);
+        let lost = known.find_lost_branch(&store, session, found().await).await.unwrap().unwrap();
+        let calls: Vec<_> = lost.calls.iter().map(|call| (call.tool_call_id.to_string(), &call.arguments)).collect();
+        assert_eq!(lost.known_seq, 5);
+        assert_eq!(calls, [("lost".to_owned(), &json!({"replicas": 0})), ("long".to_owned(), &Value::Null)]);
+        // Another process has written since, and did not know.
+        let mut other = SessionWriter::acquire(&store, session, "a").await;
+        for n in 0..9 {
+            other.append(vec![warning_draft(&n.to_string())]).await.unwrap();
+        }
+        assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), Some(lost));
+        known.record_loss(session, found().await);
+        assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), None);
+    }
+
+    #[test]
+    fn damage_is_new_once() {
+        let (known, session) = (KnownLogs::default(), SessionId::new());
+        assert_eq!(
+            [known.record_damage(session), known.record_damage(session)],
+            [DamageFinding::New, DamageFinding::Known]
+        );
+        known.record_head(session, LogHead::at_seq(1));
+        assert_eq!(known.record_damage(session), DamageFinding::New);
+    }
+}

@@ -1,0 +1,121 @@
+//! Failovers that lose acknowledged writes: a Redis replica that lags is promoted.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::service::{ServiceSetup, TestService, frame_types};
+use k8sops_testing::{
+    counting_server::CountingMcpServer,
+    redis::{RedisFailoverPair, RedisFlavor},
+    scripted_model::{ScriptedModel, call, text},
+};
+
+async fn start_service(
+    redis: &RedisFailoverPair,
+    model: &Arc<ScriptedModel>,
+    tools: &CountingMcpServer,
+) -> TestService {
+    let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())];
+    let setup =
+        ServiceSetup { model: Some(model.clone()), servers: vec![tools.connector()], env, ..ServiceSetup::default() };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    service
+}
+
+fn newest_seq(log: &[Value]) -> u64 {
+    log.last().unwrap()["seq"].as_u64().unwrap()
+}
+
+/// Checks that no event has the seq of another event of the lost branch.
+fn assert_no_seq_is_reused(before: &[Value], after: &[Value]) {
+    for event in after {
+        let earlier = before.iter().find(|earlier| earlier["seq"] == event["seq"]);
+        assert!(earlier.is_none_or(|earlier| earlier == event), "{earlier:?} is now {event}");
+    }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_turns_are_announced_to_all_watchers() {
+    let redis = RedisFailoverPair::start(RedisFlavor::Debian).await;
+    let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
+    let services = [start_service(&redis, &model, &tools).await, start_service(&redis, &model, &tools).await];
+    let session = services[0].create_session().await;
+    services[0].turn(&session, "kept").await;
+    let kept = services[0].log(&session).await;
+    redis.stop_replication().await;
+    services[0].turn(&session, "lost").await;
+    services[1].turn(&session, "lost as well").await;
+    let before = services[0].log(&session).await;
+    let mut watchers = Vec::new();
+    for service in &services {
+        let mut watcher = service.events(&session, &format!("?after={}", newest_seq(&before))).await;
+        watcher.until("hello").await;
+        watchers.push(watcher);
+    }
+    redis.promote_replica().await;
+    for watcher in &mut watchers {
+        let frames = watcher.until("snapshot").await;
+        let gap = frames.iter().find(|frame| frame["type"] == "gap").unwrap();
+        assert_eq!((&gap["reason"], &gap["requested"]), (&json!("log_truncated"), &json!(newest_seq(&before))));
+        assert_eq!(frames.last().unwrap()["as_of_seq"], newest_seq(&kept));
+    }
+
+    let turn = services[1].turn(&session, "and now?").await;
+    assert_eq!(frame_types(&turn).last(), Some(&"run_finished"));
+    let after = services[0].log(&session).await;
+    assert_eq!(after[..kept.len()], kept);
+    assert_no_seq_is_reused(&before, &after);
+    let truncated = &after[kept.len()];
+    assert_eq!(truncated["type"], "log_truncated");
+    assert_eq!(truncated["from_seq"], newest_seq(&kept) + 1);
+    assert_eq!(truncated["lost"], newest_seq(&before) - newest_seq(&kept));
+    for watcher in &mut watchers {
+        let frames = watcher.until("run_finished").await;
+        let logged: Vec<_> = frames.into_iter().filter(|frame| frame["seq"].is_u64()).collect();
+        assert_eq!(logged, after[kept.len()..]);
+    }
+    // A client that was away comes back with a seq of the lost branch.
+    for service in &services {
+        let frames =
+            service.events(&session, &format!("?follow=false&after={}", newest_seq(&before))).await.rest().await;
+        assert_eq!(frame_types(&frames)[..4], ["hello", "gap", "snapshot", "log_truncated"]);
+        let frames = service.events(&session, &format!("?follow=false&after={}", newest_seq(&kept))).await.rest().await;
+        assert_eq!(frame_types(&frames)[..2], ["hello", "log_truncated"]);
+    }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn sent_call_of_a_lost_branch_is_not_sent_again() {
+    let redis = RedisFailoverPair::start(RedisFlavor::Debian).await;
+    let model = ScriptedModel::new([
+        vec![call("change", json!({"replicas": 0}))],
+        vec![text("done")],
+        vec![text("I look at the state first")],
+    ]);
+    let tools = CountingMcpServer::new();
+    let (owner, other) = (start_service(&redis, &model, &tools).await, start_service(&redis, &model, &tools).await);
+    let session = owner.create_session().await;
+    owner.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+    let mut watcher = other.events(&session, "").await;
+    let asked = watcher.until("approval_requested").await.pop().unwrap();
+    redis.stop_replication().await;
+    let approval = format!("{session}/approvals/{}", asked["approval_id"].as_str().unwrap());
+    owner.post(&approval, json!({"decision": "approve"})).await;
+    watcher.until("run_finished").await;
+    assert_eq!(tools.count_calls("change"), 1);
+    redis.promote_replica().await;
+
+    watcher.until("log_truncated").await;
+    let end = watcher.until("tool_end").await.pop().unwrap();
+    assert_eq!((&end["status"], &end["tool_call_id"]), (&json!("unknown"), &asked["tool_call_id"]));
+    watcher.until("run_finished").await;
+    assert_eq!(tools.count_calls("change"), 1);
+    let log = other.log(&session).await;
+    let truncated = log.iter().find(|event| event["type"] == "log_truncated").unwrap();
+    assert_eq!(truncated["lost_calls"][0]["tool_call_id"], asked["tool_call_id"]);
+    assert_eq!(other.get("/v1/approvals").await["approvals"], json!([]));
+}
