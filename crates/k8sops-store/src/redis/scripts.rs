@@ -388,7 +388,7 @@ mod tests {
         CheckedScript { text: S::source().text(), tags: S::Reply::TAGS }
     }
 
-    fn all_scripts() -> [CheckedScript; 17] {
+    fn all_scripts() -> [CheckedScript; 18] {
         [
             checked::<CreateSession>(),
             checked::<CommitEvents>(),
