@@ -149,7 +149,9 @@ impl From<SessionsError> for ProblemDetails {
             | SessionsError::ArgumentsNotEditable => ProblemCode::DoesNotFit,
             SessionsError::InputNotFound(_) => ProblemCode::InputNotFound,
             SessionsError::InputClosed(_) => ProblemCode::InputClosed,
-            SessionsError::OutputNotFound(_) => ProblemCode::OutputNotFound,
+            SessionsError::OutputNotFound(_)
+            | SessionsError::OutputMissing { .. }
+            | SessionsError::PreviewMissing(_) => ProblemCode::OutputNotFound,
             SessionsError::Settings(error) => return error.into(),
             SessionsError::Pending => ProblemCode::Pending,
             SessionsError::Stopping => ProblemCode::Stopping,
@@ -178,6 +180,13 @@ impl From<StoreError> for ProblemDetails {
                 Self::new(
                     ProblemCode::SessionDamaged,
                     format!("{detail}; repair the stored data or delete the session; other sessions are not affected"),
+                )
+            }
+            StoreError::FileDamaged(_) => {
+                tracing::error!(error = %detail, "damaged file requested");
+                Self::new(
+                    ProblemCode::StoredFileDamaged,
+                    format!("{detail}; restore or remove this file; sessions are not affected"),
                 )
             }
             StoreError::Exists(_)

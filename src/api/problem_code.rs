@@ -72,6 +72,8 @@ pub enum ProblemCode {
     UpgradeRequired,
     /// The stored session is damaged. `detail` names the location. The session can be repaired there or deleted.
     SessionDamaged,
+    /// A stored file that belongs to no session, such as the usage of a day, is damaged. `detail` names it.
+    StoredFileDamaged,
     /// The store is unavailable.
     StoreUnavailable,
     /// The memory or the disk of the store is full. It can be read.
@@ -128,7 +130,7 @@ impl ProblemCode {
             | Self::Pending
             | Self::IdentityUnavailable
             | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::SessionDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::SessionDamaged | Self::StoredFileDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -184,6 +186,7 @@ impl ProblemCode {
             Self::CursorBeyondHead => "Cursor beyond the newest event",
             Self::UpgradeRequired => "WebSocket upgrade required",
             Self::SessionDamaged => "Session damaged",
+            Self::StoredFileDamaged => "Stored file damaged",
             Self::StoreUnavailable => "Store unavailable",
             Self::StoreFull => "Store full",
             Self::StoreReadOnly => "Store read-only",

@@ -84,7 +84,7 @@ pub use ports::{
     StoreOutage, UpkeepClaim, UsageStore, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
-pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, load_state};
+pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, find_tool_end, load_state};
 pub use request_context::RequestContext;
 pub use request_form::{ConversationForm, RequestForm, SimplificationStep, SimplifiedRequest, simplification_key};
 pub use settings::{ReasoningEffort, SessionSettings, SettingsPatch};

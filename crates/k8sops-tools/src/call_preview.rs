@@ -3,6 +3,7 @@
 //!
 //! Everything here runs before the call is approved. So only calls that read are made, none of them with the value of a secret.
 
+use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use k8sops_classifier::{
@@ -17,6 +18,7 @@ use crate::{
         PreviewBody, WholePreview, history_kind, is_empty_list, parse_objects, plan_manifests, plan_typed_call,
         pod_selector, roll_back, shorten,
     },
+    preview_reads::ReadFailure,
     redaction::{ContentHint, RedactionVault},
     session_tools::SessionToolExecutor,
 };
@@ -29,16 +31,30 @@ const MAX_OBJECTS: usize = 50;
 const MAX_OWNERS: usize = 5;
 /// Most names of dependent objects that an approval request lists.
 const MAX_NAMES: usize = 20;
-/// The kinds of which the objects of a deleted namespace are counted.
+/// The kinds of which the objects of a deleted namespace are counted. Those that the cluster makes of other ones are not, except
+/// for pods: ReplicaSets, Endpoints, events.
 const NAMESPACE_KINDS: &[(&str, &str)] = &[
     ("apps/v1", "Deployment"),
     ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "Job"),
+    ("batch/v1", "CronJob"),
     ("v1", "Pod"),
     ("v1", "Service"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
     ("v1", "ConfigMap"),
     ("v1", "Secret"),
     ("v1", "PersistentVolumeClaim"),
+    ("v1", "ServiceAccount"),
+    ("v1", "ResourceQuota"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    ("autoscaling/v2", "HorizontalPodAutoscaler"),
+    ("policy/v1", "PodDisruptionBudget"),
 ];
+/// Lists of objects that are read at the same time.
+const PARALLEL_READS: usize = 6;
 
 /// Whether a line has one command, which the preview is about, or several, of which each has a part in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,20 +77,25 @@ impl SessionToolExecutor {
         } else if let Some(commands) = self.catalog().find_object_commands(tool, arguments) {
             self.read_commands(tool, arguments, commands, &mut found).await;
         }
-        let dependents = self.find_dependents(tool, arguments, &found).await;
-        let mut body = found.body();
+        let mut dependents = self.find_dependents(tool, arguments, &found).await;
+        let mut body = found.body(&dependents);
         if !found.is_conclusive()
             && let Some(text) = self.run_dry_run(tool, arguments).await
         {
+            // What a dry run prints may differ each time. What goes with the call can be compared.
+            let digest = body.as_ref().and_then(|body| body.digest.clone()).filter(|_| !dependents.is_empty());
             let notes = body.map(|body| format!("\n{}", body.text)).unwrap_or_default();
             let text = format!("{}{notes}", text.trim_end());
-            body = Some(PreviewBody { kind: PreviewKind::DryRun, text: text + "\n", digest: None });
+            body = Some(PreviewBody { kind: PreviewKind::DryRun, text: text + "\n", digest });
         }
         let mut summary = found.summary(&dependents);
         if summary.is_empty() {
             summary = self.describe_call(arguments, reason).await;
         }
         let objects: Vec<AffectedObject> = found.into_objects().take(MAX_OBJECTS).collect();
+        for dependent in &mut dependents {
+            dependent.names.truncate(MAX_NAMES);
+        }
         WholePreview { summary, objects, dependents, body }
     }
 
@@ -338,7 +359,8 @@ impl SessionToolExecutor {
         Some(())
     }
 
-    /// Finds what goes with the objects that are deleted, restarted or drained: their pods, and what is in a namespace.
+    /// Finds what goes with the objects that are deleted, restarted or drained: their pods, and what is in a namespace. All of
+    /// their names are returned.
     async fn find_dependents(
         &self,
         tool: &ToolRef,
@@ -355,13 +377,7 @@ impl SessionToolExecutor {
             let selector = change.pod_selector();
             let pods = ObjectList { api_version: "v1", kind: "Pod", ..ObjectList::default() };
             let (what, names) = if kind == "Namespace" {
-                let mut names = Vec::new();
-                for (api_version, kind) in NAMESPACE_KINDS.iter().copied() {
-                    let list = ObjectList { api_version, kind, namespace: Some(name), ..ObjectList::default() };
-                    let listed = self.list_names(tool, arguments, &list).await;
-                    names.extend(listed.into_iter().map(|name| format!("{kind}/{name}")));
-                }
-                (format!("objects in namespace {name}"), names)
+                self.list_namespace(tool, arguments, name).await
             } else if let Some(selector) = &selector {
                 let list = ObjectList { namespace: namespace.as_deref(), label_selector: Some(selector), ..pods };
                 (format!("pods of {kind} {}", change.path()), self.list_names(tool, arguments, &list).await)
@@ -385,11 +401,50 @@ impl SessionToolExecutor {
         }
         dependents
     }
+
+    /// Lists what is in a namespace, and says what was counted.
+    async fn list_namespace(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        namespace: &str,
+    ) -> (String, Vec<String>) {
+        let lists: Vec<_> = NAMESPACE_KINDS
+            .iter()
+            .map(|(api_version, kind)| self.list_kind(tool, arguments, namespace, api_version, kind))
+            .collect();
+        let listed: Vec<_> = stream::iter(lists).buffered(PARALLEL_READS).collect().await;
+        let mut names = Vec::new();
+        let mut uncounted = Vec::new();
+        for ((_, kind), listed) in NAMESPACE_KINDS.iter().zip(listed) {
+            match listed {
+                Ok(listed) => names.extend(listed.into_iter().map(|name| format!("{kind}/{name}"))),
+                Err(_) => uncounted.push(*kind),
+            }
+        }
+        let mut what = format!("objects in namespace {namespace}, without custom resources");
+        if !uncounted.is_empty() {
+            what.push_str(&format!(" and without the kinds that could not be listed: {}", uncounted.join(", ")));
+        }
+        (what, names)
+    }
+
+    async fn list_kind(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        namespace: &str,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<Vec<String>, ReadFailure> {
+        let list = ObjectList { api_version, kind, namespace: Some(namespace), ..ObjectList::default() };
+        self.try_list_names(tool, arguments, &list).await
+    }
 }
 
 fn count_names(what: String, names: Vec<String>) -> Option<DependentObjects> {
     let count = names.len() as u64;
-    (count > 0).then(|| DependentObjects { what, count, names: names.into_iter().take(MAX_NAMES).collect() })
+    (count > 0).then_some(DependentObjects { what, count, names })
 }
 
 /// Whether a drain evicts a pod: not if a DaemonSet or the node itself runs it.

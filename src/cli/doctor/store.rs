@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::report::{CheckFinding, HealthCheck, ReportLine};
 use k8sops_core::{DamagedSession, SessionIndex, SessionStore, StoreError, StoreOutage};
-use k8sops_store::{RedisOptions, StoreBackend, StoreOptions};
+use k8sops_store::{RedisOptions, StoreBackend, StoreOptions, probe_write_access};
 
 /// Less free disk space than this is reported.
 const LOW_DISK_BYTES: u64 = 1 << 30;
@@ -60,15 +60,14 @@ impl StoreCheck {
         };
         let line = match &self.opening {
             StoreOpening::Failed(error) => return failed(error.to_string()),
-            StoreOpening::InUse(owner) => {
-                ReportLine::notice(&subject, format!("{owner}; this is expected while the service runs"))
-            }
+            // The disk can be full while the service runs.
+            StoreOpening::InUse(owner) => match probe_write_access(path) {
+                Err(error) => return failed(format!("not writable: {error}")),
+                Ok(()) => ReportLine::notice(&subject, format!("{owner}; this is expected while the service runs")),
+            },
             StoreOpening::Opened(store) => {
                 if let Err(error) = store.ping().await {
                     return failed(error.to_string());
-                }
-                if let Err(error) = probe_write_access(path) {
-                    return failed(format!("not writable: {error}"));
                 }
                 ReportLine::passed(&subject, format!("{location} is writable"))
             }
@@ -141,13 +140,6 @@ async fn damaged_session_lines(store: &dyn SessionIndex, subject: &str) -> Vec<R
         }
         Err(error) => vec![ReportLine::failed(subject, error.to_string(), StoreOptions::PATH_ADVICE)],
     }
-}
-
-/// Creates and removes a file in a folder.
-fn probe_write_access(folder: &Path) -> std::io::Result<()> {
-    let probe = folder.join(format!(".doctor-{}", uuid::Uuid::now_v7()));
-    std::fs::write(&probe, b"k8sops doctor\n")?;
-    std::fs::remove_file(&probe)
 }
 
 /// Returns the number of bytes that this user can still write at a path.

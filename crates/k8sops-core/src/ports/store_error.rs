@@ -63,6 +63,9 @@ pub enum StoreError {
     /// The stored data of a session cannot be read. Other sessions are not affected, and the session can be deleted.
     #[error("stored data cannot be read: {0}")]
     Corrupt(#[source] BackendError),
+    /// A stored file that belongs to no session cannot be read: usage, the deployment key. Nothing else is affected.
+    #[error("stored file cannot be read: {0}")]
+    FileDamaged(#[source] BackendError),
 }
 
 impl StoreError {

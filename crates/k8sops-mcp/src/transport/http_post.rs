@@ -3,7 +3,7 @@
 //! The SDK's own client parses an answer in plain JSON before anything else sees it. An unpaired surrogate, a byte that is no
 //! UTF-8, or a `NaN` in it would lose the whole answer, and with it what is known of a change that was made.
 
-use std::{borrow::Cow, collections::HashMap, io, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, fmt, io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future};
@@ -21,7 +21,7 @@ use rmcp::{
 };
 use sse_stream::SseStream;
 
-use super::message_repair::repair_message;
+use super::message_repair::{parse_messages, repair_message};
 
 const SESSION_HEADER: &str = "mcp-session-id";
 const EVENT_STREAM: &str = "text/event-stream";
@@ -77,12 +77,15 @@ pub(super) async fn post_repaired(
         return Err(StreamableHttpError::UnexpectedContentType(header_text(&response, CONTENT_TYPE.as_str())));
     }
     let body = read_body(response, limits.max_json_response_size).await?;
-    let parsed = serde_json::from_slice(&body)
-        // The first error says more about an answer that cannot be repaired either.
-        .or_else(|error| serde_json::from_str(&repair_message(&body)).map_err(|_| error));
-    let message = parsed.map_err(|error| {
-        StreamableHttpError::UnexpectedServerResponse(Cow::Owned(format!("the answer is not valid: {error}")))
-    })?;
+    let unexpected = |reason: &dyn fmt::Display| {
+        StreamableHttpError::UnexpectedServerResponse(Cow::Owned(format!("the answer is not valid: {reason}")))
+    };
+    let messages = parse_messages(&body).map_err(|error| unexpected(&error))?;
+    let is_answer = |message: &ServerJsonRpcMessage| {
+        matches!(message, ServerJsonRpcMessage::Response(_) | ServerJsonRpcMessage::Error(_))
+    };
+    // One request was sent, so that a batch has one answer.
+    let message = messages.into_iter().find(is_answer).ok_or_else(|| unexpected(&"it is no answer"))?;
     Ok(StreamableHttpPostResponse::Json(message, session))
 }
 

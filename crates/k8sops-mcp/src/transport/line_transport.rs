@@ -3,7 +3,7 @@
 //! The SDK's own transport drops a line that is too large or not valid JSON, and the call that waits for it only ends at its
 //! time limit. This transport answers that call with an error at once.
 
-use std::{io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use rmcp::{
     RoleClient,
@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     error_response::{error_response, malformed_answer_message, oversized_answer_message},
     id_scanner::IdScanner,
-    message_repair::repair_message,
+    message_repair::parse_messages,
 };
 use crate::{ConnectionHandler, close_reason::CloseReason};
 
@@ -34,6 +34,8 @@ const LARGE_ANSWER_BYTES: usize = 1 << 20;
 pub(super) struct LineTransport<R, W> {
     read: BufReader<R>,
     line: Vec<u8>,
+    /// Further messages of a batch that has arrived.
+    batch: VecDeque<ServerJsonRpcMessage>,
     /// The line that is being discarded because it is too large.
     oversized: Option<OversizedLine>,
     /// `None` after the transport is closed.
@@ -61,7 +63,7 @@ enum LinePiece {
 /// The result of reading a piece of input.
 enum ReadStep {
     Continue,
-    Message(Box<ServerJsonRpcMessage>),
+    Messages(VecDeque<ServerJsonRpcMessage>),
     Close,
 }
 
@@ -70,6 +72,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
         Self {
             read: BufReader::with_capacity(64 << 10, read),
             line: Vec::new(),
+            batch: VecDeque::new(),
             oversized: None,
             write: Arc::new(Mutex::new(Some(write))),
             handler,
@@ -96,7 +99,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
             self.oversized = None;
         }
         match answered_request {
-            Some(request) => ReadStep::Message(Box::new(error_response(oversized_answer_message(limit), request))),
+            Some(request) => ReadStep::Messages([error_response(oversized_answer_message(limit), request)].into()),
             // No other message can arrive before the line ends, and no request is known that could be failed.
             None if is_lost => {
                 self.handler.set_close_reason(CloseReason::UnendedMessage { limit });
@@ -110,23 +113,19 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> LineTransport<R, W> {
     fn parse_line(&mut self) -> ReadStep {
         let line = self.line.trim_ascii();
         let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line);
-        let step = if line.is_empty() { ReadStep::Continue } else { parse_message(line, &self.handler) };
+        let step = if line.is_empty() { ReadStep::Continue } else { read_messages(line, &self.handler) };
         self.line.clear();
         self.line.shrink_to(KEPT_BUFFER_BYTES);
         step
     }
 }
 
-fn parse_message(line: &[u8], handler: &ConnectionHandler) -> ReadStep {
+fn read_messages(line: &[u8], handler: &ConnectionHandler) -> ReadStep {
     if let Some(message) = parse_large_result(line) {
-        return ReadStep::Message(Box::new(message));
+        return ReadStep::Messages([message].into());
     }
-    let parsed = serde_json::from_slice(line).or_else(|error| {
-        // The first error says more about a line that cannot be repaired either.
-        serde_json::from_str(&repair_message(line)).map_err(|_| error)
-    });
-    match parsed {
-        Ok(message) => ReadStep::Message(Box::new(message)),
+    match parse_messages(line) {
+        Ok(messages) => ReadStep::Messages(messages.into()),
         Err(error) => {
             let mut scanner = IdScanner::default();
             scanner.feed(line);
@@ -134,7 +133,7 @@ fn parse_message(line: &[u8], handler: &ConnectionHandler) -> ReadStep {
                 tracing::debug!(server = handler.server(), %error, "mcp line ignored: not a message");
                 return ReadStep::Continue;
             };
-            ReadStep::Message(Box::new(error_response(malformed_answer_message(&error), request)))
+            ReadStep::Messages([error_response(malformed_answer_message(&error), request)].into())
         }
     }
 }
@@ -147,7 +146,7 @@ fn parse_large_result(line: &[u8]) -> Option<ServerJsonRpcMessage> {
         #[serde(borrow)]
         result: &'a RawValue,
     }
-    if line.len() < LARGE_ANSWER_BYTES {
+    if line.len() < LARGE_ANSWER_BYTES || !line.starts_with(b"{") {
         return None;
     }
     let RawAnswer { id, result } = serde_json::from_slice(line).ok()?;
@@ -181,6 +180,9 @@ where
     async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
         let limit = self.handler.max_message_bytes();
         loop {
+            if let Some(message) = self.batch.pop_front() {
+                return Some(message);
+            }
             let available = match self.read.fill_buf().await {
                 Ok([]) => return None,
                 Ok(available) => available,
@@ -195,7 +197,7 @@ where
             let piece = if line_end.is_some() { LinePiece::Last } else { LinePiece::Partial };
             match self.read_piece(limit, &bytes, piece) {
                 ReadStep::Continue => {}
-                ReadStep::Message(message) => return Some(*message),
+                ReadStep::Messages(messages) => self.batch = messages,
                 ReadStep::Close => return None,
             }
         }
@@ -242,9 +244,14 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_between_messages_is_ignored() {
-        let input = format!("starting…\n\n\u{feff}{}\r\n[1, 2]\n{{}}\n{}\n", answer(1, "one"), answer(2, "two"));
+        let input = format!(
+            "starting…\n\n\u{feff}{}\r\n[1, 2]\n[\"starting\"]\n{{}}\n{}\n",
+            answer(1, "one"),
+            answer(2, "two")
+        );
+        let input = format!("{input}[{}, {}]\n[{}]\n", answer(3, "a"), answer(4, "b"), answer(5, "c"));
         let (messages, _) = receive_all(&input).await;
-        assert_eq!(messages.iter().map(|message| &message["id"]).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(messages.iter().map(|message| &message["id"]).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     }
 
     #[tokio::test]

@@ -7,12 +7,35 @@
 use std::borrow::Cow;
 
 use k8sops_core::replace_lone_surrogates;
-use rmcp::model::ErrorCode;
+use rmcp::model::{ErrorCode, ServerJsonRpcMessage};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 /// Words that JSON does not have, and that Python, Go and JavaScript write for numbers.
 const NOT_JSON: &[&str] = &["-Infinity", "Infinity", "-inf", "inf", "NaN", "nan", "undefined", "None"];
+
+/// Parses a message, or the messages of a batch, and repairs them if that is needed. Elements of a batch that are no messages are
+/// left out, and so a line of a log that happens to be an array has none.
+pub(super) fn parse_messages(bytes: &[u8]) -> Result<Vec<ServerJsonRpcMessage>, serde_json::Error> {
+    if !bytes.trim_ascii_start().starts_with(b"[") {
+        return Ok(vec![parse_message(bytes)?]);
+    }
+    let parse_batch = |batch: &[u8]| {
+        let elements: Vec<&RawValue> = serde_json::from_slice(batch)?;
+        let elements = elements.into_iter().map(|element| element.get().as_bytes());
+        Ok(elements
+            .filter(|element| element.starts_with(b"{"))
+            .filter_map(|element| parse_message(element).ok())
+            .collect())
+    };
+    // The first error says more about a message that cannot be repaired either.
+    parse_batch(bytes).or_else(|error| parse_batch(repair_message(bytes).as_bytes()).map_err(|_| error))
+}
+
+fn parse_message(bytes: &[u8]) -> Result<ServerJsonRpcMessage, serde_json::Error> {
+    serde_json::from_slice(bytes)
+        .or_else(|error| serde_json::from_str(&repair_message(bytes)).map_err(|_: serde_json::Error| error))
+}
 
 /// Returns a message as JSON that the SDK can parse, as far as that is possible: bytes that are no UTF-8 and unpaired
 /// surrogates become U+FFFD, numbers that JSON does not have become `null`, and an error gets the code that it lacks.
@@ -82,7 +105,8 @@ fn repair_error(text: &str) -> Option<String> {
         #[serde(borrow, default)]
         error: Option<&'a RawValue>,
     }
-    let probe: Probe<'_> = serde_json::from_str(text).ok()?;
+    // An array can be parsed as the fields of a struct, too.
+    let probe = text.trim_start().starts_with('{').then(|| serde_json::from_str::<Probe<'_>>(text).ok())??;
     let error: Value = serde_json::from_str(probe.error?.get()).ok()?;
     let code = error.get("code").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok());
     if error.is_null() || code.is_some() && error.get("message").is_some_and(Value::is_string) {
@@ -135,6 +159,28 @@ mod tests {
     }
 
     #[test]
+    fn arrays_are_batches_of_messages() {
+        let answer = |id: u32| json!({"jsonrpc": "2.0", "id": id, "result": {"content": []}});
+        let rows = [
+            (answer(1).to_string(), vec![1]),
+            (json!([answer(1)]).to_string(), vec![1]),
+            (json!([answer(1), "noise", [answer(5)], answer(2)]).to_string(), vec![1, 2]),
+            (json!(["starting"]).to_string(), vec![]),
+            (json!([{"status": "starting"}]).to_string(), vec![]),
+            (json!([]).to_string(), vec![]),
+            (json!([1, "2"]).to_string(), vec![]),
+            (format!("[{{\"x\":NaN}},{}]", answer(3)), vec![3]),
+            (r#"[{"jsonrpc":"2.0","id":4,"error":{"message":"no code"}}]"#.to_owned(), vec![4]),
+        ];
+        for (text, ids) in rows {
+            let messages = parse_messages(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let found = messages.iter().map(|message| serde_json::to_value(message).unwrap()["id"].as_u64().unwrap());
+            assert_eq!(found.collect::<Vec<_>>(), ids, "{text}");
+        }
+        assert!(parse_messages(b"[\"cut").is_err() && parse_messages(b"{}").is_err());
+    }
+
+    #[test]
     fn errors_keep_their_words() {
         let rows = [
             (r#"{"id":1,"error":{"message":"no such pod"}}"#, -32603, "no such pod"),
@@ -154,8 +200,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_accepted(bytes: Vec<u8>) {
+        fn any_bytes_are_accepted(bytes: Vec<u8>, text in r#"[\[\]{}",:a1 ]{0,12}"#) {
             repair_message(&bytes);
+            let _ = parse_messages(&bytes);
+            let _ = parse_messages(text.as_bytes());
         }
 
         #[test]

@@ -128,12 +128,18 @@ impl FoundChanges {
         !self.has_objects() && self.notes.is_empty()
     }
 
-    /// Returns the diff of all objects with the notes; `None` if no object could be compared and there is nothing to say.
-    pub(crate) fn body(&self) -> Option<PreviewBody> {
-        if self.is_empty() {
+    /// Returns the diff of all objects with the notes; `None` if no object could be compared and there is nothing to say. The
+    /// digest covers what goes with the call, too: the count of the objects is a part of the summary.
+    pub(crate) fn body(&self, dependents: &[DependentObjects]) -> Option<PreviewBody> {
+        if self.is_empty() && dependents.is_empty() {
             return None;
         }
         let mut digest = Sha256::new();
+        for DependentObjects { what, count, names } in dependents {
+            let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+            names.sort_unstable();
+            digest.update(format!("with {count} {what}: {}\n", names.join(" ")));
+        }
         let mut text = String::new();
         for change in &self.changes {
             let diff = change.unified_diff();
@@ -260,11 +266,11 @@ mod tests {
     fn what_is_not_compared_is_counted_and_named() {
         let vault = RedactionVault::new(&[0; 32], "s");
         let mut found = FoundChanges::default();
-        assert!(found.body().is_none());
+        assert!(found.body(&[]).is_none());
         found.add(&vault, change("a", ObjectEdit::MergePatch(json!({"data": {"a": "new"}}))), live("a"));
         found.add(&vault, change("b", ObjectEdit::Delete), LiveObject::Unread);
         (0..60).for_each(|n| found.add_uncompared(&target(&format!("c{n}")), "update"));
-        let body = found.body().unwrap();
+        let body = found.body(&[]).unwrap();
         assert!(body.text.contains("-  a: old\n+  a: new\n"), "{}", body.text);
         assert!(body.text.contains("could not be compared (1): update ConfigMap shop/b.\n"), "{}", body.text);
         assert!(body.text.contains("are not compared here (60): update ConfigMap shop/c0, "), "{}", body.text);
@@ -276,9 +282,28 @@ mod tests {
     }
 
     #[test]
+    fn digest_covers_what_goes_with_the_call() {
+        let vault = RedactionVault::new(&[0; 32], "s");
+        let mut found = FoundChanges::default();
+        found.add(&vault, change("a", ObjectEdit::Delete), live("a"));
+        let digest = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let what = "objects in namespace shop".to_owned();
+            let dependents = [DependentObjects { what, count: names.len() as u64, names }];
+            found.body(&dependents).unwrap().digest.unwrap()
+        };
+        let seen = digest(&["Pod/x", "Pod/y"]);
+        assert_eq!(digest(&["Pod/y", "Pod/x"]), seen);
+        for names in [&["Pod/x"][..], &["Pod/x", "Pod/z"], &["Pod/x", "Pod/y", "ConfigMap/precious"]] {
+            assert_ne!(digest(names), seen, "{names:?}");
+        }
+        assert_ne!(found.body(&[]).unwrap().digest.unwrap(), seen);
+    }
+
+    #[test]
     fn no_change_is_only_claimed_of_objects_that_were_compared() {
         let vault = RedactionVault::new(&[0; 32], "s");
-        let text = |found: &FoundChanges| found.body().unwrap().text;
+        let text = |found: &FoundChanges| found.body(&[]).unwrap().text;
         let mut found = FoundChanges::default();
         found.add(&vault, change("a", ObjectEdit::MergePatch(json!({"data": {"a": "old"}}))), live("a"));
         assert_eq!(text(&found), "The objects stay as they are.\n");
