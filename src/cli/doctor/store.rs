@@ -58,8 +58,15 @@ impl StoreCheck {
         let failed = |found: String| {
             vec![ReportLine::failed(&subject, format!("{location}: {found}"), StoreOptions::PATH_ADVICE)]
         };
+        let unusable = |error: &StoreError| match error.outage() {
+            Some(StoreOutage::Full) => {
+                let advice = "free disk space, or raise the quota";
+                vec![ReportLine::failed(&subject, format!("{location}: {error}"), advice)]
+            }
+            _ => failed(error.to_string()),
+        };
         let line = match &self.opening {
-            StoreOpening::Failed(error) => return failed(error.to_string()),
+            StoreOpening::Failed(error) => return unusable(error),
             // The disk can be full while the service runs.
             StoreOpening::InUse(owner) => match probe_write_access(path) {
                 Err(error) => return failed(format!("not writable: {error}")),
@@ -67,7 +74,7 @@ impl StoreCheck {
             },
             StoreOpening::Opened(store) => {
                 if let Err(error) = store.ping().await {
-                    return failed(error.to_string());
+                    return unusable(&error);
                 }
                 ReportLine::passed(&subject, format!("{location} is writable"))
             }
