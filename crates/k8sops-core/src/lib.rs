@@ -34,6 +34,7 @@ mod feed;
 mod frame;
 mod ids;
 mod json_surrogates;
+mod json_words;
 mod lineage;
 mod message;
 mod money;
@@ -57,10 +58,10 @@ pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
 pub use event::{
     AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
-    DependentObjects, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved, LogTruncated,
-    MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered,
-    RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning, SettingsChanged,
-    TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved,
+    LogTruncated, MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome,
+    RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning,
+    SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::{HeldPosition, SessionFeed};
 pub use frame::{
@@ -69,6 +70,7 @@ pub use frame::{
 };
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
 pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
+pub use json_words::replace_foreign_words;
 pub use lineage::{LogContinuity, LogHead, LogLineage, LostBranch, LostToolCall};
 pub use message::{
     AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,

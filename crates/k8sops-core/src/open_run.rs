@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{
         ApprovalRequested, ApprovalResolved, AssistantMessageEvent, EventBody, InputRequested, InputResolved,
-        RunStarted,
+        RunStarted, SessionWarning,
     },
     ids::{ApprovalId, InputId, RunId, ToolCallId},
     message::{TokenUsage, ToolCall, ToolEffect},
@@ -135,6 +135,7 @@ impl OpenRun {
         match body {
             EventBody::AssistantMessage(e) => self.apply_reply(e),
             EventBody::ContextCompacted(e) => self.usage += e.usage,
+            EventBody::Warning(SessionWarning { dropped_call: Some(call), .. }) => self.usage += call.usage,
             EventBody::RunRecovered(e) => self.attempt = e.attempt,
             EventBody::ApprovalRequested(e) => {
                 let lapsed = self
