@@ -23,7 +23,8 @@ use crate::{
 
 document_errors!(ListApprovalsErrors: StoreUnavailable);
 document_errors!(
-    ApprovalPreviewErrors: InvalidRequest, SessionNotFound, SessionDamaged, ApprovalNotFound, StoreUnavailable
+    ApprovalPreviewErrors: InvalidRequest, SessionNotFound, SessionDamaged, ApprovalNotFound, OutputNotFound,
+    StoreUnavailable
 );
 document_errors!(
     ResolveApprovalErrors: InvalidJson, InvalidRequest, ApproverRequired, SessionNotFound, SessionDamaged,

@@ -149,7 +149,9 @@ impl From<SessionsError> for ProblemDetails {
             | SessionsError::ArgumentsNotEditable => ProblemCode::DoesNotFit,
             SessionsError::InputNotFound(_) => ProblemCode::InputNotFound,
             SessionsError::InputClosed(_) => ProblemCode::InputClosed,
-            SessionsError::OutputNotFound(_) => ProblemCode::OutputNotFound,
+            SessionsError::OutputNotFound(_)
+            | SessionsError::OutputMissing { .. }
+            | SessionsError::PreviewMissing(_) => ProblemCode::OutputNotFound,
             SessionsError::Settings(error) => return error.into(),
             SessionsError::Pending => ProblemCode::Pending,
             SessionsError::Stopping => ProblemCode::Stopping,
@@ -162,6 +164,9 @@ impl From<SessionsError> for ProblemDetails {
 impl From<StoreError> for ProblemDetails {
     fn from(error: StoreError) -> Self {
         let detail = ErrorChain(&error).to_string();
+        if let Some(outage) = error.outage() {
+            return Self::new(ProblemCode::of_outage(outage), detail);
+        }
         match error {
             StoreError::NotFound(_) => Self::new(ProblemCode::SessionNotFound, detail),
             StoreError::Busy(_) => Self::new(
@@ -177,8 +182,15 @@ impl From<StoreError> for ProblemDetails {
                     format!("{detail}; repair the stored data or delete the session; other sessions are not affected"),
                 )
             }
-            StoreError::Unavailable(_) => Self::new(ProblemCode::StoreUnavailable, detail),
+            StoreError::FileDamaged(_) => {
+                tracing::error!(error = %detail, "damaged file requested");
+                Self::new(
+                    ProblemCode::StoredFileDamaged,
+                    format!("{detail}; restore or remove this file; sessions are not affected"),
+                )
+            }
             StoreError::Exists(_)
+            | StoreError::Unavailable(_)
             | StoreError::Fenced { .. }
             | StoreError::Held(_)
             | StoreError::InUse(_)

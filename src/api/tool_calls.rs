@@ -13,9 +13,12 @@ use super::{
     problem::ProblemDetails,
     state::ApiState,
 };
+use crate::runtime::ToolOutputPart;
 
 document_errors!(ToolOutputErrors: InvalidRequest, SessionNotFound, SessionDamaged, OutputNotFound, StoreUnavailable);
 
+/// The response header with the number of bytes that are not stored.
+const MISSING_BYTES: header::HeaderName = header::HeaderName::from_static("k8sops-missing-bytes");
 /// The default size of a part, in bytes.
 const DEFAULT_LIMIT: usize = 64 * 1024;
 /// The maximum size of a part, in bytes.
@@ -55,6 +58,10 @@ pub(super) struct OutputPage {
     total_bytes: u64,
     /// Where the next part starts. `null` in the last part.
     next_offset: Option<u64>,
+    /// How many bytes of the output come after `total_bytes` and are not stored. Only in the last part, and absent if there
+    /// are none. The header `k8sops-missing-bytes` has the same number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_bytes: Option<u64>,
 }
 
 /// Returns the complete output of a tool call, in parts.
@@ -83,15 +90,22 @@ pub(super) async fn get_tool_output(
 ) -> Result<HttpResponse, ProblemDetails> {
     let call: ToolCallId = path.1.parse()?;
     let window = range.window()?;
-    let found =
+    let ToolOutputPart { part, missing_bytes } =
         state.sessions.read_tool_output(&caller.user, session.session_id, &call, window.from, window.bytes).await?;
-    Ok(window.cut(&found).respond(&request, |TextPart { offset, content, total_bytes, next_offset }| OutputPage {
+    let part = window.cut(&part);
+    let missing_bytes = (missing_bytes > 0 && part.next_offset.is_none()).then_some(missing_bytes);
+    let mut response = part.respond(&request, |TextPart { offset, content, total_bytes, next_offset }| OutputPage {
         tool_call_id: call,
         offset,
         content,
         total_bytes,
         next_offset,
-    }))
+        missing_bytes,
+    });
+    if let Some(missing) = missing_bytes {
+        response.headers_mut().insert(MISSING_BYTES, header::HeaderValue::from(missing));
+    }
+    Ok(response)
 }
 
 /// What is read of a stored text to return a part of it, with the bytes around it that show where characters start.

@@ -11,7 +11,7 @@ use super::{
     state::ApiState,
 };
 
-document_errors!(UsageErrors: InvalidRequest, StoreUnavailable);
+document_errors!(UsageErrors: InvalidRequest, StoredFileDamaged, StoreUnavailable);
 
 /// The number of days in a report without a start date.
 const DEFAULT_DAYS: i64 = 30;

@@ -25,7 +25,7 @@ use crate::{
     auth::{AuthMode, Authenticator},
     config::AppConfig,
     demo,
-    runtime::{Dependencies, Sessions},
+    runtime::{Dependencies, Sessions, WallClock},
 };
 
 /// Dependencies that replace the configured ones.
@@ -121,6 +121,7 @@ impl Application {
             metrics: metrics.clone(),
             audit: audit.clone(),
             replica,
+            clock: WallClock::default(),
         });
         let state = web::Data::new(ApiState {
             sessions,

@@ -21,6 +21,8 @@ impl ShutdownSignals {
     pub(super) fn listen() -> std::io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        // By default, a write beyond the limit of a file's size (ulimit -f) ends the process. With a handler it fails.
+        drop(signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?);
         let signals = Self { stop: CancellationToken::new(), stop_now: CancellationToken::new() };
         let stop = signals.stop.clone();
         let stop_now = signals.stop_now.clone();

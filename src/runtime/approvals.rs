@@ -53,7 +53,8 @@ impl Sessions {
             }
             let Ok(loaded) = load_state(store, session).await else { continue };
             let Some(run) = loaded.state.run.as_ref().map(|run| run.run_id) else { continue };
-            let pending = loaded.state.pending_approvals().cloned();
+            let now = self.0.dependencies.clock.now();
+            let pending = loaded.state.pending_approvals().filter(|asked| asked.expires_at > now).cloned();
             found.extend(pending.map(|asked| WaitingApproval { session, user: summary.user_id.clone(), run, asked }));
         }
         found.sort_by_key(|approval| approval.asked.expires_at);
@@ -64,7 +65,7 @@ impl Sessions {
     /// may read it, besides the user of the session.
     ///
     /// # Errors
-    /// `NotFound`, `ApprovalNotFound`, and store errors.
+    /// `NotFound`, `ApprovalNotFound`, `PreviewMissing`, and store errors.
     pub async fn read_approval_preview(
         &self,
         reader: &PreviewReader,
@@ -84,7 +85,11 @@ impl Sessions {
         }
         // A preview that could not be stored is in the log, as far as it fits there.
         let state = load_state(store, session).await?.state;
-        let preview = state.pending_approvals().find(|a| a.approval_id == approval).and_then(|a| a.preview.clone());
+        let asked = state.pending_approvals().find(|asked| asked.approval_id == approval);
+        if asked.and_then(|asked| asked.preview_detail.as_ref()).is_some_and(|detail| detail.lines_omitted > 0) {
+            return Err(SessionsError::PreviewMissing(approval));
+        }
+        let preview = asked.and_then(|asked| asked.preview.clone());
         Ok(cut_text(&preview.ok_or(SessionsError::ApprovalNotFound(approval))?, offset, limit))
     }
 }

@@ -110,9 +110,13 @@ impl Sessions {
             }
             CommandBody::Resolve { approval_id, arguments, .. } => {
                 let state = load_state(self.0.dependencies.store.as_ref(), summary.session_id).await?.state;
-                match state.run.as_ref().and_then(|run| run.approval_status(*approval_id)) {
+                let now = self.0.dependencies.clock.now();
+                match state.run.as_ref().and_then(|run| run.approval_status(*approval_id, now)) {
                     Some(InteractionStatus::Pending) => {}
-                    Some(InteractionStatus::Closed) => return Err(SessionsError::ApprovalClosed(*approval_id)),
+                    Some(status) => {
+                        self.log_expiry(summary.session_id, status);
+                        return Err(SessionsError::ApprovalClosed(*approval_id));
+                    }
                     None if summary.user_id == command.by => {
                         return Err(SessionsError::ApprovalNotFound(*approval_id));
                     }
@@ -135,9 +139,13 @@ impl Sessions {
             }
             CommandBody::Answer { input_id, action, content } => {
                 let state = load_state(self.0.dependencies.store.as_ref(), summary.session_id).await?.state;
-                match state.run.as_ref().and_then(|run| run.input_status(*input_id)) {
+                let now = self.0.dependencies.clock.now();
+                match state.run.as_ref().and_then(|run| run.input_status(*input_id, now)) {
                     Some(InteractionStatus::Pending) => {}
-                    Some(InteractionStatus::Closed) => return Err(SessionsError::InputClosed(*input_id)),
+                    Some(status) => {
+                        self.log_expiry(summary.session_id, status);
+                        return Err(SessionsError::InputClosed(*input_id));
+                    }
                     None => return Err(SessionsError::InputNotFound(*input_id)),
                 }
                 let asked = state.pending_inputs().find(|asked| asked.input_id == *input_id);
@@ -151,6 +159,13 @@ impl Sessions {
                 }
             }
             CommandBody::Message { .. } | CommandBody::Cancel { .. } | CommandBody::Title { .. } => Ok(()),
+        }
+    }
+
+    /// Wakes the owner of a session, which logs that something has expired: its timer may be late.
+    fn log_expiry(&self, session: SessionId, status: InteractionStatus) {
+        if status == InteractionStatus::Expired {
+            self.0.wake_owner(session);
         }
     }
 

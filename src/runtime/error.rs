@@ -55,6 +55,20 @@ pub enum SessionsError {
     /// No output of this call is stored.
     #[error("no output of the tool call {0} is stored: the call does not exist, or newer outputs replaced its output")]
     OutputNotFound(ToolCallId),
+    /// The output was stored, and is not any more.
+    #[error(
+        "the whole output of the tool call {call}, {bytes} bytes, is no longer stored: newer outputs replaced it, or it was \
+         removed; its tool_end has the shortened form"
+    )]
+    OutputMissing {
+        /// The tool call.
+        call: ToolCallId,
+        /// The size of the whole output.
+        bytes: u64,
+    },
+    /// The whole preview of an approval is not stored any more.
+    #[error("the whole preview of approval {0} is no longer stored; its approval_requested has the shortened form")]
+    PreviewMissing(ApprovalId),
     /// The command is durable, but did not take effect within the time that a caller waits.
     #[error("the command was accepted and has not taken effect yet; read the session again in a moment")]
     Pending,

@@ -17,6 +17,7 @@ use super::{
     pending_approvals::PendingApprovalIndex,
     remote_tail::RemoteTails,
     session_registry::SessionRegistry,
+    wall_clock::WallClock,
 };
 use crate::audit::AuditTrail;
 
@@ -48,6 +49,8 @@ pub struct Dependencies {
     pub audit: AuditTrail,
     /// The name of this process in leases and in the audit trail.
     pub replica: String,
+    /// The clock by which approvals and questions expire.
+    pub clock: WallClock,
 }
 
 pub(super) struct RuntimeInner {

@@ -25,10 +25,10 @@ use super::{
 use k8sops_agent::{
     MemoryRetriever, ModelCandidate, OneShotCompletion, UsageSource,
     memory::{EXTRACTION_SYSTEM_PROMPT, LongTermMemory, extraction_request, parse_extraction},
+    without_rejected_content,
 };
 use k8sops_core::{
-    ChatMessage, MemoryNote, MemorySaved, SessionId, SessionSettings, SessionState, Timestamp, TokenUsage, UsageDay,
-    UserId,
+    ChatMessage, MemoryNote, MemorySaved, SessionId, SessionState, Timestamp, TokenUsage, UsageDay, UserId,
 };
 use k8sops_models::tokens;
 use k8sops_telemetry::{Metrics, RecallOutcome as Recalled, spans};
@@ -209,7 +209,6 @@ async fn extract_into(
         saved.up_to_seq = up_to;
         return Ok(());
     }
-    let pieces = split_transcript(&unextracted_messages(&state));
     let user_words = join_user_messages(&state);
     let settings = state.summary.settings.clone();
     let at = instrumented::span_context(&state);
@@ -218,6 +217,11 @@ async fn extract_into(
         !k8sops_agent::is_budget_spent(&budgets.session, &state.summary.usage),
         "the session's budget is used up"
     );
+    let candidates = model_candidates::model_candidates(&shared.dependencies, &settings.provider, &settings.model, &at);
+    let simplified = state.simplified.clone();
+    // What the model rejected in the conversation would be rejected here as well.
+    let form = candidates.first().map(|candidate| candidate.known_form(&simplified)).unwrap_or_default();
+    let pieces = split_transcript(&without_rejected_content(&unextracted_messages(&state), &form));
     let spending = UserUsage { shared: shared.clone(), projection: Arc::new(SessionProjection::new(state)) };
     if let Some(today) = spending.user_usage_today().await {
         anyhow::ensure!(
@@ -225,13 +229,18 @@ async fn extract_into(
             "the user's budget of today is used up"
         );
     }
-    let candidates = model_candidates::model_candidates(&shared.dependencies, &settings.provider, &settings.model, &at);
     let mut extracted = Vec::new();
     for piece in &pieces {
         let known = memory.find_similar(&user, piece).await?;
-        let question = extraction_request(piece, &known.iter().collect::<Vec<_>>());
+        let completion = OneShotCompletion {
+            system: EXTRACTION_SYSTEM_PROMPT,
+            question: extraction_request(piece, &known.iter().collect::<Vec<_>>()),
+            most: ANSWER_TOKENS,
+            settings: &settings,
+            simplified: &simplified,
+        };
         for _ in 0..MAX_PARSE_ATTEMPTS {
-            let answer = complete_with_fallback(shared, &candidates, &settings, question.clone(), saved).await?;
+            let answer = complete_with_fallback(shared, &candidates, &completion, saved).await?;
             let read = parse_extraction(&answer, &user_words, Timestamp::now(), |text| tools.contains_secret(text));
             if let Some(found) = read {
                 extracted.extend(found);
@@ -249,16 +258,14 @@ async fn extract_into(
 async fn complete_with_fallback(
     shared: &RuntimeInner,
     candidates: &[ModelCandidate],
-    settings: &SessionSettings,
-    question: String,
+    completion: &OneShotCompletion<'_>,
     saved: &mut MemorySaved,
 ) -> anyhow::Result<String> {
-    let aside = OneShotCompletion { system: EXTRACTION_SYSTEM_PROMPT, question, most: ANSWER_TOKENS, settings };
     let limits = shared.dependencies.limits.load_full();
     let mut last = anyhow::anyhow!("no model is configured");
     for candidate in candidates {
         let mut usage = TokenUsage::default();
-        let answer = aside.ask(candidate, &limits.retry, &mut usage).await;
+        let answer = completion.ask(candidate, &limits.retry, &mut usage).await;
         saved.usage += candidate.with_cost(usage);
         match answer {
             Ok(answer) => {
@@ -273,16 +280,16 @@ async fn complete_with_fallback(
 }
 
 /// Returns the messages since the last extraction, except those off the record.
-fn unextracted_messages(state: &SessionState) -> Vec<&ChatMessage> {
+fn unextracted_messages(state: &SessionState) -> Vec<Arc<ChatMessage>> {
     let mut on_record = false;
-    let said = state.messages.iter().map(AsRef::as_ref).filter(|message| {
+    let said = state.messages.iter().filter(|message| {
         // The messages of a turn follow the user's message.
-        if let ChatMessage::User(message) = message {
+        if let ChatMessage::User(message) = &***message {
             on_record = message.memory;
         }
         on_record && message.seq() > state.learned_up_to
     });
-    said.collect()
+    said.cloned().collect()
 }
 
 fn join_user_messages(state: &SessionState) -> String {
@@ -294,7 +301,7 @@ fn join_user_messages(state: &SessionState) -> String {
 }
 
 /// Returns the conversation as text, in pieces of bounded size; skips the oldest pieces if there are too many.
-fn split_transcript(messages: &[&ChatMessage]) -> Vec<String> {
+fn split_transcript(messages: &[Arc<ChatMessage>]) -> Vec<String> {
     let mut pieces: Vec<(String, usize)> = Vec::new();
     for message in messages {
         let line = k8sops_agent::transcript_line(message);

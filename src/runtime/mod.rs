@@ -40,10 +40,13 @@ mod takeover;
 #[cfg(test)]
 mod tests;
 mod usage_recorder;
+mod wall_clock;
 
 pub use admission::CapacityLimits;
 pub use approvals::{PreviewReader, WaitingApproval};
 pub use error::SessionsError;
 pub use inner::Dependencies;
 pub use options::SessionOptions;
+pub use queries::ToolOutputPart;
 pub use sessions::Sessions;
+pub use wall_clock::WallClock;

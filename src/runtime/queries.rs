@@ -1,11 +1,9 @@
 //! Reads sessions for their users.
 
-use std::sync::Arc;
-
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    ChatMessage, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionState, SessionSummary, StoreError,
-    ToolCallId, UserId, load_state,
+    EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionState, SessionSummary, StoreError, ToolCallId,
+    UserId, find_tool_end, load_state,
 };
 
 /// Returns at most `limit` bytes of a text from `offset` on.
@@ -13,6 +11,15 @@ pub(super) fn cut_text(text: &str, offset: u64, limit: usize) -> OutputPart {
     let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
     let end = start.saturating_add(limit).min(text.len());
     OutputPart { bytes: text.as_bytes()[start..end].to_vec(), total: text.len() as u64 }
+}
+
+/// A part of the output of a tool call, and what is known of the whole.
+#[derive(Debug, Clone)]
+pub struct ToolOutputPart {
+    /// The part.
+    pub part: OutputPart,
+    /// How many bytes of the output after the stored ones are not kept. Determined for the last part only.
+    pub missing_bytes: u64,
 }
 
 impl Sessions {
@@ -36,23 +43,10 @@ impl Sessions {
     pub async fn get_session(&self, user: &UserId, session: SessionId) -> Result<SessionSummary, SessionsError> {
         let summary = match self.0.dependencies.store.read_summary(session).await {
             // Only its user learns that it is damaged.
-            Err(StoreError::Corrupt(_)) if !self.is_listed(user, session).await? => None,
+            Err(StoreError::Corrupt(_)) if !self.0.dependencies.store.is_session_of(user, session).await? => None,
             summary => summary?,
         };
         summary.filter(|s| &s.user_id == user).ok_or(SessionsError::NotFound(session))
-    }
-
-    /// Returns whether a session is in the user's list, which tells the user of a session that cannot be read.
-    async fn is_listed(&self, user: &UserId, session: SessionId) -> Result<bool, SessionsError> {
-        let mut after = None;
-        loop {
-            let page = self.list_sessions(user, after, 256).await?;
-            if page.iter().any(|listed| listed.session_id == session) {
-                return Ok(true);
-            }
-            let Some(last) = page.last() else { return Ok(false) };
-            after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
-        }
     }
 
     /// Returns the whole projection of a session.
@@ -99,7 +93,7 @@ impl Sessions {
     /// Reads at most `limit` bytes of the whole output of a tool call, starting at `offset`.
     ///
     /// # Errors
-    /// `NotFound`, `OutputNotFound`, and store errors.
+    /// `NotFound`, `OutputNotFound`, `OutputMissing`, and store errors.
     pub async fn read_tool_output(
         &self,
         user: &UserId,
@@ -107,21 +101,25 @@ impl Sessions {
         call: &ToolCallId,
         offset: u64,
         limit: usize,
-    ) -> Result<OutputPart, SessionsError> {
+    ) -> Result<ToolOutputPart, SessionsError> {
         self.get_session(user, session).await?;
         let store = self.0.dependencies.store.as_ref();
-        if let Some(part) = store.read_output(session, call, offset, limit).await? {
-            return Ok(part);
-        }
-        // An output that was not truncated is in the log.
-        let state = load_state(store, session).await?.state;
-        let of_call = |message: &Arc<ChatMessage>| match message.as_ref() {
-            ChatMessage::Tool(tool) if &tool.tool_call_id == call => Some(tool.content.clone()),
-            _ => None,
+        let stored = store.read_output(session, call, offset, limit).await?;
+        let whole = |part| ToolOutputPart { part, missing_bytes: 0 };
+        let stored = match stored {
+            Some(part) if offset.saturating_add(part.bytes.len() as u64) < part.total => return Ok(whole(part)),
+            stored => stored,
         };
-        let output = state.messages.iter().rev().find_map(of_call);
-        let output = output.ok_or_else(|| SessionsError::OutputNotFound(call.clone()))?;
-        Ok(cut_text(&output, offset, limit))
+        match (stored, find_tool_end(store, session, call).await?) {
+            (Some(part), Some(end)) => Ok(ToolOutputPart { missing_bytes: end.bytes.saturating_sub(part.total), part }),
+            (Some(part), None) => Ok(whole(part)),
+            (None, Some(end)) if end.truncated => {
+                Err(SessionsError::OutputMissing { call: call.clone(), bytes: end.bytes })
+            }
+            // An output that was not truncated is in the log.
+            (None, Some(end)) => Ok(whole(cut_text(&end.content, offset, limit))),
+            (None, None) => Err(SessionsError::OutputNotFound(call.clone())),
+        }
     }
 
     /// Returns the seq of the oldest event that is kept.

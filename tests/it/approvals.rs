@@ -203,6 +203,9 @@ async fn rule_lets_an_approved_call_run_although_its_preview_changed() {
 /// Returns a server with a shell, in which kubectl knows one ConfigMap and one Deployment with a history. It records its lines.
 fn kubectl_shell(lines: &Arc<Mutex<Vec<String>>>) -> FakeMcpServer {
     const CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, namespace: shop, uid: c1}\ndata: {level: info, password: hunter2}\n";
+    const MANAGED_CONFIG: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n  namespace: shop\n  uid: c1\n  managedFields:\n  \
+                                  - {manager: kubectl, operation: Apply, fieldsV1: {\"f:data\": {\"f:level\": {}, \"f:color\": {}}}}\n\
+                                  data: {level: info, color: red, size: big}\n";
     let template = |image: &str| format!("  template:\n    spec: {{containers: [{{name: app, image: {image}}}]}}\n");
     let deployment = format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, namespace: shop, uid: d1}}\nspec:\n  \
@@ -221,7 +224,9 @@ fn kubectl_shell(lines: &Arc<Mutex<Vec<String>>>) -> FakeMcpServer {
     FakeMcpServer::new().command_tool("bash", move |arguments| {
         let line = arguments["command"].as_str().unwrap().to_owned();
         lines.lock().push(line.clone());
-        if line.starts_with("kubectl get configmap web") {
+        if line.starts_with("kubectl get configmap web") && line.ends_with(" --show-managed-fields") {
+            Ok(MANAGED_CONFIG.to_owned())
+        } else if line.starts_with("kubectl get configmap web") {
             Ok(CONFIG.to_owned())
         } else if line.starts_with("kubectl get deploy/web") {
             Ok(deployment.clone())
@@ -256,6 +261,18 @@ async fn approval_shows_what_each_command_of_a_line_changes() {
     );
     assert!(!asked["preview"].to_string().contains("hunter2"), "{asked}");
     assert!(lines.lock().iter().all(|line| line.starts_with("kubectl get ")), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_shows_what_a_server_side_apply_removes() {
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, namespace: shop}\ndata: {level: debug}\n";
+    let line = format!("kubectl apply --server-side -f - <<'EOF'\n{manifest}EOF\n");
+    let model = ScriptedModel::new([vec![call("bash", json!({"command": line}))]]);
+    let (service, session) = start_with(&kubectl_shell(&Arc::default()), &model, "").await;
+    let asked = service.events(&session, "").await.until("approval_requested").await.pop().unwrap();
+    let diff = asked["preview"].as_str().unwrap();
+    assert!(diff.contains("-  color: red\n-  level: info\n+  level: debug\n   size: big\n"), "{diff}");
+    assert!(!diff.contains("the diff does not show them"), "{diff}");
 }
 
 /// Returns a diff of many objects, one of which is scaled to 0.

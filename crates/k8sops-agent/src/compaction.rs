@@ -8,6 +8,7 @@ use crate::{
     context::{self, count_message_tokens},
     history,
     model_selection::{ModelAttempt, ModelRouting},
+    request_ladder::without_rejected_content,
     retry_wait::RetrySchedule,
     run::Run,
     run_log::{LogClosed, RunView},
@@ -99,14 +100,22 @@ impl Run {
         let most = (limit / SUMMARY_SHARE).clamp(SUMMARY_BOUNDS.0, SUMMARY_BOUNDS.1);
         let mut usage = TokenUsage::default();
         let earlier = view.compaction.as_ref().map(|compaction| compaction.summary.to_string()).unwrap_or_default();
-        let summary = match self.summarize(target, &earlier, oldest.messages, (limit, most), &mut usage).await? {
-            SummaryOutcome::Stopped => return Ok(true),
+        let summary = match self.summarize(target, view, &earlier, oldest.messages, (limit, most), &mut usage).await? {
+            SummaryOutcome::Stopped => {
+                if let Some(call) = candidate.dropped_call(usage) {
+                    let message = "the summary of the conversation was stopped; the tokens of its parts are counted";
+                    let warning =
+                        SessionWarning { dropped_call: Some(call), ..SessionWarning::new("summary_stopped", message) };
+                    self.log.append_events(vec![EventBody::Warning(warning)]).await?;
+                }
+                return Ok(true);
+            }
             SummaryOutcome::PartialReply(summary) => summary,
             SummaryOutcome::Failed(error) if is_provider_unavailable(&error) => {
                 let message = format!("{error}; the turn continues without the oldest parts of the conversation");
-                self.log
-                    .append_events(vec![EventBody::Warning(SessionWarning::new("not_summarised", message))])
-                    .await?;
+                let dropped_call = candidate.dropped_call(usage);
+                let warning = SessionWarning { dropped_call, ..SessionWarning::new("not_summarised", message) };
+                self.log.append_events(vec![EventBody::Warning(warning)]).await?;
                 routing.summary_unavailable = true;
                 limit_conversation_bytes(view, limit, before, routing);
                 return Ok(false);
@@ -142,6 +151,7 @@ impl Run {
     async fn summarize(
         &self,
         target: &ModelAttempt<'_>,
+        view: &RunView,
         earlier: &str,
         messages: &[Arc<ChatMessage>],
         (limit, most): (usize, usize),
@@ -149,7 +159,12 @@ impl Run {
     ) -> Result<SummaryOutcome, LogClosed> {
         let mut room = limit.saturating_sub(tokens::count(SUMMARY_SYSTEM_PROMPT) + 2 * most + 100).max(most);
         let mut summary = earlier.to_owned();
-        let mut rest = messages;
+        // What the model rejected in the conversation would be rejected here as well.
+        let accepted = without_rejected_content(messages, &target.candidate.known_form(&view.simplified));
+        if accepted.is_empty() {
+            return Ok(SummaryOutcome::PartialReply(placeholder_summary(earlier, messages)));
+        }
+        let mut rest = &accepted[..];
         let mut retries = RetrySchedule::new(target.retry_policy(self.limits.retry));
         for _ in 0..MAX_SUMMARY_CALLS {
             let mut text = String::new();
@@ -165,8 +180,14 @@ impl Run {
                 (size, taken) = (size + tokens, taken + 1);
             }
             let question = summary_request(&summary, &text, most);
-            let aside = OneShotCompletion { system: SUMMARY_SYSTEM_PROMPT, question, most, settings: &self.settings };
-            match self.complete_with_retries(target, &aside, usage, &mut retries).await? {
+            let completion = OneShotCompletion {
+                system: SUMMARY_SYSTEM_PROMPT,
+                question,
+                most,
+                settings: &self.settings,
+                simplified: &view.simplified,
+            };
+            match self.complete_with_retries(target, &completion, usage, &mut retries).await? {
                 SummaryOutcome::PartialReply(more) => summary = truncate_to_tokens(more, most),
                 // The provider counts tokens differently.
                 SummaryOutcome::Failed(ModelError { kind: ModelErrorKind::ContextTooLong, .. }) if taken > 1 => {
@@ -187,7 +208,7 @@ impl Run {
     async fn complete_with_retries(
         &self,
         target: &ModelAttempt<'_>,
-        aside: &OneShotCompletion<'_>,
+        completion: &OneShotCompletion<'_>,
         usage: &mut TokenUsage,
         retries: &mut RetrySchedule,
     ) -> Result<SummaryOutcome, LogClosed> {
@@ -196,14 +217,14 @@ impl Run {
             let asked = tokio::select! {
                 biased;
                 () = wait_until_stopped(&self.cancel, &self.halt) => return Ok(SummaryOutcome::Stopped),
-                asked = aside.ask_once(target.candidate, usage) => asked,
+                asked = completion.ask_once(target.candidate, usage) => asked,
             };
             let error = match asked {
                 Ok(summary) => return Ok(SummaryOutcome::PartialReply(summary)),
                 Err(error) => error,
             };
             let Some(retry) = retries.schedule_retry(&error) else { return Ok(SummaryOutcome::Failed(error)) };
-            self.log.append_events(vec![retry.warning(&error)]).await?;
+            self.log.append_events(vec![EventBody::Warning(retry.warning(&error))]).await?;
             tokio::select! {
                 () = retry.wait() => {}
                 () = wait_until_stopped(&self.cancel, &self.halt) => return Ok(SummaryOutcome::Stopped),

@@ -1,11 +1,11 @@
 //! One-shot completions: a request outside the conversation, without tools, whose answer k8sops itself reads.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::StreamExt;
 
 use crate::{model_selection::ModelCandidate, retry_wait::RetrySchedule};
-use k8sops_core::{ChatMessage, RequestForm, SessionSettings, StopReason, TokenUsage, UserMessage};
+use k8sops_core::{ChatMessage, ConversationForm, RequestForm, SessionSettings, StopReason, TokenUsage, UserMessage};
 use k8sops_models::{ChatRequest, FoundTools, ModelError, ModelErrorKind, ReplyDelta, RetryPolicy, ToolChoice};
 
 /// A request to a model outside the conversation.
@@ -18,6 +18,9 @@ pub struct OneShotCompletion<'a> {
     pub most: usize,
     /// Temperature and reasoning effort.
     pub settings: &'a SessionSettings,
+    /// What the log knows of models that rejected the conversation, see
+    /// [`SessionState::simplified`](k8sops_core::SessionState::simplified).
+    pub simplified: &'a BTreeMap<String, ConversationForm>,
 }
 
 impl OneShotCompletion<'_> {
@@ -42,11 +45,27 @@ impl OneShotCompletion<'_> {
         }
     }
 
-    /// Requests the answer once. Adds the token usage to `usage`.
+    /// Requests the answer once, in the form that the model is known to accept. Adds the token usage to `usage`.
     ///
     /// # Errors
     /// The provider's error, or an answer that is empty, refused or incomplete.
     pub async fn ask_once(&self, candidate: &ModelCandidate, usage: &mut TokenUsage) -> Result<String, ModelError> {
+        let form = candidate.known_form(self.simplified).form;
+        match self.ask_in_form(candidate, form, usage).await {
+            // There is no history, so nothing else can be simplified.
+            Err(error) if error.is_rejected_request() && form < RequestForm::Bare => {
+                self.ask_in_form(candidate, RequestForm::Bare, usage).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn ask_in_form(
+        &self,
+        candidate: &ModelCandidate,
+        form: RequestForm,
+        usage: &mut TokenUsage,
+    ) -> Result<String, ModelError> {
         // Reasoning tokens count against the limit as well.
         let most = u32::try_from(4 * self.most).unwrap_or(u32::MAX);
         let request = ChatRequest {
@@ -60,11 +79,12 @@ impl OneShotCompletion<'_> {
             temperature: self.settings.temperature,
             max_tokens: candidate.max_tokens.map(|tokens| tokens.min(most)),
             reasoning: self.settings.reasoning,
-            form: RequestForm::Native,
+            form,
         };
-        let mut stream = candidate.chat.stream(request).await?;
+        let mut count_failed = |error: &ModelError| *usage += error.details.usage;
+        let mut stream = candidate.chat.stream(request).await.inspect_err(&mut count_failed)?;
         while let Some(delta) = stream.next().await {
-            if let ReplyDelta::Done(reply) = delta? {
+            if let ReplyDelta::Done(reply) = delta.inspect_err(&mut count_failed)? {
                 *usage += reply.usage;
                 let answer = reply.content.trim();
                 if reply.stop_reason == StopReason::Refusal {

@@ -74,6 +74,7 @@ pub use options::{
     SpendingLimits,
 };
 pub use prompt::{PromptPart, prompt_parts, system_prompt};
+pub use request_ladder::without_rejected_content;
 pub use run::{Run, RunEnd};
 pub use run_events::run_failure_events;
 pub use run_log::{LogClosed, PreviewChunk, RunLog, RunView};

@@ -1,10 +1,10 @@
 //! Model selection: the session's own model first, then its fallbacks while that one is unavailable.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
-use k8sops_core::{TokenUsage, UsdAmount};
+use k8sops_core::{ConversationForm, DroppedCall, TokenUsage, UsdAmount, simplification_key};
 use k8sops_models::{ChatModel, CircuitAdmission, CircuitBreaker, LearnedForm, ModelPrices, RetryPolicy};
 
 /// Time limit of asking a provider for the context window of a model.
@@ -41,6 +41,27 @@ impl ModelCandidate {
     /// Returns its name in events, `provider/model`.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.provider, self.model)
+    }
+
+    /// Returns how conversations are sent to this model, by what a log and this process know of it. `simplified` is
+    /// [`SessionState::simplified`](k8sops_core::SessionState::simplified).
+    #[must_use]
+    pub fn known_form(&self, simplified: &BTreeMap<String, ConversationForm>) -> ConversationForm {
+        let key = simplification_key(&self.provider, &self.model);
+        let mut known = simplified.get(&key).cloned().unwrap_or_default();
+        known.form = known.form.max(self.form.current());
+        known
+    }
+
+    /// Returns the record of a call of this model whose reply is dropped, or `None` if it used no tokens.
+    pub(crate) fn dropped_call(&self, usage: TokenUsage) -> Option<Box<DroppedCall>> {
+        (usage != TokenUsage::default()).then(|| {
+            Box::new(DroppedCall {
+                provider: self.provider.clone(),
+                model: self.model.clone(),
+                usage: self.with_cost(usage),
+            })
+        })
     }
 
     /// Returns `usage` with its cost by the prices of this model.

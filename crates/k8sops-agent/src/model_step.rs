@@ -71,7 +71,10 @@ impl Run {
                 self.build_request(view, target.candidate, reached, routing, form)
             };
             let ladder = RequestLadder::new(view, target.candidate);
-            match self.attempt_reply(run, &target, routing, ladder, request).await? {
+            let outcome = self.attempt_reply(run, &target, routing, ladder, request).await?;
+            // Failed attempts may have used tokens.
+            let run = &self.log.view().run.unwrap_or_else(|| run.clone());
+            match outcome {
                 StepOutcome::Answered(message_id, reply) => {
                     target.candidate.circuit.record_success();
                     return self.commit_reply(view, run, target.candidate, message_id, *reply, reached).await;

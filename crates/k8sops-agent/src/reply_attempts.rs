@@ -11,11 +11,15 @@ use crate::{
     run::Run,
     run_log::{LogClosed, PreviewChunk},
 };
-use k8sops_core::{ConversationForm, EventBody, MessageId, OpenRun, RunRecovered, SessionWarning, StopReason};
+use k8sops_core::{
+    ConversationForm, DroppedCall, EventBody, MessageId, OpenRun, RunRecovered, SessionWarning, StopReason,
+};
 use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta};
 
 /// How often a conversation is truncated, each time to two thirds, for a model that rejects it as too long.
 const MAX_TRUNCATIONS: u32 = 8;
+/// The code of the warning that a failed call used tokens.
+const CALL_DROPPED: &str = "call_dropped";
 
 /// How a call of one model ended.
 pub(crate) enum StepOutcome {
@@ -55,6 +59,12 @@ fn is_empty_reply(reply: &ModelReply) -> bool {
         && matches!(reply.stop_reason, StopReason::EndTurn | StopReason::ToolUse | StopReason::Other)
 }
 
+/// Returns the record of a failed call in a place that has no other warning.
+fn dropped_call_warning(call: Box<DroppedCall>, error: &ModelError) -> EventBody {
+    let message = format!("{error} The tokens of this call are counted.");
+    EventBody::Warning(SessionWarning { dropped_call: Some(call), ..SessionWarning::new(CALL_DROPPED, message) })
+}
+
 impl Run {
     /// Calls one model until it has replied or the retry policy is exhausted.
     pub(crate) async fn attempt_reply(
@@ -86,28 +96,24 @@ impl Run {
             let message_id = MessageId::new();
             let mut partial = PartialReply::default();
             let error = match self.attempt_once(target, message_id, request, &mut partial).await {
-                AttemptOutcome::Done(mut reply) => {
-                    let is_second = empty_reply.is_some();
-                    if let Some(earlier) = empty_reply.take() {
-                        reply.usage += earlier.usage;
-                    }
-                    if is_second || !is_empty_reply(&reply) {
+                AttemptOutcome::Done(reply) => {
+                    if empty_reply.is_some() || !is_empty_reply(&reply) {
                         if let Some(warning) = ladder.finish(target.candidate) {
                             self.log.append_events(vec![EventBody::Warning(warning)]).await?;
                         }
                         return Ok(StepOutcome::Answered(message_id, Box::new(reply)));
                     }
-                    empty_reply = Some(reply);
                     let name = target.candidate.name();
-                    ModelError::new(
-                        ModelErrorKind::EmptyReply,
-                        format!("{name} replied without text and without calls"),
-                    )
+                    let message = format!("{name} replied without text and without calls");
+                    let error = ModelError::new(ModelErrorKind::EmptyReply, message).with_usage(reply.usage);
+                    empty_reply = Some(reply);
+                    error
                 }
                 AttemptOutcome::Stopped(partial) => return Ok(StepOutcome::Stopped(message_id, partial)),
                 AttemptOutcome::Failed(error) => error,
             };
             let mut events = Vec::new();
+            let dropped_call = target.candidate.dropped_call(error.details.usage);
             if !partial.is_empty() {
                 self.log.send_preview(message_id, PreviewChunk::Void);
                 attempts_of_run += 1;
@@ -118,6 +124,7 @@ impl Run {
                 }));
             }
             if ladder.climb(&error) {
+                events.extend(dropped_call.map(|call| dropped_call_warning(call, &error)));
                 if !events.is_empty() {
                     self.log.append_events(events).await?;
                 }
@@ -132,7 +139,8 @@ impl Run {
                 routing.context_window = target.candidate.resolve_context_window().await;
                 routing.max_bytes = Some(sent / 3 * 2);
                 let message = format!("{error}; trying again without the oldest outputs and turns");
-                events.push(EventBody::Warning(SessionWarning::new(error.code(), message)));
+                let warning = SessionWarning { dropped_call, ..SessionWarning::new(error.code(), message) };
+                events.push(EventBody::Warning(warning));
                 self.log.append_events(events).await?;
                 if self.cancel.is_cancelled() || self.halt.is_cancelled() {
                     return Ok(StepOutcome::Interrupted);
@@ -145,12 +153,13 @@ impl Run {
                 {
                     return Ok(StepOutcome::Answered(message_id, Box::new(reply)));
                 }
+                events.extend(dropped_call.map(|call| dropped_call_warning(call, &error)));
                 if !events.is_empty() {
                     self.log.append_events(events).await?;
                 }
                 return Ok(StepOutcome::GaveUp(error));
             };
-            events.push(retry.warning(&error));
+            events.push(EventBody::Warning(SessionWarning { dropped_call, ..retry.warning(&error) }));
             self.log.append_events(events).await?;
             tokio::select! {
                 () = retry.wait() => {}

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use k8sops_core::{
     ChatMessage, ConversationForm, RequestForm, SessionWarning, SimplificationStep, SimplifiedRequest, ToolMessage,
-    simplification_key,
 };
 use k8sops_models::{ModelError, ModelErrorKind};
 
@@ -84,9 +83,7 @@ impl ConversationFacts {
 impl RequestLadder {
     /// Starts with what the log and this process know of the model.
     pub(crate) fn new(view: &RunView, candidate: &ModelCandidate) -> Self {
-        let key = simplification_key(&candidate.provider, &candidate.model);
-        let mut accepted = view.simplified.get(&key).cloned().unwrap_or_default();
-        accepted.form = accepted.form.max(candidate.form.current());
+        let accepted = candidate.known_form(&view.simplified);
         Self {
             current: accepted.clone(),
             accepted,
@@ -199,11 +196,22 @@ pub(crate) fn simplify_conversation(
     let summarized_up_to = view.compaction.as_ref().map(|compaction| compaction.up_to_seq);
     let is_kept =
         |message: &Arc<ChatMessage>| message.seq() > form.left_out_up_to || Some(message.seq()) == summarized_up_to;
-    let simplified = messages.into_iter().filter(is_kept).map(|message| match &*message {
+    messages.into_iter().filter(is_kept).map(|message| with_stub(message, form)).collect()
+}
+
+/// Returns the messages whose content `form` keeps, for a request that quotes them.
+#[must_use]
+pub fn without_rejected_content(messages: &[Arc<ChatMessage>], form: &ConversationForm) -> Vec<Arc<ChatMessage>> {
+    let kept = messages.iter().filter(|message| message.seq() > form.left_out_up_to);
+    kept.map(|message| with_stub(Arc::clone(message), form)).collect()
+}
+
+/// Replaces an output that `form` leaves out.
+fn with_stub(message: Arc<ChatMessage>, form: &ConversationForm) -> Arc<ChatMessage> {
+    match &*message {
         ChatMessage::Tool(tool) if form.outputs_left_out.contains(&tool.seq) => {
             Arc::new(ChatMessage::Tool(ToolMessage { content: OUTPUT_LEFT_OUT.to_owned(), ..tool.clone() }))
         }
         _ => message,
-    });
-    simplified.collect()
+    }
 }

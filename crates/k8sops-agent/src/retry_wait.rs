@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8sops_core::{EventBody, SessionWarning};
+use k8sops_core::SessionWarning;
 use k8sops_models::{ModelError, RetryPolicy};
 
 /// Counts the failed attempts of a model call and the time spent waiting between them.
@@ -38,14 +38,14 @@ impl RetrySchedule {
 }
 
 impl ScheduledRetry {
-    /// Returns the event that announces the retry to clients.
-    pub(crate) fn warning(&self, error: &ModelError) -> EventBody {
+    /// Returns the warning that announces the retry to clients.
+    pub(crate) fn warning(&self, error: &ModelError) -> SessionWarning {
         let seconds = self.delay.as_secs_f64();
         let message = format!("{error}; trying again in {seconds:.1} s (attempt {} failed)", self.failed_attempts);
-        EventBody::Warning(SessionWarning {
+        SessionWarning {
             wait_seconds: Some((seconds * 10.0).round() / 10.0),
             ..SessionWarning::new(error.code(), message)
-        })
+        }
     }
 
     /// Sleeps until the retry is due.

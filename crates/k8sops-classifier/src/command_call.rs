@@ -4,10 +4,12 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    changing_parts::{ChangingParts, CommandInput, CommandWords},
     classification::ServerReach,
     command_arguments::{CommandLine, find_command_line},
     command_tools::find_command_tool,
-    line_parts::{ChangingParts, CommandInput, CommandWords, find_changing_parts, read_pipeline},
+    line_parts::find_changing_parts,
+    pipeline_parts::read_pipeline,
     preview::{PreviewCall, quote_for_shell},
     program::KnownProgram,
     server_tools::{KUBECTL_GENERIC, find_kubectl_words, is_server_tool},
@@ -58,8 +60,8 @@ impl<'a> CommandCall<'a> {
         match &self.form {
             CommandForm::Line { line, .. } => find_changing_parts(line, self.implied_program),
             CommandForm::Words { words, .. } | CommandForm::Kubectl(words) => {
-                let part = read_pipeline(std::slice::from_ref(words), &[CommandInput::Nothing], self.implied_program);
-                Some(ChangingParts { parts: part.into_iter().collect(), has_alternatives: false })
+                let parts = read_pipeline(std::slice::from_ref(words), &[CommandInput::Nothing], self.implied_program);
+                Some(ChangingParts { parts, has_alternatives: false })
             }
         }
     }

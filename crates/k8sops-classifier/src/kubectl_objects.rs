@@ -1,10 +1,10 @@
 //! The objects that a command of kubectl changes.
 
 use crate::{
+    changing_parts::{CommandInput, LineCommand},
     command_call::CommandCall,
     flag_parser::{FlagTable, ParsedArguments, parse_arguments},
     kubectl::{self, find_kubectl_verb},
-    line_parts::{CommandInput, LineCommand},
     object_command::{ManifestSource, ManifestVerb, ObjectCommand, ObjectCommandChange},
     program::KnownProgram,
     shell_word::ShellWord,
@@ -21,6 +21,8 @@ const DELETE_FLAGS: FlagTable = &[
 const SCALE_FLAGS: FlagTable =
     &[kubectl::FILE_FLAGS, "all current-replicas= replicas= resource-version= l,selector= timeout= o,output="];
 const ROLLOUT_FLAGS: FlagTable = &[kubectl::FILE_FLAGS, "l,selector= field-manager= o,output= to-revision="];
+/// The manager of a server-side apply of kubectl.
+const DEFAULT_FIELD_MANAGER: &str = "kubectl";
 const EXEC_FLAGS: FlagTable = &["c,container= i,stdin t,tty q,quiet"];
 const NODE_FLAGS: FlagTable =
     &["l,selector= chunk-size= delete-emptydir-data delete-local-data disable-eviction force grace-period= \
@@ -37,8 +39,8 @@ pub(crate) fn find_kubectl_command(call: &CommandCall<'_>, command: &LineCommand
     let verb = find_kubectl_verb(words).ok()?;
     let parse =
         |flags: FlagTable| parse_arguments(verb.other_words.iter().copied(), &[kubectl::GLOBAL_FLAGS, flags]).ok();
-    if let Some(manifest_verb) = find_manifest_verb(&verb.path)
-        && let Some(parsed) = parse(MANIFEST_FLAGS)
+    if let Some(parsed) = parse(MANIFEST_FLAGS)
+        && let Some(manifest_verb) = find_manifest_verb(&verb.path, &parsed)
         && reads_input(&parsed)
     {
         let source = match input {
@@ -120,8 +122,14 @@ pub(crate) fn find_kubectl_command(call: &CommandCall<'_>, command: &LineCommand
     }
 }
 
-fn find_manifest_verb(path: &str) -> Option<ManifestVerb> {
+fn find_manifest_verb(path: &str, parsed: &ParsedArguments<'_>) -> Option<ManifestVerb> {
+    let is_on_server =
+        parsed.has_flag("server-side") && parsed.flag_values("server-side").last().is_none_or(|value| value != "false");
     Some(match path {
+        "apply" if is_on_server => {
+            let field_manager = parsed.flag_values("field-manager").last().unwrap_or(DEFAULT_FIELD_MANAGER).to_owned();
+            ManifestVerb::ApplyOnServer { field_manager }
+        }
         "apply" => ManifestVerb::Apply,
         "create" => ManifestVerb::Create,
         "replace" => ManifestVerb::Replace,

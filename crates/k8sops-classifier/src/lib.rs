@@ -66,6 +66,7 @@
 mod ambiguity;
 mod argocd;
 mod awk_program;
+mod changing_parts;
 mod classification;
 mod command_arguments;
 mod command_call;
@@ -88,6 +89,7 @@ mod name_template;
 mod object_command;
 mod object_commands;
 mod pipe_filters;
+mod pipeline_parts;
 mod preview;
 mod printed_text;
 mod program;

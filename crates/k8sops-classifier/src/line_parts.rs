@@ -1,10 +1,10 @@
-//! The parts of a command line that may change something, and what each gets as input, for a preview.
+//! Finds the parts of a command line that may change something, for a preview: walks through the line as a shell runs it.
 
 use crate::{
+    changing_parts::{ChangingParts, CommandInput, LinePart},
     classification::{Classification, EffectClass, ServerReach},
-    echo_output::{is_printing, printed_text},
+    pipeline_parts::read_pipeline,
     program::KnownProgram,
-    shell_command::classify_argv,
     shell_evaluator::ShellEvaluator,
     shell_reader::parse_previewed_line,
     shell_state::{ShellState, TextStream},
@@ -13,56 +13,13 @@ use crate::{
         WordPart,
     },
     shell_variables::{VariableValue, is_variable_name},
-    shell_word::{ShellWord, UNKNOWN_TEXT},
+    shell_word::ShellWord,
 };
-
-/// A program and its arguments; never empty.
-pub(crate) type CommandWords = Vec<ShellWord>;
 
 /// Most commands of a line of which a preview is made.
 const MAX_PARTS: usize = 40;
 /// A line whose loops run more pipelines is not read.
 const MAX_ITEMS: usize = 3000;
-
-/// What of a line may change something.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ChangingParts {
-    /// In the order of the line.
-    pub(crate) parts: Vec<LinePart>,
-    /// A `||` decides whether one of the parts runs.
-    pub(crate) has_alternatives: bool,
-}
-
-/// A part of a line that may change something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum LinePart {
-    Command(LineCommand),
-    /// It is not known what the part does.
-    Unknown(String),
-    /// It is not known what the part does, nor what the commands behind it mean: it may change variables, functions, the
-    /// directory or the cluster.
-    ChangedShell(String),
-}
-
-/// One command of a line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LineCommand {
-    pub(crate) program: KnownProgram,
-    /// The words behind the name of the program.
-    pub(crate) words: Vec<ShellWord>,
-    pub(crate) input: CommandInput,
-}
-
-/// What a command gets as its standard input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CommandInput {
-    /// Nothing, or nothing that the line says.
-    Nothing,
-    Text(String),
-    /// What these commands print, which only read.
-    Printed(Vec<CommandWords>),
-    Unknown,
-}
 
 /// Commands that may change the shell: its directory, its variables, or what a name stands for.
 pub(crate) const SHELL_COMMANDS: &[&str] = &[
@@ -223,8 +180,8 @@ impl LineWalk<'_> {
             !is_simple && self.source_text(&item).split_whitespace().collect::<String>().contains("()");
         let only_reads = trial.is_ok() && class.is_some_and(|class| class.is_read_within(ServerReach::Manifests));
         if !only_reads || may_define_function {
-            let part = self.read_commands(&item);
-            self.found.parts.push(part);
+            let parts = self.read_commands(&item);
+            self.found.parts.extend(parts);
         }
         // Assignments hold for what stands behind them.
         // If this fails, only a part after which the shell is not known may have changed a variable.
@@ -270,8 +227,8 @@ impl LineWalk<'_> {
         text.trim_end_matches([' ', '\t', '\r', '\n', ';', '&', '|']).to_owned()
     }
 
-    fn read_commands(&self, item: &ListItem) -> LinePart {
-        let changed_shell = || LinePart::ChangedShell(self.source_text(item));
+    fn read_commands(&self, item: &ListItem) -> Vec<LinePart> {
+        let changed_shell = || vec![LinePart::ChangedShell(self.source_text(item))];
         let mut commands = Vec::new();
         let mut inputs = Vec::new();
         let mut evaluator = start_evaluator(self.line, &self.evaluator.state);
@@ -288,7 +245,8 @@ impl LineWalk<'_> {
         if changes_something(evaluator) {
             return changed_shell();
         }
-        read_pipeline(&commands, &inputs, None).unwrap_or_else(|| LinePart::Unknown(self.source_text(item)))
+        let parts = read_pipeline(&commands, &inputs, None);
+        if parts.is_empty() { vec![LinePart::Unknown(self.source_text(item))] } else { parts }
     }
 
     /// Returns what a command gets; `None` if a substitution in it may do anything.
@@ -341,59 +299,10 @@ fn may_change_shell(words: &[ShellWord], state: &ShellState) -> bool {
     }
 }
 
-/// Returns what of a pipeline may change something. `given` is what each command gets from elsewhere than the pipe.
-pub(crate) fn read_pipeline(
-    pipeline: &[CommandWords],
-    given: &[CommandInput],
-    implied: Option<KnownProgram>,
-) -> Option<LinePart> {
-    let print = |words: &CommandWords| words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ");
-    let whole = pipeline.iter().map(print).collect::<Vec<_>>().join(" | ");
-    let unknown = LinePart::Unknown(whole.replace(UNKNOWN_TEXT, "…"));
-    let implied_of = |at: usize| implied.filter(|_| at == 0);
-    let changes = |at: &usize| {
-        let words = &pipeline[*at];
-        // What a program prints can look like a flag of another one, which the classification takes for ambiguous.
-        let only_prints = words.first().is_some_and(|word| is_printing(&word.text));
-        !only_prints && !classify_argv(words, implied_of(*at)).is_read_within(ServerReach::Manifests)
-    };
-    let changing: Vec<usize> = (0..pipeline.len()).filter(changes).collect();
-    let at = match changing.as_slice() {
-        [] => return None,
-        [at] => *at,
-        _ => return Some(unknown),
-    };
-    let (before, words) = (pipeline.get(..at)?, pipeline.get(at)?);
-    if !words.iter().all(ShellWord::is_known) {
-        return Some(unknown);
-    }
-    let named = words.first().and_then(|word| KnownProgram::from_command_name(&word.text));
-    let Some(program) = named.or(implied_of(at)) else { return Some(unknown) };
-    let words = words.get(usize::from(named.is_some())..)?.to_vec();
-    let has_document = |at: usize| given.get(at).is_some_and(|input| *input != CommandInput::Nothing);
-    let input = match (given.get(at)?, before) {
-        (CommandInput::Nothing, []) => CommandInput::Nothing,
-        (CommandInput::Nothing, [source]) if has_document(0) => match source.as_slice() {
-            [cat] if cat.text == "cat" => given.first()?.clone(),
-            _ => CommandInput::Unknown,
-        },
-        (CommandInput::Nothing, [source]) if source.first().is_some_and(|word| is_printing(&word.text)) => {
-            printed_text(source).map_or(CommandInput::Unknown, CommandInput::Text)
-        }
-        (CommandInput::Nothing, before)
-            if !(0..at).any(has_document) && before.iter().flatten().all(ShellWord::is_known) =>
-        {
-            CommandInput::Printed(before.to_vec())
-        }
-        (CommandInput::Nothing, _) => CommandInput::Unknown,
-        (given, _) => given.clone(),
-    };
-    Some(LinePart::Command(LineCommand { program, words, input }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::changing_parts::LineCommand;
 
     fn parts(line: &str) -> String {
         let parts = find_changing_parts(line, None).map(|found| found.parts);
@@ -446,6 +355,16 @@ mod tests {
                 "kubectl get pods -o name | xargs kubectl delete",
                 "unknown kubectl get pods -o name | xargs kubectl delete",
             ),
+            ("echo a b | xargs kubectl delete pod", "delete pod a b"),
+            (
+                "printf 'a\nb\n' | xargs -I{} kubectl delete pod {} -n shop",
+                "delete pod a -n shop; delete pod b -n shop",
+            ),
+            ("xargs -n1 kubectl delete pod <<< 'a b'", "delete pod a; delete pod b"),
+            ("cat <<EOF | xargs kubectl cordon\nn1\nn2\nEOF", "cordon n1 n2"),
+            ("echo a b | xargs ./x.sh", "unknown echo a b | xargs ./x.sh"),
+            ("cat pods | xargs kubectl delete pod", "unknown cat pods | xargs kubectl delete pod"),
+            ("echo a | xargs sh -c 'kubectl delete pod a'", "unknown echo a | xargs sh -c kubectl delete pod a"),
             (
                 "for d in a b; do kubectl scale deploy $d --replicas=0; done",
                 "scale deploy a --replicas=0; scale deploy b --replicas=0",

@@ -87,10 +87,15 @@ pub enum ManifestSource {
 }
 
 /// What a command does with manifests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestVerb {
     /// Objects are created, or merged with what the manifest says.
     Apply,
+    /// The API server creates objects or merges them with what the manifest says, and removes what the same manager had set before.
+    ApplyOnServer {
+        /// The name under which the fields are set.
+        field_manager: String,
+    },
     /// Objects are created.
     Create,
     /// Objects become what the manifest says.

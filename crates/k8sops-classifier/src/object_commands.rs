@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    changing_parts::{CommandInput, LineCommand, LinePart},
     classification::ServerReach,
     command_call::CommandCall,
     kubectl_objects::{find_context, find_kubectl_command},
-    line_parts::{CommandInput, LineCommand, LinePart, SHELL_COMMANDS},
+    line_parts::SHELL_COMMANDS,
     object_command::{ObjectCommand, ObjectCommands},
     preview::PreviewCall,
     program::KnownProgram,
@@ -215,6 +216,15 @@ mod tests {
             ),
             ("kubectl apply -f - -n shop <<EOF\na: b\nEOF", "\"a: b\\n\" ⇒ Apply Some(\"shop\")"),
             ("echo 'a: b' | kubectl delete -f -", "\"a: b\" ⇒ Delete None"),
+            (
+                "kubectl apply --server-side -f - <<EOF\na: b\nEOF",
+                "\"a: b\\n\" ⇒ ApplyOnServer { field_manager: \"kubectl\" } None",
+            ),
+            (
+                "kubectl apply --server-side=true --field-manager=ops --force-conflicts -f - <<EOF\na: b\nEOF",
+                "\"a: b\\n\" ⇒ ApplyOnServer { field_manager: \"ops\" } None",
+            ),
+            ("kubectl apply --server-side=false -f - <<EOF\na: b\nEOF", "\"a: b\\n\" ⇒ Apply None"),
             (
                 "kubectl create cm x --from-literal=a=b --dry-run=client -o yaml | kubectl apply -f -",
                 "kubectl create cm x --from-literal=a=b --dry-run=client -o yaml ⇒ Apply None",

@@ -64,6 +64,8 @@ pub struct RenderedRelease {
     pub values: Map<String, Value>,
     /// What happens to the values that the release has.
     pub kept: KeptValues,
+    /// Prints the values of the release with the defaults of its chart, if the chart is rendered with all of them.
+    pub computed_values: Option<PreviewCall>,
 }
 
 /// What an upgrade does with the values of the release as it is.
@@ -78,9 +80,19 @@ pub enum KeptValues {
 }
 
 impl RenderedRelease {
-    /// Returns the values of the release after the change, and the call that renders it.
+    /// Returns the values of the release after the change, and the call that renders it. `computed` are what
+    /// [`Self::computed_values`] prints.
     #[must_use]
-    pub fn with_values_of(mut self, release: &Map<String, Value>) -> (Map<String, Value>, PreviewCall) {
+    pub fn with_values_of(
+        mut self,
+        release: &Map<String, Value>,
+        computed: Option<&Map<String, Value>>,
+    ) -> (Map<String, Value>, PreviewCall) {
+        let rendered = computed.map(|computed| {
+            let mut merged = computed.clone();
+            merge_values(&mut merged, self.values.clone());
+            merged
+        });
         let values = match self.kept {
             KeptValues::Unreplaced if self.values.is_empty() => release.clone(),
             KeptValues::None | KeptValues::Unreplaced => self.values,
@@ -90,7 +102,8 @@ impl RenderedRelease {
                 merged
             }
         };
-        self.template.arguments.insert("values".to_owned(), Value::Object(values.clone()));
+        let rendered = rendered.unwrap_or_else(|| values.clone());
+        self.template.arguments.insert("values".to_owned(), Value::Object(rendered));
         (values, self.template)
     }
 }
@@ -284,8 +297,6 @@ pub(crate) fn find_release_call(tool: &str, arguments: &Map<String, Value>) -> O
             }
             Some(revision) => ReleaseAfter::Printed(call("helm_get_manifest", &[("revision", json!(revision))])?),
         },
-        // What the chart rendered with the values of the old one is not known from its own defaults.
-        _ if is_given("reuse_values") => return None,
         _ => {
             let template: Vec<(&str, Value)> = TEMPLATE_KEYS
                 .iter()
@@ -293,8 +304,15 @@ pub(crate) fn find_release_call(tool: &str, arguments: &Map<String, Value>) -> O
                 .filter_map(|key| Some((*key, arguments.get(*key)?.clone())))
                 .collect();
             let has_files = is_given("values_files");
+            // Helm drops the defaults of the new chart for those of the old one.
+            let reuses = verb == "upgrade" && is_given("reuse_values") && !is_given("reset_values");
+            let computed_values = match reuses {
+                true => Some(call("helm_get_values", &[("all", json!(true))])?),
+                false => None,
+            };
             let kept = match verb {
                 "install" => KeptValues::None,
+                _ if reuses => KeptValues::Merged,
                 _ if is_given("reset_values") => KeptValues::None,
                 _ if is_given("reset_then_reuse_values") => KeptValues::Merged,
                 _ => KeptValues::Unreplaced,
@@ -303,7 +321,12 @@ pub(crate) fn find_release_call(tool: &str, arguments: &Map<String, Value>) -> O
                 return None;
             }
             let values = arguments.get("values").and_then(Value::as_object).cloned().unwrap_or_default();
-            ReleaseAfter::Rendered(RenderedRelease { template: call("helm_template", &template)?, values, kept })
+            ReleaseAfter::Rendered(RenderedRelease {
+                template: call("helm_template", &template)?,
+                values,
+                kept,
+                computed_values,
+            })
         }
     };
     Some(ReleaseCommand {
@@ -338,7 +361,13 @@ mod tests {
                         text(on_server)
                     }
                     ReleaseAfter::Rendered(rendered) => {
-                        let (_, template) = rendered.clone().with_values_of(&Map::from_iter([("a".into(), json!(1))]));
+                        let of_release = Map::from_iter([("a".into(), json!(1))]);
+                        let computed = rendered.computed_values.as_ref().map(|call| {
+                            assert_eq!((call.tool.as_str(), &call.arguments["all"]), ("helm_get_values", &json!(true)));
+                            Map::from_iter([("a".into(), json!(1)), ("default".into(), json!(0))])
+                        });
+                        let (values, template) = rendered.clone().with_values_of(&of_release, computed.as_ref());
+                        assert!(!values.contains_key("default"));
                         text(&template)
                     }
                     ReleaseAfter::PreviousRevision { history, manifest } => {
@@ -409,11 +438,15 @@ mod tests {
                 json!({"release_name": "web", "chart": "./c", "values": {"b": 2}, "reset_then_reuse_values": true}),
                 r#"helm_get_manifest {"release_name":"web"} ⇒ helm_template {"chart":"./c","release_name":"web","values":{"a":1,"b":2}}"#,
             ),
+            (
+                "helm_upgrade",
+                json!({"release_name": "web", "chart": "./c", "values": {"b": 2}, "reuse_values": true}),
+                r#"helm_get_manifest {"release_name":"web"} ⇒ helm_template {"chart":"./c","release_name":"web","values":{"a":1,"b":2,"default":0}}"#,
+            ),
         ] {
             assert_eq!(releases(tool, &arguments), [expected], "{tool} {arguments}");
         }
         for arguments in [
-            json!({"release_name": "web", "chart": "./c", "reuse_values": true}),
             json!({"release_name": "web", "chart": "./c", "post_renderer": "./x"}),
             json!({"release_name": "web", "chart": "https://example.org/c.tgz"}),
         ] {

@@ -105,6 +105,20 @@ fn may_return_secrets(path: &str) -> bool {
 
 /// Words that make an output of bare values likely.
 const BARE_VALUE_WORDS: &[&str] = &["jsonpath", "template", "custom-columns", "base64", "/run/secrets"];
+/// Commands of secret stores and clouds that print a value and nothing else.
+const BARE_VALUE_COMMANDS: &[&str] = &[
+    " -field",
+    "--query secretstring",
+    "--query parameter.value",
+    "versions access",
+    "tsv",
+    "get-login-password",
+    "op read",
+    "pass show",
+    "secrets get",
+    "initialadminpassword",
+    "printenv ",
+];
 
 /// Returns what the output of a known program may contain when its arguments are not fully analyzed.
 pub(crate) fn sensitivity_of_words(words: &[ShellWord]) -> Option<SensitiveOutput> {
@@ -121,8 +135,20 @@ pub(crate) fn sensitivity_of_words(words: &[ShellWord]) -> Option<SensitiveOutpu
 pub(crate) fn sensitivity_of_text(text: &str) -> Option<SensitiveOutput> {
     let lower = text.to_ascii_lowercase();
     let mentions = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
-    mentions(&["secret", "token", "base64", "config view", "password"]).then(|| {
-        match mentions(BARE_VALUE_WORDS) || mentions(&["exec", "token"]) {
+    let about_secrets = &[
+        "secret",
+        "token",
+        "base64",
+        "config view",
+        "password",
+        "op read",
+        "op://",
+        "pass show",
+        "get-parameter",
+        "vault",
+    ];
+    mentions(about_secrets).then(|| {
+        match mentions(BARE_VALUE_WORDS) || mentions(BARE_VALUE_COMMANDS) || mentions(&["exec", "token"]) {
             true => SensitiveOutput::Values,
             false => SensitiveOutput::Objects,
         }

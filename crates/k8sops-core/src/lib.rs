@@ -34,6 +34,7 @@ mod feed;
 mod frame;
 mod ids;
 mod json_surrogates;
+mod json_words;
 mod lineage;
 mod message;
 mod money;
@@ -57,10 +58,10 @@ pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
 pub use event::{
     AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
-    DependentObjects, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved, LogTruncated,
-    MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered,
-    RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning, SettingsChanged,
-    TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved,
+    LogTruncated, MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome,
+    RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning,
+    SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::{HeldPosition, SessionFeed};
 pub use frame::{
@@ -69,6 +70,7 @@ pub use frame::{
 };
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
 pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
+pub use json_words::replace_foreign_words;
 pub use lineage::{LogContinuity, LogHead, LogLineage, LostBranch, LostToolCall};
 pub use message::{
     AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,
@@ -81,10 +83,10 @@ pub use ports::{
     BackendError, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, IdleDeletion, Inbox, LeaseEpoch, Leases,
     ListCursor, LogCommit, MemoryStore, MemoryWrite, NotificationTopic, Notifications, OutputPart, OutputStore,
     PreviewPage, RemainingWork, SessionIndex, SessionLease, SessionLog, SessionStore, StoreError, StoreNotification,
-    UpkeepClaim, UsageStore, random_key,
+    StoreOutage, UpkeepClaim, UsageStore, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
-pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, load_state};
+pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, find_tool_end, load_state};
 pub use request_context::RequestContext;
 pub use request_form::{ConversationForm, RequestForm, SimplificationStep, SimplifiedRequest, simplification_key};
 pub use settings::{ReasoningEffort, SessionSettings, SettingsPatch};

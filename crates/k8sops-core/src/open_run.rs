@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{
         ApprovalRequested, ApprovalResolved, AssistantMessageEvent, EventBody, InputRequested, InputResolved,
-        RunStarted,
+        RunStarted, SessionWarning,
     },
     ids::{ApprovalId, InputId, RunId, ToolCallId},
     message::{TokenUsage, ToolCall, ToolEffect},
@@ -62,13 +62,19 @@ pub struct OpenRun {
 pub enum InteractionStatus {
     /// It waits for an answer.
     Pending,
+    /// It was not answered in time, and cannot be answered any more.
+    Expired,
     /// It was answered, or its call has ended without an answer.
     Closed,
 }
 
 impl InteractionStatus {
-    fn from_answer<T>(answer: Option<&T>) -> Self {
-        if answer.is_some() { Self::Closed } else { Self::Pending }
+    fn from_answer<T>(answer: Option<&T>, expires_at: Timestamp, now: Timestamp) -> Self {
+        match answer {
+            Some(_) => Self::Closed,
+            None if expires_at <= now => Self::Expired,
+            None => Self::Pending,
+        }
     }
 }
 
@@ -94,26 +100,26 @@ impl OpenRun {
         }
     }
 
-    /// The status of an approval of this run; `None` if the run has no such approval.
+    /// The status of an approval of this run at the time `now`; `None` if the run has no such approval.
     #[must_use]
-    pub fn approval_status(&self, approval: ApprovalId) -> Option<InteractionStatus> {
+    pub fn approval_status(&self, approval: ApprovalId, now: Timestamp) -> Option<InteractionStatus> {
         if self.closed_approvals.contains(&approval) {
             return Some(InteractionStatus::Closed);
         }
         let mut approvals = self.calls.iter().filter_map(|call| call.approval.as_ref());
         let found = approvals.find(|a| a.requested.approval_id == approval)?;
-        Some(InteractionStatus::from_answer(found.resolved.as_ref()))
+        Some(InteractionStatus::from_answer(found.resolved.as_ref(), found.requested.expires_at, now))
     }
 
-    /// The status of a request for input of this run; `None` if the run has no such request.
+    /// The status of a request for input of this run at the time `now`; `None` if the run has no such request.
     #[must_use]
-    pub fn input_status(&self, input: InputId) -> Option<InteractionStatus> {
+    pub fn input_status(&self, input: InputId, now: Timestamp) -> Option<InteractionStatus> {
         if self.closed_inputs.contains(&input) {
             return Some(InteractionStatus::Closed);
         }
         let mut inputs = self.calls.iter().flat_map(|call| &call.inputs);
         let found = inputs.find(|i| i.requested.input_id == input)?;
-        Some(InteractionStatus::from_answer(found.resolved.as_ref()))
+        Some(InteractionStatus::from_answer(found.resolved.as_ref(), found.requested.expires_at, now))
     }
 
     /// How long the run has worked until `now`, not counting the time it waited for its user.
@@ -129,6 +135,7 @@ impl OpenRun {
         match body {
             EventBody::AssistantMessage(e) => self.apply_reply(e),
             EventBody::ContextCompacted(e) => self.usage += e.usage,
+            EventBody::Warning(SessionWarning { dropped_call: Some(call), .. }) => self.usage += call.usage,
             EventBody::RunRecovered(e) => self.attempt = e.attempt,
             EventBody::ApprovalRequested(e) => {
                 let lapsed = self

@@ -1,9 +1,10 @@
 //! Loading a session from its log: the newest checkpoint and the events after it.
 
 use crate::{
-    event::SessionEvent,
-    ids::SessionId,
+    event::{EventBody, SessionEvent, ToolEnd},
+    ids::{SessionId, ToolCallId},
     lineage::{LogHead, LostBranch},
+    message::ChatMessage,
     ports::{SessionLog, StoreError},
     state::SessionState,
 };
@@ -85,4 +86,26 @@ pub(crate) async fn load_state_before(
             Some(_) => {}
         }
     }
+}
+
+/// Finds how a tool call of the conversation ended; `None` if the conversation has no such call.
+///
+/// # Errors
+/// `NotFound`, `Unavailable`, `Corrupt`.
+pub async fn find_tool_end(
+    log: &dyn SessionLog,
+    session: SessionId,
+    call: &ToolCallId,
+) -> Result<Option<ToolEnd>, StoreError> {
+    let state = load_state(log, session).await?.state;
+    let output = state.messages.iter().rev().find_map(|message| match message.as_ref() {
+        ChatMessage::Tool(tool) if tool.tool_call_id == *call => Some(tool),
+        _ => None,
+    });
+    let Some(output) = output else { return Ok(None) };
+    let page = log.read_events(session, output.seq.saturating_sub(1), 1).await?;
+    Ok(page.events.first().and_then(|event| match &event.body {
+        EventBody::ToolEnd(end) if end.tool_call_id == *call => Some(end.clone()),
+        _ => None,
+    }))
 }

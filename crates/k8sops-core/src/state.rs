@@ -218,6 +218,9 @@ impl SessionState {
                     let key = simplification_key(&simplified.provider, &simplified.model);
                     self.simplified.insert(key, simplified.remembered.clone());
                 }
+                if let Some(call) = &e.dropped_call {
+                    self.add_usage(ts, Some(&call.provider), Some(&call.model), call.usage);
+                }
                 if let Some(message) = self.newest_user_message().filter(|_| !e.unavailable_servers.is_empty()) {
                     message.unavailable_servers.clone_from(&e.unavailable_servers);
                 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    event::{EventBody, SessionEvent},
+    event::{EventBody, SessionEvent, SessionWarning},
     ids::{RunId, SessionId, UserId},
     message::TokenUsage,
     settings::SessionSettings,
@@ -105,6 +105,7 @@ impl SessionSummary {
                 }
             }
             EventBody::ContextCompacted(e) => self.usage += e.usage,
+            EventBody::Warning(SessionWarning { dropped_call: Some(call), .. }) => self.usage += call.usage,
             EventBody::MemorySaved(e) => {
                 self.usage += e.usage;
                 self.to_learn = false;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use crate::{ChatRequest, ModelError, ReplyDelta};
+use crate::{ChatRequest, ModelError, RecognizedDialect, ReplyDelta};
 
 /// The pieces of one reply. Dropping the stream cancels the call.
 pub type ReplyStream = BoxStream<'static, Result<ReplyDelta, ModelError>>;
@@ -28,6 +28,11 @@ pub trait ChatModel: Send + Sync + 'static {
     /// it without reporting it.
     fn uses_tokens(&self) -> bool {
         true
+    }
+
+    /// Returns which dialect the provider's server speaks, if it is known by now. [`ChatModel::check`] may recognize it.
+    fn recognized_dialect(&self) -> Option<RecognizedDialect> {
+        None
     }
 
     /// Checks that the provider responds and knows the model. Uses no tokens. `k8sops doctor` calls it.

@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
+use k8sops_core::TokenUsage;
+
 /// What went wrong in a model call, and with it what helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelErrorKind {
@@ -99,6 +101,8 @@ pub struct ProviderErrorDetails {
     pub reply_limit: Option<u32>,
     /// The provider's id of the request, by which its support finds it.
     pub request_id: Option<String>,
+    /// The tokens of the call, as far as the provider reported them before the call failed.
+    pub usage: TokenUsage,
 }
 
 /// The reason why a model call failed.
@@ -139,6 +143,13 @@ impl ModelError {
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.details.retry_after = retry_after;
+        self
+    }
+
+    /// Adds tokens that the failed call used.
+    #[must_use]
+    pub fn with_usage(mut self, usage: TokenUsage) -> Self {
+        self.details.usage += usage;
         self
     }
 

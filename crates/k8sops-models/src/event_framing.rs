@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use k8sops_core::SurrogateJoiner;
+use k8sops_core::{SurrogateJoiner, replace_foreign_words};
 use serde::de::IgnoredAny;
 
 /// The end mark of OpenAI's streams, the only payload that is not JSON.
@@ -133,7 +133,14 @@ impl EventFramer {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
-            "data" => self.push_data(value),
+            "data" => {
+                // Proxies that wrap a stream once more have repeated the name of the field.
+                let mut value = value;
+                while let Some(inner) = value.strip_prefix("data:") {
+                    value = inner.trim_start();
+                }
+                self.push_data(value);
+            }
             // llama.cpp has sent errors under a field of their own.
             "error" => {
                 self.end_event();
@@ -187,7 +194,12 @@ impl EventFramer {
         let PendingEvent { name, data, .. } = std::mem::take(&mut self.event);
         let data = data.trim();
         if !data.is_empty() {
-            let data = self.surrogates.repair_document(data).into_owned();
+            let mut data = self.surrogates.repair_document(data).into_owned();
+            if data.starts_with(['{', '['])
+                && let Some(repaired) = replace_foreign_words(&data)
+            {
+                data = repaired;
+            }
             self.ready.push_back(ProviderEvent { name, data });
         }
     }
@@ -237,6 +249,8 @@ mod tests {
         check(EventFraming::Sse, "data: ping\n\ndata: {}\n\n", &[("", "ping"), ("", "{}")]);
         check(EventFraming::Sse, "data: ping\ndata: {}\n\n", &[("", "ping"), ("", "{}")]);
         check(EventFraming::Sse, "event: error\ndata: out of\ndata: memory\n\n", &[("error", "out of\nmemory")]);
+        check(EventFraming::Sse, "data: data: {}\n\ndata: data:[DONE]\n\n", &[("", "{}"), ("", "[DONE]")]);
+        check(EventFraming::Sse, "data: {\"a\":NaN,\"t\":\"NaN\"}\n\n", &[("", "{\"a\":null,\"t\":\"NaN\"}")]);
         check(EventFraming::Sse, "error: {\"code\":500}\n\n", &[("error", "{\"code\":500}")]);
         check(EventFraming::Sse, "data: {\ndata:   \"a\": {}\ndata: }\n\n", &[("", "{\n  \"a\": {}\n}")]);
         check(EventFraming::Sse, "{\n  \"a\": [\n    {}\n  ]\n}\n", &[("", "{\n  \"a\": [\n    {}\n  ]\n}")]);

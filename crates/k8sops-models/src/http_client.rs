@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    Dialect, DialectChoice, DialectProtocol, ModelError, ModelErrorKind, ProviderOptions,
+    Dialect, DialectChoice, DialectProtocol, ModelError, ModelErrorKind, ProviderOptions, RecognizedDialect,
     dialect::ServerDialect,
     error_mapping::{ProviderCall, ProviderEndpoint, ProviderErrorBody, innermost_cause, parse_retry_after},
     event_framing::EventFraming,
@@ -90,6 +90,11 @@ impl ProviderHttpClient {
         self.dialect.current()
     }
 
+    /// Returns which dialect the server speaks, if it is known by now.
+    pub(crate) fn recognized_dialect(&self) -> Option<RecognizedDialect> {
+        self.dialect.recognized()
+    }
+
     /// Requests the list of models at `path` once, to recognize a server by it after it has rejected a request.
     pub(crate) async fn recognize_server(
         &self,
@@ -120,7 +125,12 @@ impl ProviderHttpClient {
 
     /// Returns the context of a call for error messages.
     pub(crate) fn provider_call(&self, model: &str) -> ProviderCall {
-        ProviderCall { endpoint: Arc::clone(&self.endpoint), model: model.to_owned(), request_id: None }
+        ProviderCall {
+            endpoint: Arc::clone(&self.endpoint),
+            model: model.to_owned(),
+            request_id: None,
+            wait_fields: Vec::new(),
+        }
     }
 
     /// Posts `body` and returns the events of the response, once the provider has accepted the request.
@@ -135,7 +145,8 @@ impl ProviderHttpClient {
         let accept =
             if framing == EventFraming::Sse { "text/event-stream" } else { "application/x-ndjson, application/json" };
         let mut response = self.send_post(call, path, headers, body, accept).await?;
-        let call = &call.with_response_headers(response.headers());
+        let call = call.with_response_headers(response.headers());
+        let call = &ProviderCall { wait_fields: self.dialect().wait_fields.clone(), ..call };
         let header_text = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         // Compression was not requested, and is not supported.
         let encoding = header_text(header::CONTENT_ENCODING);
@@ -226,6 +237,9 @@ impl ProviderHttpClient {
     ) -> Result<(), ModelError> {
         let call = self.provider_call(model);
         let list = self.get_json(&call, path, headers.clone()).await?;
+        if let Some(list) = &list {
+            self.dialect.observe_models(list);
+        }
         let Some(list) = list.as_ref().and_then(|list| list.get("data")?.as_array()) else {
             return self.probe_endpoint(&call, chat, headers).await;
         };
@@ -279,6 +293,7 @@ impl ProviderHttpClient {
     ) -> Result<Option<Value>, ModelError> {
         let request = self.http_client(call)?.get(self.endpoint_url(path)?).headers(headers);
         let response = self.send_request(call, request.header(header::ACCEPT, "application/json")).await?;
+        self.dialect.observe_headers(response.headers());
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => return Ok(None),

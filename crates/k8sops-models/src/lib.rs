@@ -112,6 +112,7 @@ mod stop_reasons;
 mod stream_faults;
 #[cfg(test)]
 mod test_support;
+mod text_call_formats;
 mod text_tool_calls;
 mod think_tags;
 mod token_limits;
@@ -125,8 +126,8 @@ pub use chat_model::{ChatModel, ReplyStream};
 pub use chat_request::{ChatRequest, ToolChoice};
 pub use circuit_breaker::{CircuitAdmission, CircuitBreaker};
 pub use dialect::{
-    CallIdForm, ContentWithCalls, DeferredTools, Dialect, DialectCatalog, DialectChoice, DialectProtocol,
-    ReasoningReturn, ReplyLimitField, SystemRole, ToolBounds,
+    CallIdForm, ContentWithCalls, DeferredTools, Dialect, DialectCatalog, DialectChoice, DialectProtocol, DialectSign,
+    ReasoningReturn, RecognizedDialect, ReplyLimitField, SystemRole, ToolBounds,
 };
 pub use embeddings::{EmbeddingModel, ProviderEmbedder};
 pub use error::{ModelError, ModelErrorKind, ProviderErrorDetails};

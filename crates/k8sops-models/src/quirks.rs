@@ -2,7 +2,10 @@
 //! is sent again at once. Servers differ too much in optional parameters and in rules for conversations, and change too often,
 //! for a fixed list. What is known in advance is in the dialects.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 
@@ -56,6 +59,8 @@ pub(crate) enum ModelQuirk {
     SystemInUserMessage,
     /// A message that only calls tools needs a text.
     TextWithCalls,
+    /// The server ends its replies without a reason.
+    NoStopReason,
 }
 
 /// Words of a rejection that misses something, in contrast to one that does not accept it.
@@ -195,6 +200,8 @@ impl ModelQuirk {
                 "enable-auto-tool-choice",
                 "`tools`",
             ],
+            // Not learned from a rejection.
+            Self::NoStopReason => &[],
             Self::NoStreamedCalls => &["tools with stream", "streaming with tools", "stream with tools"],
         }
     }
@@ -220,6 +227,10 @@ impl ModelQuirk {
                 "not_streamed",
                 format!("`{model}` calls tools only in replies that are not streamed; its replies arrive in one piece"),
             ),
+            Self::NoStopReason => (
+                "unmarked_end",
+                format!("the server of `{model}` does not say why a reply ends; a reply that was cut looks complete"),
+            ),
             _ => return None,
         };
         Some(ProviderNotice { code, message })
@@ -244,6 +255,13 @@ impl LearnedQuirks {
         self.0.lock().entry(model.to_owned()).or_default().insert(quirk)
     }
 
+    /// Removes a quirk that a reply has disproved.
+    fn remove(&self, model: &str, quirk: ModelQuirk) {
+        if let Some(known) = self.0.lock().get_mut(model) {
+            known.remove(&quirk);
+        }
+    }
+
     /// Finds the quirk that explains why a request with the parameters `sent` was rejected, and records it. `known` are
     /// the quirks that the request was built with. If it returns a quirk, the request should be built and sent again,
     /// even if a concurrent call has learned the same quirk in the meantime.
@@ -258,6 +276,30 @@ impl LearnedQuirks {
         let quirk = *sent.iter().find(|quirk| !known.contains(quirk) && quirk.explains(&text))?;
         self.insert(model, quirk);
         Some(quirk)
+    }
+}
+
+/// Learns whether the server of a model says why its replies end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StopReasonHabit {
+    quirks: Arc<LearnedQuirks>,
+    model: String,
+}
+
+impl StopReasonHabit {
+    pub(crate) fn new(quirks: Arc<LearnedQuirks>, model: String) -> Self {
+        Self { quirks, model }
+    }
+
+    /// Records a reply with a reason.
+    pub(crate) fn record_reason(&self) {
+        self.quirks.remove(&self.model, ModelQuirk::NoStopReason);
+    }
+
+    /// Records a reply with an end mark and without a reason. Returns whether the reply before had none, either: then the
+    /// server never sends one. A gateway may mark the end of a reply that its upstream broke off.
+    pub(crate) fn is_usual_without_reason(&self) -> bool {
+        !self.quirks.insert(&self.model, ModelQuirk::NoStopReason)
     }
 }
 

@@ -3,13 +3,14 @@
 use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
+use k8sops_core::TokenUsage;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     ModelError, ModelReply, ReplyDelta, ReplyStream,
-    error_mapping::{ProviderCall, ProviderErrorBody, find_error_object},
+    error_mapping::{ProviderCall, find_error_object},
     event_framing::{DONE_MARK, ProviderEvent},
     event_stream::ProviderEventStream,
     requested_calls::resolve_tool_name,
@@ -40,6 +41,12 @@ pub(crate) trait ReplyAssembler: Send + 'static {
         event: &ProviderEvent,
         out: &mut VecDeque<ReplyDelta>,
     ) -> Result<EventProgress, ModelError>;
+
+    /// Applies the end mark `[DONE]`, and appends what was held back to `out`.
+    fn apply_end_mark(&mut self, _out: &mut VecDeque<ReplyDelta>) {}
+
+    /// Returns the tokens that the provider has reported so far.
+    fn reported_usage(&self) -> TokenUsage;
 
     /// Returns whether the reason of the reply's end has arrived, so that only its usage and its end mark may follow.
     fn has_stop_reason(&self) -> bool;
@@ -88,7 +95,7 @@ pub(crate) fn reply_stream(
         match assembly.next_delta().await {
             Ok(Some(delta)) => Some((Ok(delta), Some(assembly))),
             Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
+            Err(error) => Some((Err(error.with_usage(assembly.assembler.reported_usage())), None)),
         }
     })
     .boxed()
@@ -155,6 +162,7 @@ impl<A: ReplyAssembler> ReplyAssembly<A> {
 
     fn apply_event(&mut self, event: &ProviderEvent) -> Result<EventProgress, ModelError> {
         if event.data == DONE_MARK {
+            self.assembler.apply_end_mark(&mut self.out);
             return Ok(EventProgress::End);
         }
         let call = self.events.call();
@@ -163,7 +171,7 @@ impl<A: ReplyAssembler> ReplyAssembly<A> {
             if progress == EventProgress::KeepAlive
                 && let Some(error) = find_stray_error(event)
             {
-                return Err(call.rejection_error(&ProviderErrorBody::from_error(&error)));
+                return Err(call.stream_error(&error, &event.data));
             }
             return Ok(progress);
         }
@@ -172,7 +180,7 @@ impl<A: ReplyAssembler> ReplyAssembly<A> {
         let error = listed.as_ref().and_then(find_error_object).cloned();
         let error = error.or_else(|| (event.name == "error").then(|| Value::String(event.data.clone())));
         match error {
-            Some(error) => Err(call.rejection_error(&ProviderErrorBody::from_error(&error))),
+            Some(error) => Err(call.stream_error(&error, &event.data)),
             None => Ok(EventProgress::KeepAlive),
         }
     }

@@ -71,7 +71,7 @@ fn parse_arguments(written: String) -> Value {
         // Most models write nothing for a tool without parameters.
         return Value::Object(Map::new());
     }
-    let repaired = replace_lone_surrogates(&written);
+    let repaired = replace_lone_surrogates(without_code_fence(&written));
     match serde_json::from_str::<Value>(&repaired) {
         Ok(arguments @ Value::Object(_)) => arguments,
         Ok(Value::Null) => Value::Object(Map::new()),
@@ -83,6 +83,12 @@ fn parse_arguments(written: String) -> Value {
         Ok(_) => Value::String(written),
         Err(_) => parse_repeated_object(&repaired).unwrap_or(Value::String(written)),
     }
+}
+
+/// Returns arguments without the fence of a code block, in which some models write them.
+fn without_code_fence(written: &str) -> &str {
+    let inside = written.trim().strip_prefix("```").and_then(|inside| inside.strip_suffix("```"));
+    inside.map_or(written, |inside| inside.trim_start_matches(|c: char| c.is_ascii_alphabetic()).trim())
 }
 
 /// Parses arguments that a gateway sent twice, or after the empty object with which Anthropic's streams begin.
@@ -166,6 +172,8 @@ mod tests {
             (r#"{}{"a":1}"#, json!({"a": 1})),
             (r#"{"a":1}{"a": 1}"#, json!({"a": 1})),
             ("{}{}", json!({})),
+            ("```json\n{\"a\": 1}\n```", json!({"a": 1})),
+            ("```{\"a\": 1}```", json!({"a": 1})),
             (r#"{"a":"\ud83d"}"#, json!({"a": "\u{fffd}"})),
         ] {
             assert_eq!(parse(written), arguments, "{written}");

@@ -165,7 +165,12 @@ pub(crate) fn test_call() -> ProviderCall {
         secrets: Vec::new(),
         key_variable: "TEST_API_KEY".to_owned(),
     };
-    ProviderCall { endpoint: Arc::new(endpoint), model: "test-model".to_owned(), request_id: None }
+    ProviderCall {
+        endpoint: Arc::new(endpoint),
+        model: "test-model".to_owned(),
+        request_id: None,
+        wait_fields: Vec::new(),
+    }
 }
 
 /// A reply as its consumer sees it.

@@ -2,20 +2,12 @@
 //!
 //! Text that may start a call is held back. At the end of the reply it becomes calls, or is released as text.
 
-use serde_json::{Map, Value};
+use crate::{
+    ProviderNotice,
+    requested_calls::WrittenToolCall,
+    text_call_formats::{CALL_MARKS, CODE_FENCES, parse_held_text},
+};
 
-use crate::{ProviderNotice, requested_calls::WrittenToolCall};
-
-/// Marks that start a call anywhere in the text, except in code.
-const CALL_MARKS: [&str; 6] =
-    ["<tool_call>", "<function_call>", "<function=", "<|tool_call|>", "[TOOL_CALLS]", "<|python_tag|>"];
-/// Marks around calls, with their end marks. A missing end mark is implied at the end of the text.
-const ENCLOSING_MARKS: [(&str, &str); 3] =
-    [("<tool_call>", "</tool_call>"), ("<function_call>", "</function_call>"), ("<|tool_call|>", "<|/tool_call|>")];
-/// The marks of Mistral's newer models before a call, and between its name and its arguments.
-const MISTRAL_MARKS: (&str, &str) = ("[TOOL_CALLS]", "[ARGS]");
-/// Fences that may enclose a call at the beginning of the text.
-const CODE_FENCES: [&str; 3] = ["```json", "```tool_call", "```\n"];
 /// The keys that an object with a call may start with.
 const CALL_KEYS: [&str; 8] = ["name", "function", "type", "id", "tool_calls", "arguments", "parameters", "tool"];
 
@@ -171,128 +163,15 @@ fn partial_mark_len(text: &str) -> usize {
         let end = text.as_bytes().get(text.len() - length..).unwrap_or_default();
         CALL_MARKS.iter().any(|mark| mark.as_bytes().starts_with(end))
     };
-    // Marks are ASCII, so that their beginnings start at a character boundary.
+    // The first character of a mark is ASCII, so that its beginning starts at a character boundary.
     let longest = CALL_MARKS.iter().map(|mark| mark.len()).max().unwrap_or(0);
     (1..longest.min(text.len() + 1)).rev().find(is_partial_mark).unwrap_or(0)
-}
-
-/// Parses held text into calls and remaining text. Returns `None` if a part of it is not a call.
-fn parse_held_text(held: &str, names: &[String]) -> Option<(String, Vec<WrittenToolCall>)> {
-    let mut calls = Vec::new();
-    let mut rest = held;
-    loop {
-        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, ',' | ';'));
-        if rest.is_empty() {
-            return Some((String::new(), calls));
-        }
-        let (found, after) = if let Some(inside) = rest.strip_prefix("<function=") {
-            let (name, inside) = inside.split_once('>')?;
-            let (body, after) = inside.split_once("</function>").unwrap_or((inside, ""));
-            (
-                vec![WrittenToolCall { key: None, name: name.trim().to_owned(), arguments: parse_parameters(body)? }],
-                after,
-            )
-        } else if let Some((inside, end)) =
-            ENCLOSING_MARKS.iter().find_map(|(mark, end)| Some((rest.strip_prefix(mark)?, end)))
-        {
-            let (body, after) = inside.split_once(end).unwrap_or((inside, ""));
-            let (other, found) = parse_held_text(body, names)?;
-            if !other.is_empty() {
-                return None;
-            }
-            calls.extend(found);
-            rest = after;
-            continue;
-        } else if let Some(inside) = CODE_FENCES.iter().find_map(|fence| rest.strip_prefix(fence)) {
-            let (body, after) = inside.split_once("```").unwrap_or((inside, ""));
-            // Text after the fence indicates an example.
-            if !after.trim_start().is_empty() && !after.trim_start().starts_with("```") {
-                return None;
-            }
-            parse_json_calls(body).filter(|(_, left)| left.trim().is_empty()).map(|(found, _)| (found, after))?
-        } else if let Some((name, arguments)) =
-            rest.strip_prefix(MISTRAL_MARKS.0).and_then(|call| call.split_once(MISTRAL_MARKS.1))
-            && names.iter().any(|known| known == name.trim())
-        {
-            let mut values = serde_json::Deserializer::from_str(arguments).into_iter::<Map<String, Value>>();
-            let written = Value::Object(values.next()?.ok()?).to_string();
-            (
-                vec![WrittenToolCall { key: None, name: name.trim().to_owned(), arguments: written }],
-                &arguments[values.byte_offset()..],
-            )
-        } else {
-            let marked = [MISTRAL_MARKS.0, "<|python_tag|>"].iter().find_map(|mark| rest.strip_prefix(mark));
-            match parse_json_calls(marked.unwrap_or(rest)) {
-                Some(found) => found,
-                // Text may follow the calls.
-                None if !calls.is_empty() => return Some((rest.to_owned(), calls)),
-                None => return None,
-            }
-        };
-        if found.is_empty() || found.iter().any(|call| !names.contains(&call.name)) {
-            return None;
-        }
-        calls.extend(found);
-        rest = after;
-    }
-}
-
-/// Parses the JSON value at the beginning of a text as calls. Also returns the text after it.
-fn parse_json_calls(text: &str) -> Option<(Vec<WrittenToolCall>, &str)> {
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    let value = values.next()?.ok()?;
-    let calls = calls_in_value(&value)?;
-    Some((calls, &text[values.byte_offset()..]))
-}
-
-fn calls_in_value(value: &Value) -> Option<Vec<WrittenToolCall>> {
-    match value {
-        Value::Array(items) => {
-            let calls = items.iter().map(calls_in_value).collect::<Option<Vec<_>>>()?;
-            Some(calls.into_iter().flatten().collect())
-        }
-        Value::Object(fields) => match (fields.get("tool_calls"), fields.get("function")) {
-            (Some(calls @ Value::Array(_)), _) => calls_in_value(calls),
-            (_, Some(Value::Object(function))) => Some(vec![call_in_object(function)?]),
-            _ => Some(vec![call_in_object(fields)?]),
-        },
-        _ => None,
-    }
-}
-
-fn call_in_object(fields: &Map<String, Value>) -> Option<WrittenToolCall> {
-    let name = ["name", "function", "tool"].iter().find_map(|key| fields.get(*key)?.as_str())?;
-    let arguments = ["arguments", "parameters", "input", "args"].iter().find_map(|key| fields.get(*key));
-    let arguments = match arguments? {
-        Value::String(text) => text.clone(),
-        arguments @ Value::Object(_) => arguments.to_string(),
-        _ => return None,
-    };
-    Some(WrittenToolCall { key: None, name: name.to_owned(), arguments })
-}
-
-/// Parses the arguments inside of `<function=…>`: a JSON object, or one element per argument.
-fn parse_parameters(body: &str) -> Option<String> {
-    let body = body.trim();
-    if body.is_empty() {
-        return Some("{}".to_owned());
-    }
-    if !body.starts_with("<parameter=") {
-        return serde_json::from_str::<Map<String, Value>>(body).ok().map(|_| body.to_owned());
-    }
-    let mut arguments = Map::new();
-    for part in body.split("<parameter=").skip(1) {
-        let (key, value) = part.split_once('>')?;
-        let value = value.split_once("</parameter>").map_or(value, |(value, _)| value).trim();
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        arguments.insert(key.trim().to_owned(), value);
-    }
-    Some(Value::Object(arguments).to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
 
@@ -369,6 +248,51 @@ mod tests {
                 vec![&pods],
             ),
             (
+                "<|tool_calls_section_begin|><|tool_call_begin|>functions.pods_list:0<|tool_call_argument_begin|>{\"ns\": \"shöp\"}<|tool_call_end|><|tool_call_begin|>functions.logs:1<|tool_call_argument_begin|>{\"pod\":\"a\",\"n\":5}<|tool_call_end|><|tool_calls_section_end|>",
+                "",
+                vec![&pods, &logs],
+            ),
+            (
+                "I look.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>pods_list\n```json\n{\"ns\": \"shöp\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>logs\n```json\n{\"pod\":\"a\",\"n\":5}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+                "I look.",
+                vec![&pods, &logs],
+            ),
+            (
+                "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>logs<｜tool▁sep｜>{\"pod\":\"a\",\"n\":5}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+                "",
+                vec![&logs],
+            ),
+            (
+                "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"logs\">\n<｜DSML｜parameter name=\"pod\" string=\"true\">a</｜DSML｜parameter>\n<｜DSML｜parameter name=\"n\" string=\"false\">5</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+                "",
+                vec![&logs],
+            ),
+            (
+                "<minimax:tool_call>\n<invoke name=\"pods_list\">\n<parameter name=\"ns\">shöp</parameter>\n</invoke>\n<invoke name=\"logs\">\n<parameter name=\"pod\">a</parameter><parameter name=\"n\">5</parameter>\n</invoke>\n</minimax:tool_call>",
+                "",
+                vec![&pods, &logs],
+            ),
+            (
+                "<function_calls><invoke name=\"pods_list\"><parameter name=\"ns\">shöp</parameter></invoke></function_calls>",
+                "",
+                vec![&pods],
+            ),
+            (
+                "<tool_call>logs\n<arg_key>pod</arg_key>\n<arg_value>a</arg_value>\n<arg_key>n</arg_key>\n<arg_value>5</arg_value>\n</tool_call>",
+                "",
+                vec![&logs],
+            ),
+            (
+                "<|channel|>commentary to=functions.pods_list <|constrain|>json<|message|>{\"ns\": \"shöp\"}<|call|>",
+                "",
+                vec![&pods],
+            ),
+            (
+                "<|start|>assistant<|channel|>commentary to=functions.pods_list<|channel|>json<|message|>{\"ns\": \"shöp\"}",
+                "",
+                vec![&pods],
+            ),
+            (
                 "It's `done`.\n<tool_call>{\"name\": \"pods_list\", \"arguments\": {\"ns\": \"shöp\"}}</tool_call>",
                 "It's `done`.\n",
                 vec![&pods],
@@ -408,6 +332,13 @@ mod tests {
             "Say `<tool_call>{\"name\": \"pods_list\", \"arguments\": {}}</tool_call>` to list them.",
             "So:\n```\n<tool_call>{\"name\": \"pods_list\", \"arguments\": {}}</tool_call>\n```\nand that is all.",
             "[TOOL_CALLS]nodes[ARGS]{}",
+            "<|tool_call_begin|>functions.nodes:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
+            "<invoke name=\"nodes\"></invoke>",
+            "Use <invoke name=\"logs\"> for that.",
+            "<｜DSML｜ is a mark, <｜tool▁call▁begin｜> as well",
+            "<|channel|>commentary to=nodes<|message|>{}",
+            "<|channel|>analysis<|message|>The pods are fine.",
+            "<tool_call>logs, which is a tool</tool_call>",
             "",
             "   ",
         ] {

@@ -27,7 +27,7 @@ mod redis;
 mod user_memory_set;
 mod vector_index;
 
-pub use filesystem::FilesystemStore;
+pub use filesystem::{FilesystemStore, probe_write_access};
 pub use in_memory::InMemoryStore;
 pub use log_retention::LogRetention;
 pub use options::{RedisOptions, RedisTopology, StoreBackend, StoreOptions};

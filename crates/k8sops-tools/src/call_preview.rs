@@ -14,9 +14,9 @@ use k8sops_core::{AffectedObject, DependentObjects, PreviewKind};
 use crate::{
     ToolRef,
     preview::{
-        CallPlan, FoundChanges, GENERATED_NAME, LiveObject, ObjectEdit, ObjectList, ObjectRef, PlannedChange,
-        PreviewBody, WholePreview, history_kind, is_empty_list, parse_objects, plan_manifests, plan_typed_call,
-        pod_selector, roll_back, shorten,
+        CallPlan, FoundChanges, GENERATED_NAME, LiveObject, ObjectDetail, ObjectEdit, ObjectList, ObjectRef,
+        PlannedChange, PreviewBody, WholePreview, history_kind, is_empty_list, parse_objects, plan_manifests,
+        plan_typed_call, pod_selector, roll_back, shorten,
     },
     preview_reads::ReadFailure,
     redaction::{ContentHint, RedactionVault},
@@ -171,7 +171,7 @@ impl SessionToolExecutor {
                     ManifestSource::Text(text) => text,
                     ManifestSource::Printed(call) => self.read_text(tool, call).await.ok()?,
                 };
-                let planned = plan_manifests(&text, verb, namespace.as_deref())?;
+                let planned = plan_manifests(&text, &verb, namespace.as_deref())?;
                 if verb == ManifestVerb::Replace && planned.iter().any(|change| is_bare_manifest(&change.edit)) {
                     found.add_note(
                         "A replaced object gets the defaults of the cluster for what its manifest leaves out; the diff shows \
@@ -184,7 +184,7 @@ impl SessionToolExecutor {
             }
             ObjectCommand::Exec { namespace, pod, command } if shape == LineShape::OneCommand => {
                 let target = ObjectRef { api_version: "v1".into(), kind: "Pod".into(), namespace, name: pod };
-                let live = self.read_current(tool, arguments, &target).await;
+                let live = self.read_current(tool, arguments, &target, ObjectDetail::WithoutManagers).await;
                 found.command = Some(command);
                 let vault = self.vault().await;
                 found.add(&vault, PlannedChange { target, verb: "exec", edit: ObjectEdit::Keep }, live);
@@ -206,14 +206,10 @@ impl SessionToolExecutor {
         plan: CallPlan,
         found: &mut FoundChanges,
     ) {
-        let CallPlan { changes, command, release, drained_node, update_note } = plan;
+        let CallPlan { changes, command, release, drained_node } = plan;
         found.command = command;
         found.drained_nodes.extend(drained_node);
         self.read_planned(tool, arguments, changes, found).await;
-        let has_updates = found.changes.iter().any(|change| change.object.verb == "update");
-        if let Some(note) = update_note.filter(|_| has_updates) {
-            found.set_footnote(note);
-        }
         if let Some(release) = release {
             self.compare_recorded_release(tool, arguments, release, found).await;
         }
@@ -235,7 +231,7 @@ impl SessionToolExecutor {
             let is_generated = change.target.name == GENERATED_NAME || change.target.name.ends_with('*');
             let live = match is_generated {
                 true => LiveObject::Missing,
-                false => self.read_current(tool, arguments, &change.target).await,
+                false => self.read_current(tool, arguments, &change.target, ObjectDetail::of_edit(&change.edit)).await,
             };
             self.add_change(tool, arguments, change, live, &vault, found).await;
         }

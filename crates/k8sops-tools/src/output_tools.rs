@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinError;
 
-use k8sops_core::{ChatMessage, EventBody, OutputStore, SessionId, SessionLog, StoreError, ToolCallId, load_state};
+use k8sops_core::{ChatMessage, OutputStore, SessionId, SessionLog, StoreError, ToolCallId, find_tool_end, load_state};
 use k8sops_mcp::{RemoteTool, ToolHints};
 
 use crate::output::{OutputBudget, page_lines, search_lines};
@@ -158,26 +158,28 @@ async fn load_kept_output(
         bytes.extend(part.bytes);
         if bytes.len() as u64 >= part.total {
             let kept = bytes.len();
-            // The store cuts an output at a character, which has at most four bytes.
-            let is_cut = kept + 4 > keep_bytes;
+            let is_cut = match find_tool_end(log, session, &id).await? {
+                Some(end) => (kept as u64) < end.bytes,
+                // The store cuts an output at a character, which has at most four bytes.
+                None => kept + 4 > keep_bytes,
+            };
             let missing =
                 is_cut.then(|| format!("the end of this output is missing: its first {kept} bytes were kept"));
             return Ok(KeptOutput { text: String::from_utf8(bytes)?.into(), missing });
         }
     }
+    if let Some(end) = find_tool_end(log, session, &id).await? {
+        let missing = end.truncated.then(|| {
+            let whole = end.bytes;
+            format!("the whole output of {whole} bytes is no longer kept; this is its shortened form, and parts of it are missing")
+        });
+        return Ok(KeptOutput { text: end.content.into(), missing });
+    }
+    // The log of a `MEMORY_SHALLOW` session has lost the event.
     let state = load_state(log, session).await?.state;
-    let logged_output = |message: &Arc<ChatMessage>| match message.as_ref() {
-        ChatMessage::Tool(tool) if tool.tool_call_id == id => Some((tool.seq, Arc::from(tool.content.as_str()))),
-        _ => None,
-    };
-    let (seq, text): (u64, Arc<str>) = state.messages.iter().rev().find_map(logged_output).ok_or_else(unknown_call)?;
-    let page = log.read_events(session, seq.saturating_sub(1), 1).await?;
-    let missing = page.events.first().and_then(|event| match &event.body {
-        EventBody::ToolEnd(end) if end.tool_call_id == id && end.truncated => Some(format!(
-            "the whole output of {} bytes is no longer kept; this is its shortened form, and parts of it are missing",
-            end.bytes
-        )),
+    let logged_output = state.messages.iter().rev().find_map(|message| match message.as_ref() {
+        ChatMessage::Tool(tool) if tool.tool_call_id == id => Some(Arc::from(tool.content.as_str())),
         _ => None,
     });
-    Ok(KeptOutput { text, missing })
+    Ok(KeptOutput { text: logged_output.ok_or_else(unknown_call)?, missing: None })
 }

@@ -10,8 +10,8 @@ use crate::{
     ToolRef,
     catalog::PreviewRun,
     preview::{
-        LiveObject, ObjectList, ObjectRef, ReadCall, is_empty_list, parse_names, parse_objects, qualified_resource,
-        unwrap_output,
+        LiveObject, ObjectDetail, ObjectList, ObjectRef, ReadCall, is_empty_list, parse_names, parse_objects,
+        qualified_resource, unwrap_output,
     },
     redaction::arguments_contain_placeholder,
     session_tools::SessionToolExecutor,
@@ -34,6 +34,23 @@ impl SessionToolExecutor {
         tool: &ToolRef,
         arguments: &Map<String, Value>,
         target: &ObjectRef,
+        detail: ObjectDetail,
+    ) -> LiveObject {
+        if detail == ObjectDetail::WithManagers
+            && let LiveObject::Found(object) = self.read_with(tool, arguments, target, &["--show-managed-fields"]).await
+        {
+            return LiveObject::Found(object);
+        }
+        self.read_with(tool, arguments, target, &[]).await
+    }
+
+    /// Reads an object. `flags` are for a server that runs kubectl.
+    async fn read_with(
+        &self,
+        tool: &ToolRef,
+        arguments: &Map<String, Value>,
+        target: &ObjectRef,
+        flags: &[&str],
     ) -> LiveObject {
         let resource = qualified_resource(&target.api_version, &target.kind);
         let namespace = target.namespace.as_ref().map(|namespace| format!("--namespace={namespace}"));
@@ -44,6 +61,7 @@ impl SessionToolExecutor {
         };
         words.extend(namespace.as_deref());
         words.extend(["-o", "yaml"]);
+        words.extend(flags);
         let catalog = self.catalog();
         let call = match catalog.build_kubectl_read(tool, arguments, &words) {
             Some(call) => catalog.allow_preview(tool.server(), call),

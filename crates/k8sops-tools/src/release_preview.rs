@@ -7,8 +7,8 @@ use k8sops_classifier::{ReleaseAfter, ReleaseCommand, at_revision};
 use crate::{
     ToolRef,
     preview::{
-        FoundChanges, LiveObject, ObjectEdit, ObjectList, ObjectRef, PlannedChange, PlannedRelease, ReleaseRecord,
-        compare_manifests, decode_release, newest_record, parse_objects,
+        FoundChanges, LiveObject, ObjectDetail, ObjectEdit, ObjectList, ObjectRef, PlannedChange, PlannedRelease,
+        ReleaseRecord, compare_manifests, decode_release, newest_record, parse_objects,
     },
     preview_reads::ReadFailure,
     session_tools::SessionToolExecutor,
@@ -104,12 +104,24 @@ impl SessionToolExecutor {
                     Value::Object(values) => values.clone(),
                     _ => Map::new(),
                 };
-                let (values, template) = rendered.with_values_of(&current);
+                let computed: Option<Map<String, Value>> = match rendered.computed_values.clone() {
+                    None => None,
+                    Some(call) => Some(serde_json::from_str(&self.read_text(tool, call).await.ok()?).ok()?),
+                };
+                let reuses = computed.is_some();
+                let (values, template) = rendered.with_values_of(&current, computed.as_ref());
                 let manifests = parse_manifests(&self.read_text(tool, template).await.ok()?)?;
                 found.add_note(
                     "The chart is rendered without the cluster: what its templates look up there may come out otherwise."
                         .to_owned(),
                 );
+                if reuses {
+                    found.add_note(
+                        "The call reuses the values of the release with the defaults of its chart: what is new in the defaults of \
+                         the new chart shows in the diff, and is not set by the call."
+                            .to_owned(),
+                    );
+                }
                 Some(NewRelease { manifests, values: Some(Value::Object(values)) })
             }
             ReleaseAfter::PreviousRevision { history, manifest } => {
@@ -192,7 +204,7 @@ impl SessionToolExecutor {
         let name = newest_record(&target.name, &names).ok_or(ReadFailure::Missing)?.to_owned();
         let secret =
             ObjectRef { api_version: "v1".into(), kind: "Secret".into(), namespace: target.namespace.clone(), name };
-        match self.read_current(tool, arguments, &secret).await {
+        match self.read_current(tool, arguments, &secret, ObjectDetail::WithoutManagers).await {
             LiveObject::Found(secret) => decode_release(&secret).ok_or(ReadFailure::Unknown),
             LiveObject::Missing | LiveObject::Unread => Err(ReadFailure::Unknown),
         }

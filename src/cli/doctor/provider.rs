@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::report::{HealthCheck, ReportLine};
 use k8sops_core::mask_url;
-use k8sops_models::{ChatModel, ModelError, ModelErrorKind, ProviderOptions};
+use k8sops_models::{ChatModel, ModelError, ModelErrorKind, ProviderOptions, RecognizedDialect};
 
 /// Whether new sessions use a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +63,22 @@ impl ProviderCheck {
         };
         let model = &self.model;
         let Err(error) = chat.check(model).await else {
-            return ReportLine::passed(subject, format!("model {model} answers at {url}"));
+            let dialect = describe_dialect(chat.recognized_dialect());
+            return ReportLine::passed(subject, format!("model {model} answers at {url}; {dialect}"));
         };
         let advice = advice_for(&error, key, &url);
         match self.usage {
             ProviderUsage::NewSessions => ReportLine::failed(subject, format!("model {model}: {error}"), advice),
             ProviderUsage::Optional => ReportLine::notice(subject, format!("model {model}: {error}; {advice}")),
         }
+    }
+}
+
+/// Returns which rules apply to the requests of a provider.
+fn describe_dialect(recognized: Option<RecognizedDialect>) -> String {
+    match recognized {
+        Some(RecognizedDialect { name, sign }) => format!("its dialect is {name}, by its {sign}"),
+        None => "its dialect is not known, so the defaults apply".to_owned(),
     }
 }
 
@@ -101,7 +110,7 @@ mod tests {
         ProviderUsage::{NewSessions, Optional},
         *,
     };
-    use k8sops_models::{ChatRequest, ReplyStream};
+    use k8sops_models::{ChatRequest, DialectSign, ReplyStream};
 
     struct ScriptedCheck(Result<(), ModelError>);
 
@@ -109,6 +118,9 @@ mod tests {
     impl ChatModel for ScriptedCheck {
         async fn stream(&self, _: ChatRequest) -> Result<ReplyStream, ModelError> {
             unreachable!("the doctor uses no tokens")
+        }
+        fn recognized_dialect(&self) -> Option<RecognizedDialect> {
+            Some(RecognizedDialect { name: "anthropic".into(), sign: DialectSign::Host })
         }
         async fn check(&self, _: &str) -> Result<(), ModelError> {
             self.0.clone()
@@ -143,7 +155,7 @@ mod tests {
             report_line(Optional, &[], Ok(())).await,
         ];
         insta::assert_snapshot!(lines.join("\n"), @"
-        ok    provider anthropic: model claude-opus-5-5 answers at https://api.anthropic.com
+        ok    provider anthropic: model claude-opus-5-5 answers at https://api.anthropic.com; its dialect is anthropic, by its host
         FAIL  provider anthropic: model claude-opus-5-5: invalid x-api-key (401) — check that ANTHROPIC_API_KEY is valid and may use this model
         FAIL  provider anthropic: model claude-opus-5-5: connection refused — check that https://api.anthropic.com can be reached from here (proxy, firewall, base_url)
         FAIL  provider anthropic: model claude-opus-5-5: no stream — check that https://api.anthropic.com is the API and not a web page in front of it

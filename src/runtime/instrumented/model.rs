@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tracing::{Instrument as _, Span};
 
-use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, ReplyDelta, ReplyStream};
+use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelReply, RecognizedDialect, ReplyDelta, ReplyStream};
 use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
 
 /// Wraps a model, so that its calls are measured, counted and traced.
@@ -50,6 +50,10 @@ impl ChatModel for InstrumentedModel {
 
     fn uses_tokens(&self) -> bool {
         self.inner.uses_tokens()
+    }
+
+    fn recognized_dialect(&self) -> Option<RecognizedDialect> {
+        self.inner.recognized_dialect()
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {

@@ -60,6 +60,7 @@ pub(super) async fn run_session_actor(shared: Arc<RuntimeInner>, session: Sessio
 
 async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot: &OwnerSlot) {
     let mut wait = RETRY.0;
+    let mut is_retrying = false;
     loop {
         // The actor reads the inbox once it holds the lease.
         slot.wakeup.clear();
@@ -76,6 +77,7 @@ async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot
                     return;
                 }
                 wait = RETRY.0;
+                is_retrying = false;
             }
             Ok(ReleaseReason::Halted) => break,
             Ok(ReleaseReason::Gone) | Err(StoreError::NotFound(_)) => {
@@ -99,7 +101,10 @@ async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot
                 break;
             }
             Err(error) => {
-                tracing::warn!(%session, %error, "session cannot be owned now, retrying");
+                // Once: the store may stay away for hours.
+                if !std::mem::replace(&mut is_retrying, true) {
+                    tracing::warn!(%session, %error, "session cannot be owned now, retrying");
+                }
                 if matches!(error, StoreError::Unavailable(_)) {
                     slot.feed.warn_store_unavailable();
                 }
@@ -120,7 +125,7 @@ fn count_store_error(shared: &RuntimeInner, error: &StoreError) {
     let metrics = &shared.dependencies.metrics;
     match error {
         StoreError::Unavailable(_) => metrics.count_store_error("unavailable"),
-        StoreError::Corrupt(_) => metrics.count_store_error("corrupt"),
+        StoreError::Corrupt(_) | StoreError::FileDamaged(_) => metrics.count_store_error("corrupt"),
         StoreError::SeqConflict { .. } => metrics.count_store_error("seq_conflict"),
         StoreError::Forked { .. } => metrics.count_store_error("forked"),
         StoreError::Fenced { .. } => {

@@ -1,12 +1,17 @@
 //! Pending approvals and questions of a session: their answers and their expiry.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::SessionActor;
 use k8sops_core::{
     ApprovalDecision, ApprovalId, ApprovalResolved, CommandBody, EventAuthor, EventBody, EventDraft, InputAction,
-    InputId, InputResolved, OpenRun, SessionCommand, Timestamp,
+    InputId, InputResolved, InteractionStatus, OpenRun, SessionCommand,
 };
+
+/// How often the wall clock is read while something can expire: timers stop while the machine is suspended.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl SessionActor<'_> {
     /// Records until when approvals are pending, when that has changed.
@@ -23,12 +28,14 @@ impl SessionActor<'_> {
     /// Returns the event of an approval answer; `None` if it comes too late or the sender may not give it.
     pub(super) fn approval_answer_event(&self, command: &SessionCommand) -> Option<EventDraft> {
         let CommandBody::Resolve { approval_id, decision, arguments, comment, .. } = &command.body else { return None };
+        let now = self.shared.dependencies.clock.now();
         let run_id = self.projection.read(|state| {
             // Checks authorization again: the API check may have run on another replica.
             if !self.shared.is_allowed_to_answer(command, &state.summary.user_id) {
                 return None;
             }
-            let pending = state.pending_approvals().any(|a| a.approval_id == *approval_id);
+            let status = state.run.as_ref()?.approval_status(*approval_id, now);
+            let pending = status == Some(InteractionStatus::Pending);
             state.run.as_ref().filter(|_| pending && !self.writer.has_queued_answer(*approval_id)).map(|run| run.run_id)
         })?;
         let resolved = ApprovalResolved {
@@ -45,8 +52,10 @@ impl SessionActor<'_> {
     /// Returns the event of an answer to a question; `None` if it comes too late.
     pub(super) fn input_answer_event(&self, command: &SessionCommand) -> Option<EventDraft> {
         let CommandBody::Answer { input_id, action, content } = &command.body else { return None };
+        let now = self.shared.dependencies.clock.now();
         let run_id = self.projection.read(|state| {
-            let pending = state.pending_inputs().any(|i| i.input_id == *input_id);
+            let status = state.run.as_ref()?.input_status(*input_id, now);
+            let pending = status == Some(InteractionStatus::Pending);
             state
                 .run
                 .as_ref()
@@ -63,6 +72,7 @@ impl SessionActor<'_> {
         Some(EventDraft::in_run(run_id, EventBody::InputResolved(resolved)))
     }
 
+    /// When to look for approvals and questions that have expired.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         // The commit in flight may contain the answer.
         if self.writer.is_committing() {
@@ -72,11 +82,12 @@ impl SessionActor<'_> {
             let inputs = state.pending_inputs().map(|i| i.expires_at);
             state.pending_approvals().map(|a| a.expires_at).chain(inputs).min()
         })?;
-        Some(Instant::now() + expires_at.saturating_duration_since(Timestamp::now()))
+        let left = expires_at.saturating_duration_since(self.shared.dependencies.clock.now());
+        Some(Instant::now() + left.min(CLOCK_INTERVAL))
     }
 
     pub(super) fn expire_interactions(&mut self) {
-        let now = Timestamp::now();
+        let now = self.shared.dependencies.clock.now();
         let expired = self.projection.read(|state| {
             let run: &OpenRun = state.run.as_ref()?;
             let approvals = state

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -128,6 +128,8 @@ struct RuntimeFixture {
     store: Arc<WatchedStore>,
     user: UserId,
     session: SessionId,
+    /// How far the wall clock is ahead of the system's.
+    clock_offset_ms: Arc<AtomicU64>,
 }
 
 impl RuntimeFixture {
@@ -149,6 +151,8 @@ impl RuntimeFixture {
         };
         let provider = ProviderInfo { id: "p".into(), name: "p".into(), configured: true, models: vec![info] };
         catalog.register_provider(provider, model.clone());
+        let clock_offset_ms = Arc::new(AtomicU64::new(0));
+        let read_offset = clock_offset_ms.clone();
         let sessions = Sessions::new(Dependencies {
             store: store.clone(),
             catalog: Arc::new(catalog),
@@ -173,11 +177,14 @@ impl RuntimeFixture {
             metrics: Arc::new(Metrics::new()),
             audit,
             replica: uuid::Uuid::now_v7().to_string(),
+            clock: WallClock::new(move || {
+                Timestamp::now().saturating_add(Duration::from_millis(read_offset.load(Ordering::SeqCst)))
+            }),
         });
         let user: UserId = "default".parse().unwrap();
         let settings = SessionSettings::for_model("p", "m");
         let session = sessions.create_session(&user, None, settings).await.unwrap().session_id;
-        Self { sessions, store, user, session }
+        Self { sessions, store, user, session, clock_offset_ms }
     }
 
     async fn submit(&self, body: CommandBody) -> Result<CommandReceipt, SessionsError> {

@@ -108,6 +108,65 @@ async fn first_of_concurrent_answers_counts() {
     assert_eq!(answers, [ApprovalDecision::Deny]);
 }
 
+/// The timer of the owner stands still while the machine is suspended, and the wall clock does not.
+#[tokio::test]
+async fn answer_after_the_expiry_does_not_count_whatever_the_timers_say() {
+    for past_the_api in [false, true] {
+        let fixture = RuntimeFixture::new(&ScriptedModel::new([vec![call("change", json!({}))]])).await;
+        let receipt = fixture.say("hi").await;
+        let mut cursor = fixture.sessions.open_cursor(&fixture.user, fixture.session, receipt.seq).await.unwrap();
+        let mut next = async || match cursor.next().await.unwrap() {
+            Some(StreamFrame::Event(event)) => Some(event),
+            _ => None,
+        };
+        let approval_id = loop {
+            if let Some(event) = next().await
+                && let EventBody::ApprovalRequested(asked) = &event.body
+            {
+                break asked.approval_id;
+            }
+        };
+        assert_eq!(fixture.sessions.list_pending_approvals(&fixture.user, false).await.unwrap().len(), 1);
+        fixture.clock_offset_ms.store(3_600_001, Ordering::SeqCst);
+        assert!(fixture.sessions.list_pending_approvals(&fixture.user, false).await.unwrap().is_empty());
+        let decision = ApprovalDecision::Approve;
+        let body = CommandBody::Resolve { approval_id, decision, arguments: None, comment: None, approver: false };
+        if past_the_api {
+            leave(&fixture, body).await;
+            fixture.submit(CommandBody::Title { title: "wake up".into() }).await.unwrap();
+        } else {
+            assert!(matches!(fixture.submit(body).await, Err(SessionsError::ApprovalClosed(_))));
+        }
+        let resolved = tokio::time::timeout(Duration::from_secs(2), async {
+            loop {
+                if let Some(event) = next().await
+                    && let EventBody::ApprovalResolved(resolved) = &event.body
+                {
+                    return resolved.decision;
+                }
+            }
+        });
+        assert_eq!(resolved.await.unwrap(), ApprovalDecision::Expired);
+        fixture.rest(ApprovalDecision::Deny).await;
+        assert!(!fixture.log().await.iter().any(|event| matches!(event.body, EventBody::ToolStart(_))));
+    }
+}
+
+/// Nothing but the wall clock says that an approval expires after the machine was suspended.
+#[tokio::test(start_paused = true)]
+async fn owner_looks_at_the_wall_clock_while_an_approval_is_pending() {
+    let fixture = RuntimeFixture::new(&ScriptedModel::new([vec![call("change", json!({}))]])).await;
+    fixture.say("hi").await;
+    while fixture.sessions.list_pending_approvals(&fixture.user, false).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    fixture.clock_offset_ms.store(3_600_001, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    fixture.rest(ApprovalDecision::Deny).await;
+    let expired = |event: &Arc<SessionEvent>| matches!(&event.body, EventBody::ApprovalResolved(answer) if answer.decision == ApprovalDecision::Expired);
+    assert!(fixture.log().await.iter().any(expired));
+}
+
 /// Takes a command past the door: into the inbox, without waking anybody.
 async fn leave(fixture: &RuntimeFixture, body: CommandBody) {
     let command = SessionCommand {

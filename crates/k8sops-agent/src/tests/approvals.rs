@@ -146,7 +146,7 @@ async fn an_approval_lapses_when_what_it_showed_has_changed() {
         assert!(tools.called().is_empty());
         let asked = log.state.read().pending_approvals().next().unwrap().clone();
         assert_eq!((asked.replaces, &asked.arguments), (Some(first), &json!({"replicas": 3})));
-        let status = log.state.read().run.as_ref().unwrap().approval_status(first);
+        let status = log.state.read().run.as_ref().unwrap().approval_status(first, Timestamp::now());
         assert_eq!(status, Some(InteractionStatus::Closed));
         log.resolve(again, ApprovalDecision::Approve, None, None);
     });

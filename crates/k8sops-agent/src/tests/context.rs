@@ -3,7 +3,9 @@
 use futures_util::{StreamExt as _, stream};
 
 use super::*;
-use k8sops_models::{ChatModel, ChatRequest, ModelReply, ReplyDelta, ReplyStream, RequestedCall, tokens};
+use k8sops_models::{
+    ChatModel, ChatRequest, ModelReply, ProviderErrorDetails, ReplyDelta, ReplyStream, RequestedCall, tokens,
+};
 
 /// Its window, in tokens.
 const WINDOW: usize = 8_000;
@@ -19,6 +21,10 @@ struct Counting {
     summaries: AtomicUsize,
     /// What it answers when it is asked for a summary, instead.
     summariser: Mutex<Option<Result<String, ModelError>>>,
+    /// The newest request for a summary.
+    asked: Mutex<Option<ChatRequest>>,
+    /// The only form of requests for a summary that it accepts.
+    accepts: Mutex<Option<RequestForm>>,
     /// It does not say what it used.
     silent: AtomicBool,
 }
@@ -52,6 +58,15 @@ impl ChatModel for Counting {
         let mut reply = ModelReply { stop_reason: StopReason::EndTurn, ..ModelReply::default() };
         if request.system.starts_with("You write the summary") {
             self.summaries.fetch_add(1, Ordering::SeqCst);
+            *self.asked.lock() = Some(request.clone());
+            if self.accepts.lock().is_some_and(|form| form != request.form) {
+                let details = ProviderErrorDetails {
+                    status: Some(400),
+                    message: Some("Bad Request".into()),
+                    ..ProviderErrorDetails::default()
+                };
+                return Err(ModelError::new(ModelErrorKind::InvalidRequest, "rejected").with_details(details));
+            }
             if let Some(answer) = self.summariser.lock().clone() {
                 reply.content = answer?;
             } else {
@@ -319,4 +334,52 @@ async fn a_cancel_ends_the_making_of_a_summary() {
     again(&log, "more");
     run.run_to_completion().await.unwrap();
     assert_eq!(log.outcome(), RunOutcome::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_begins_with_the_form_that_the_model_accepts_and_quotes_nothing_that_it_rejected() {
+    let log = Log::new("begin");
+    let model = Arc::new(Counting::default());
+    let run = run_of(&log, &model);
+    run.run_to_completion().await.unwrap();
+    talk(&log, &run, 3).await;
+    let rejected: Vec<u64> = {
+        let state = log.state.read();
+        let outputs = state.messages.iter().filter(|message| matches!(message.as_ref(), ChatMessage::Tool(_)));
+        outputs.map(|message| message.seq()).collect()
+    };
+    assert!(!rejected.is_empty());
+    let remembered = ConversationForm {
+        form: RequestForm::Strict,
+        outputs_left_out: rejected.iter().copied().collect(),
+        left_out_up_to: rejected[0] - 1,
+    };
+    let simplified = SimplifiedRequest {
+        provider: "scripted".into(),
+        model: "m".into(),
+        step: SimplificationStep::NewestOutputs,
+        remembered,
+    };
+    let warning = SessionWarning::new("request_simplified", "rejected");
+    log.commit(vec![EventBody::Warning(SessionWarning { simplified: Some(simplified), ..warning })]);
+    while compactions(&log).is_empty() {
+        talk(&log, &run, 1).await;
+    }
+    let asked = model.asked.lock().clone().unwrap();
+    assert_eq!(asked.form, RequestForm::Strict);
+    let ChatMessage::User(question) = asked.messages[0].as_ref() else { panic!() };
+    assert!(question.content.contains("[left out:") && !question.content.contains("begin"), "{}", question.content);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_summary_that_is_rejected_is_asked_for_without_options() {
+    let log = Log::new("KEEP: mars-17");
+    let model = Arc::new(Counting::default());
+    *model.accepts.lock() = Some(RequestForm::Bare);
+    let run = run_of(&log, &model);
+    run.run_to_completion().await.unwrap();
+    while compactions(&log).is_empty() {
+        talk(&log, &run, 1).await;
+    }
+    assert!(compactions(&log)[0].summary.contains("mars-17"), "{:?}", compactions(&log));
 }

@@ -95,6 +95,16 @@ const KUBECTL: &str = r#"
     M- kubectl exec web-0 -- ls
     M- kubectl exec -it web-0 -- sh
     MV kubectl exec web-0 -- cat /var/run/secrets/kubernetes.io/serviceaccount/token
+    MV vault kv get -field=password kv/shop
+    MO vault kv get kv/shop
+    MV aws secretsmanager get-secret-value --secret-id shop --query SecretString --output text
+    MO aws secretsmanager get-secret-value --secret-id shop
+    MO aws ssm get-parameter --name /shop/db --with-decryption
+    MV gcloud secrets versions access latest --secret=shop
+    MV az keyvault secret show --vault-name kv --name db --query value -o tsv
+    MV aws ecr get-login-password
+    MV op read op://prod/db/password
+    MO argocd admin initial-password -n argocd
     M- kubectl cp web-0:/etc/passwd ./passwd
     M- kubectl port-forward svc/web 8080:80
     M- kubectl proxy --port=8001

@@ -119,6 +119,7 @@ impl EventBody {
             Self::AssistantMessage(e) => Some(e.usage),
             Self::ContextCompacted(e) => Some(e.usage),
             Self::MemorySaved(e) => Some(e.usage),
+            Self::Warning(e) => e.dropped_call.as_ref().map(|call| call.usage),
             _ => None,
         }
     }

@@ -15,7 +15,7 @@ pub use author::EventAuthor;
 pub use body::EventBody;
 pub use memory::{MemoryRecalled, MemorySaved};
 pub use run::{
-    AssistantMessageEvent, ContextCompacted, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,
+    AssistantMessageEvent, ContextCompacted, DroppedCall, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,
     SessionWarning, UserMessageEvent,
 };
 pub use servers::{ServerIntroduction, ServersIntroduced};

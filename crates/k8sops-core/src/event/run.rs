@@ -173,6 +173,20 @@ pub struct SessionWarning {
     /// How the conversation is simplified from now on for a model that rejected it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simplified: Option<SimplifiedRequest>,
+    /// The model call that failed, if its provider reported that it used tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_call: Option<Box<DroppedCall>>,
+}
+
+/// A model call whose reply was dropped, although its provider counts its tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DroppedCall {
+    /// The provider of the model.
+    pub provider: String,
+    /// The id of the model at its provider.
+    pub model: String,
+    /// Tokens and cost, as far as the provider reported them before the call failed.
+    pub usage: TokenUsage,
 }
 
 impl SessionWarning {
@@ -185,6 +199,7 @@ impl SessionWarning {
             wait_seconds: None,
             unavailable_servers: Vec::new(),
             simplified: None,
+            dropped_call: None,
         }
     }
 }

@@ -6,13 +6,10 @@
 
 use std::borrow::Cow;
 
-use k8sops_core::replace_lone_surrogates;
+use k8sops_core::{replace_foreign_words, replace_lone_surrogates};
 use rmcp::model::{ErrorCode, ServerJsonRpcMessage};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
-
-/// Words that JSON does not have, and that Python, Go and JavaScript write for numbers.
-const NOT_JSON: &[&str] = &["-Infinity", "Infinity", "-inf", "inf", "NaN", "nan", "undefined", "None"];
 
 /// Parses a message, or the messages of a batch, and repairs them if that is needed. Elements of a batch that are no messages are
 /// left out, and so a line of a log that happens to be an array has none.
@@ -41,7 +38,7 @@ fn parse_message(bytes: &[u8]) -> Result<ServerJsonRpcMessage, serde_json::Error
 /// surrogates become U+FFFD, numbers that JSON does not have become `null`, and an error gets the code that it lacks.
 pub(super) fn repair_message(message: &[u8]) -> Cow<'_, str> {
     let mut text = String::from_utf8_lossy(message);
-    for repair in [replace_surrogates, replace_words, repair_error] {
+    for repair in [replace_surrogates, replace_foreign_words, repair_error] {
         if let Some(repaired) = repair(&text) {
             text = Cow::Owned(repaired);
         }
@@ -54,48 +51,6 @@ fn replace_surrogates(text: &str) -> Option<String> {
         Cow::Borrowed(_) => None,
         Cow::Owned(replaced) => Some(replaced),
     }
-}
-
-/// Replaces words outside of texts that are no JSON; `None` if there are none.
-fn replace_words(text: &str) -> Option<String> {
-    let mut replaced = String::new();
-    // Everything before this position is in `replaced`, if that is not empty.
-    let mut copied = 0;
-    let mut at = 0;
-    let mut in_string = false;
-    let bytes = text.as_bytes();
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => at += 1,
-            _ if in_string => {}
-            _ => {
-                if let Some(word) = word_at(bytes, at) {
-                    replaced.push_str(&text[copied..at]);
-                    replaced.push_str("null");
-                    at += word.len();
-                    copied = at;
-                    continue;
-                }
-            }
-        }
-        at += 1;
-    }
-    (copied > 0).then(|| replaced + text.get(copied..).unwrap_or_default())
-}
-
-/// Returns the word at a position that is no JSON, if a value begins and ends with it.
-fn word_at(bytes: &[u8], at: usize) -> Option<&'static str> {
-    let starts = matches!(bytes[at], b'-' | b'I' | b'i' | b'N' | b'n' | b'u');
-    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    if !starts || at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(is_letter) {
-        return None;
-    }
-    let rest = &bytes[at..];
-    NOT_JSON
-        .iter()
-        .find(|word| rest.starts_with(word.as_bytes()) && !rest.get(word.len()).is_some_and(is_letter))
-        .copied()
 }
 
 /// Completes an error that is not as JSON-RPC wants it; `None` if the message has none, or a complete one.

@@ -7,6 +7,8 @@ mod request_body;
 mod tests;
 
 pub(crate) use model::AnthropicModel;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use reply_assembler::MessagesAssembler;
 pub(crate) use request_body::MAX_TEMPERATURE;
+#[cfg(any(test, fuzzing))]
+pub(crate) use request_body::{MessagesBody, MessagesPlan, ThinkingMode};

@@ -11,7 +11,8 @@ use super::{
     request_body::{MessagesBody, MessagesPlan, ThinkingMode, affects_request},
 };
 use crate::{
-    ChatModel, ChatRequest, DialectProtocol, ModelError, ModelFeature, ModelOptions, ProviderOptions, ReplyStream,
+    ChatModel, ChatRequest, DialectProtocol, ModelError, ModelFeature, ModelOptions, ProviderOptions,
+    RecognizedDialect, ReplyStream,
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
@@ -145,6 +146,10 @@ impl ChatModel for AnthropicModel {
 
     async fn context_window(&self, model: &str) -> Option<u32> {
         self.token_limits.context_window(model)
+    }
+
+    fn recognized_dialect(&self) -> Option<RecognizedDialect> {
+        self.client.recognized_dialect()
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {

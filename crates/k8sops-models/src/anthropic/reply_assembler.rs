@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
-    error_mapping::{ProviderCall, ProviderErrorBody},
+    error_mapping::ProviderCall,
     event_framing::ProviderEvent,
     lenient_json::deserialize_or_none,
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
@@ -281,18 +281,20 @@ impl ReplyAssembler for MessagesAssembler {
                 return Ok(EventProgress::End);
             }
             "error" => {
-                return Err(self
-                    .call
-                    .rejection_error(&ProviderErrorBody::from_error(&event.error.unwrap_or_default())));
+                return Err(self.call.stream_error(&event.error.unwrap_or_default(), data));
             }
             _ => {
                 if let Some(error) = event.error.filter(|error| !error.is_null()) {
-                    return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+                    return Err(self.call.stream_error(&error, data));
                 }
                 return Ok(EventProgress::KeepAlive);
             }
         }
         Ok(EventProgress::Content)
+    }
+
+    fn reported_usage(&self) -> TokenUsage {
+        self.usage.to_token_usage()
     }
 
     fn has_stop_reason(&self) -> bool {

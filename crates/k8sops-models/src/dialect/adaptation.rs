@@ -97,7 +97,8 @@ impl Dialect {
             | ModelQuirk::NoReturnedReasoning
             | ModelQuirk::NoToolChoice
             | ModelQuirk::NoTools
-            | ModelQuirk::NoStreamedCalls => {}
+            | ModelQuirk::NoStreamedCalls
+            | ModelQuirk::NoStopReason => {}
         }
     }
 }

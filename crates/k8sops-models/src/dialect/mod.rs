@@ -15,3 +15,4 @@ pub use rules::{
     ReasoningReturn, ReplyLimitField, SystemRole, ToolBounds,
 };
 pub(crate) use server_dialect::ServerDialect;
+pub use server_dialect::{DialectSign, RecognizedDialect};

@@ -8,7 +8,12 @@ use k8sops_settings::{SettingReader, SettingSources, SettingsCatalog, SettingsSe
 use serde_json::json;
 
 use super::*;
-use crate::{ProviderCatalogOptions, quirks::ModelQuirk};
+use crate::{
+    ChatModel as _, ProviderCatalogOptions, ProviderProtocol,
+    openai::OpenAiModel,
+    quirks::ModelQuirk,
+    test_support::{ScriptedProvider, ScriptedResponse, provider_config},
+};
 
 const BUILT_IN: &str = include_str!("../../../../config/dialects.yaml");
 
@@ -26,6 +31,10 @@ fn read_options(yaml: &str) -> (ProviderCatalogOptions, Vec<String>) {
 fn server(yaml: &str, protocol: DialectProtocol, host: &str) -> ServerDialect {
     let known = Arc::new(read_options(yaml).0.dialects);
     ServerDialect::new(&DialectChoice { name: None, known }, protocol, host)
+}
+
+fn dialect_name(server: &ServerDialect) -> Option<String> {
+    server.recognized().map(|recognized| recognized.name)
 }
 
 #[test]
@@ -55,7 +64,7 @@ fn servers_are_recognized_by_host() {
         (Chat, "evil-api.openai.com.example.org", None),
         (Responses, "api.mistral.ai", None),
     ] {
-        assert_eq!(server("", protocol, host).name().as_deref(), name, "{host}");
+        assert_eq!(dialect_name(&server("", protocol, host)).as_deref(), name, "{host}");
     }
 }
 
@@ -65,7 +74,7 @@ fn servers_are_recognized_by_what_they_say() {
         let server = server("", DialectProtocol::Chat, "127.0.0.1");
         server
             .observe_headers(&HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]));
-        server.name()
+        dialect_name(&server)
     };
     assert_eq!(by_header("server", "llama.cpp").as_deref(), Some("llama-cpp"));
     assert_eq!(by_header("server", "uvicorn"), None);
@@ -73,7 +82,7 @@ fn servers_are_recognized_by_what_they_say() {
     let by_body = |body: &str| {
         let server = server("", DialectProtocol::Chat, "127.0.0.1");
         server.observe_error_body(body.as_bytes());
-        server.name()
+        dialect_name(&server)
     };
     for (body, name) in [
         (r#"{"object": "error", "message": "x", "type": "BadRequestError", "param": null, "code": 400}"#, "vllm"),
@@ -91,7 +100,7 @@ fn servers_are_recognized_by_what_they_say() {
         let server = server("", DialectProtocol::Chat, "127.0.0.1");
         assert!(server.should_ask_server() && !server.should_ask_server(), "it is asked once");
         server.observe_models(&json!({"data": [{"id": "m", "owned_by": owner}]}));
-        server.name()
+        dialect_name(&server)
     };
     assert_eq!(by_models("vllm").as_deref(), Some("vllm"));
     assert_eq!(by_models("llamacpp").as_deref(), Some("llama-cpp"));
@@ -107,7 +116,8 @@ fn configured_dialect_comes_first_and_keys_are_overridden() {
     let mistral = options.dialects.get("mistral").unwrap();
     assert_eq!((mistral.call_ids, mistral.alternating_roles), (CallIdForm::Any, true), "the other keys stay");
     let configured = ServerDialect::new(&options.providers["a"].dialect, DialectProtocol::Chat, "api.mistral.ai");
-    assert_eq!(configured.name().as_deref(), Some("vllm"));
+    assert_eq!(dialect_name(&configured).as_deref(), Some("vllm"));
+    assert_eq!(configured.recognized().map(|recognized| recognized.sign), Some(DialectSign::Configuration));
     let own = server(yaml, DialectProtocol::Chat, "llm.example.org");
     assert!(!own.current().parallel_calls);
 }
@@ -159,4 +169,24 @@ fn quirks_and_forms_are_applied_on_top() {
     assert!(strict.alternating_roles && !strict.parallel_calls && strict.reasoning == ReasoningReturn::Never);
     let deepseek = adapted.adapted(&BTreeSet::new(), RequestForm::Strict);
     assert_eq!(deepseek.reasoning, ReasoningReturn::WithCalls, "what a server requires stays");
+}
+
+#[tokio::test]
+async fn check_recognizes_the_server() {
+    let known = Arc::new(read_options("").0.dialects);
+    for (headers, owner, recognized) in [
+        ("", "vllm", Some(("vllm", DialectSign::ModelList))),
+        ("server: llama.cpp\r\n", "x", Some(("llama-cpp", DialectSign::ResponseHeader))),
+        ("", "x", None),
+    ] {
+        let list = json!({"data": [{"id": "test-model", "owned_by": owner}]}).to_string();
+        let server = ScriptedProvider::start([ScriptedResponse::plain(200, headers, &list)]).await;
+        let mut config = provider_config(ProviderProtocol::OpenaiChat, &format!("{}/v1", server.url));
+        config.dialect.known = Arc::clone(&known);
+        let model = OpenAiModel::new(&config);
+        assert_eq!(model.recognized_dialect(), None);
+        model.check("test-model").await.unwrap();
+        let recognized = recognized.map(|(name, sign)| RecognizedDialect { name: name.to_owned(), sign });
+        assert_eq!(model.recognized_dialect(), recognized);
+    }
 }

@@ -28,10 +28,7 @@ impl ProviderErrorBody {
     /// the error.
     pub(crate) fn from_body(status: u16, retry_after: Option<Duration>, body: &[u8], wait_fields: &[String]) -> Self {
         let parsed = if let Ok(value) = serde_json::from_slice::<Value>(body) {
-            let error = find_error_object(&value).unwrap_or(&value);
-            let named = wait_fields.iter().find_map(|pointer| parse_delay(error.pointer(pointer)?, 1.0));
-            let parsed = Self::from_fields(error, Some(&value));
-            Self { request_id: find_request_id(&value), retry_after: named.or(parsed.retry_after), ..parsed }
+            Self::from_fields(find_error_object(&value).unwrap_or(&value), &value, wait_fields)
         } else {
             let text = String::from_utf8_lossy(body);
             let text = text.trim();
@@ -44,9 +41,10 @@ impl ProviderErrorBody {
         Self { status, retry_after: retry_after.or(parsed.retry_after), ..parsed }
     }
 
-    /// Parses an error object that arrived in place of a piece of the reply.
-    pub(crate) fn from_error(error: &Value) -> Self {
-        let parsed = Self::from_fields(error, None);
+    /// Parses an error object that arrived in place of a piece of the reply. `event` is the whole piece.
+    pub(crate) fn from_event(error: &Value, event: &Value, wait_fields: &[String]) -> Self {
+        // The Responses API wraps a failed response.
+        let parsed = Self::from_fields(error, event.get("response").unwrap_or(event), wait_fields);
         let code = ["code", "status", "status_code"].into_iter().find_map(|name| match error.get(name)? {
             Value::Number(code) => code.as_u64().and_then(|code| u16::try_from(code).ok()),
             Value::String(code) => code.parse().ok(),
@@ -59,18 +57,32 @@ impl ProviderErrorBody {
             text if text.contains("rate limit") || text.contains("too many requests") => 429,
             _ => 500,
         });
-        Self { status, request_id: find_request_id(error), ..parsed }
+        Self { status, ..parsed }
     }
 
-    /// Reads the fields of an error in any of the forms that servers send.
-    fn from_fields(error: &Value, body: Option<&Value>) -> Self {
-        if let Value::String(text) = error {
-            // The error is only a code if there is a text next to it.
-            let message = body.and_then(|body| body.get("message")?.as_str()).filter(|message| message != text);
-            let (error_type, text) =
-                message.map_or((String::new(), text.clone()), |message| (text.clone(), message.to_owned()));
-            return Self { error_type, retry_after: find_wait_in_body(&Value::Null, &text), text, ..Self::default() };
-        }
+    /// Reads the fields of an error in any of the forms that servers send. `body` is what contains it.
+    fn from_fields(error: &Value, body: &Value, wait_fields: &[String]) -> Self {
+        let parsed = match error {
+            Value::String(text) => {
+                // The error is only a code if there is a text next to it.
+                let message = body.get("message").and_then(Value::as_str).filter(|message| message != text);
+                let (error_type, text) =
+                    message.map_or((String::new(), text.clone()), |message| (text.clone(), message.to_owned()));
+                Self { error_type, text, ..Self::default() }
+            }
+            error => Self::from_object(error),
+        };
+        let named = |value: &Value| wait_fields.iter().find_map(|pointer| parse_delay(value.pointer(pointer)?, 1.0));
+        // Some gateways name the wait next to the error.
+        let retry_after = named(error)
+            .or_else(|| named(body))
+            .or_else(|| find_wait_in_body(error, &parsed.text))
+            .or_else(|| find_wait_in_body(body, ""));
+        let request_id = find_request_id(error).or_else(|| find_request_id(body));
+        Self { retry_after, request_id, ..parsed }
+    }
+
+    fn from_object(error: &Value) -> Self {
         let field = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
         let types = ["type", "code", "status", "__type"].map(field);
         let types: Vec<&str> =
@@ -101,7 +113,7 @@ impl ProviderErrorBody {
             None => text,
         };
         let quota_ids = error.get("details").map(Value::to_string).unwrap_or_default().to_lowercase();
-        Self { retry_after: find_wait_in_body(error, &text), error_type, text, quota_ids, ..Self::default() }
+        Self { error_type, text, quota_ids, ..Self::default() }
     }
 }
 

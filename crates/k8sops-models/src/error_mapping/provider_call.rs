@@ -3,7 +3,9 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
+use super::error_body::ProviderErrorBody;
 use crate::{ModelError, ModelErrorKind, error::ProviderErrorDetails};
 
 /// The maximum number of characters that are quoted of a provider's text.
@@ -34,6 +36,8 @@ pub(crate) struct ProviderCall {
     pub(crate) model: String,
     /// The provider's id of the request, if its response has one.
     pub(crate) request_id: Option<String>,
+    /// The server's own names of a wait, as pointers into an error.
+    pub(crate) wait_fields: Vec<String>,
 }
 
 /// The headers in which providers and gateways name a request.
@@ -55,6 +59,12 @@ impl ProviderCall {
         let ids = REQUEST_ID_HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
         let mut ids = ids.filter(|id| !id.is_empty() && id.len() <= MAX_REQUEST_ID_BYTES);
         Self { request_id: ids.next().map(|id| self.redact(id)), ..self.clone() }
+    }
+
+    /// Returns the error that arrived in a piece of the reply with these `data`.
+    pub(crate) fn stream_error(&self, error: &Value, data: &str) -> ModelError {
+        let event = serde_json::from_str(data).unwrap_or_default();
+        self.rejection_error(&ProviderErrorBody::from_event(error, &event, &self.wait_fields))
     }
 
     /// Creates an error of this call.

@@ -112,7 +112,14 @@ const REJECTED_BY_UPSTREAM: [&str; 13] = [
 const INVALID_KEY: [&str; 3] = ["api key not valid", "invalid api key", "incorrect api key"];
 
 /// Texts of a server that failed, with a status that blames the request.
-const SERVER_FAILED: [&str; 3] = ["model has crashed", "cuda out of memory", "enginedeaderror"];
+const SERVER_FAILED: [&str; 6] = [
+    "model has crashed",
+    "cuda out of memory",
+    "enginedeaderror",
+    "model is loading",
+    "is currently loading",
+    "is still loading",
+];
 
 /// Texts about a feature that the model lacks. Gateways answer 404 then, because no model of theirs has it.
 const UNSUPPORTED_FEATURE: [&str; 3] = ["support tool use", "support tools", "support function"];
@@ -264,7 +271,8 @@ fn rejection_kind(body: &ProviderErrorBody, searched: &str) -> ModelErrorKind {
         400 if contains_any(&INVALID_KEY) => ModelErrorKind::Auth,
         400 if contains_any(&SERVER_FAILED) => ModelErrorKind::Overloaded,
         429 | 413 if contains_any(&[TOO_LARGE_FOR_RATE]) => ModelErrorKind::ContextTooLong,
-        429 => ModelErrorKind::RateLimited,
+        // 498: Groq has no capacity for requests of the cheaper tier.
+        429 | 498 => ModelErrorKind::RateLimited,
         403 if names_quota => ModelErrorKind::RateLimited,
         401 | 403 => ModelErrorKind::Auth,
         408 | 504 => ModelErrorKind::Timeout,
@@ -274,12 +282,12 @@ fn rejection_kind(body: &ProviderErrorBody, searched: &str) -> ModelErrorKind {
         404 if contains_any(&UNSUPPORTED_FEATURE) => ModelErrorKind::InvalidRequest,
         404 => ModelErrorKind::ModelNotFound,
         400 | 422 if contains_any(&UNKNOWN_MODEL) => ModelErrorKind::ModelNotFound,
-        500 | 502 | 503 if contains_any(&REJECTED_BY_UPSTREAM) => ModelErrorKind::InvalidRequest,
+        424 | 500 | 502 | 503 if contains_any(&REJECTED_BY_UPSTREAM) => ModelErrorKind::InvalidRequest,
         // A server that names a time expects to serve the request then.
         500.. if retry_after.is_some() => ModelErrorKind::RateLimited,
         501 | 505 => ModelErrorKind::InvalidRequest,
-        // Too early, and a stale connection of a proxy.
-        409 | 425 | 499 | 500.. => ModelErrorKind::Overloaded,
+        // Too early, a stale connection of a proxy, and a failure behind the server.
+        409 | 424 | 425 | 499 | 500.. => ModelErrorKind::Overloaded,
         _ => ModelErrorKind::InvalidRequest,
     }
 }

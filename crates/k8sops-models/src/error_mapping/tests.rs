@@ -18,7 +18,7 @@ pub(super) fn call() -> ProviderCall {
         secrets: vec![HEADER.into()],
         key_variable: "OPENAI_API_KEY".into(),
     };
-    ProviderCall { endpoint: Arc::new(endpoint), model: "gpt-x".into(), request_id: None }
+    ProviderCall { endpoint: Arc::new(endpoint), model: "gpt-x".into(), request_id: None, wait_fields: Vec::new() }
 }
 
 fn rejection(status: u16, body: &Value) -> ModelError {
@@ -43,6 +43,8 @@ fn each_status_maps_to_error_with_remedy() {
         (501, "invalid_request", "another"),
         (503, "overloaded", "Try again"),
         (529, "overloaded", "Try again"),
+        (498, "rate_limited", "rate of requests"),
+        (424, "overloaded", "Try again"),
     ];
     for (status, code, says) in cases {
         let error = rejection(status, &body);
@@ -50,6 +52,13 @@ fn each_status_maps_to_error_with_remedy() {
         let message = error.to_string();
         assert!(message.contains(says) && message.contains("api.example.com"), "{status}: {message}");
     }
+}
+
+#[test]
+fn failure_of_a_server_is_told_from_a_rejection() {
+    let body = |text: &str| json!({"error": {"message": text}});
+    assert_eq!(rejection(400, &body("Model is loading, please try again")).code(), "overloaded");
+    assert_eq!(rejection(424, &body("BadRequestError: roles must alternate")).code(), "invalid_request");
 }
 
 #[test]
@@ -117,7 +126,11 @@ fn stream_error_is_mapped_by_type_or_code() {
         (json!({"message": "who knows"}), "overloaded"),
         (json!("words"), "overloaded"),
     ] {
-        assert_eq!(call().rejection_error(&ProviderErrorBody::from_error(&error)).code(), code, "{error}");
+        assert_eq!(
+            call().rejection_error(&ProviderErrorBody::from_event(&error, &serde_json::Value::Null, &[])).code(),
+            code,
+            "{error}"
+        );
     }
 }
 

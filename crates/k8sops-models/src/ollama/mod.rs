@@ -7,5 +7,7 @@ mod request_body;
 mod tests;
 
 pub(crate) use model::OllamaModel;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use reply_assembler::OllamaAssembler;
+#[cfg(any(test, fuzzing))]
+pub(crate) use request_body::{OllamaBody, OllamaPlan};

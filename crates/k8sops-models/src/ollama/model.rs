@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ChatModel, ChatRequest, DialectProtocol, FoundTools, ModelError, ModelErrorKind, ModelFeature, ModelOptions,
-    ModelReply, ProviderOptions, ReplyDelta, ReplyStream,
+    ModelReply, ProviderOptions, RecognizedDialect, ReplyDelta, ReplyStream,
     error_mapping::ProviderCall,
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
@@ -170,9 +170,10 @@ impl OllamaInner {
         used: TokenUsage,
     ) -> Result<Vec<ReplyDelta>, ModelError> {
         let mut deltas = Vec::new();
-        let mut stream = self.call_model(call, request, OllamaPlan { stream: false, ..plan }).await?;
+        let plan = OllamaPlan { stream: false, ..plan };
+        let mut stream = self.call_model(call, request, plan).await.map_err(|error| error.with_usage(used))?;
         while let Some(delta) = stream.next().await {
-            deltas.push(delta?);
+            deltas.push(delta.map_err(|error| error.with_usage(used))?);
         }
         if let Some(ReplyDelta::Done(reply)) = deltas.last_mut() {
             reply.usage += used;
@@ -216,6 +217,10 @@ impl ChatModel for OllamaModel {
 
     async fn context_window(&self, model: &str) -> Option<u32> {
         self.0.context_tokens(model).await.ok()
+    }
+
+    fn recognized_dialect(&self) -> Option<RecognizedDialect> {
+        self.0.client.recognized_dialect()
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
-    error_mapping::{ProviderCall, ProviderErrorBody},
+    error_mapping::ProviderCall,
     event_framing::ProviderEvent,
     lenient_json::deserialize_or_none,
     reply_assembly::{EventProgress, ReplyAssembler, parse_event},
@@ -122,7 +122,7 @@ impl ReplyAssembler for OllamaAssembler {
     ) -> Result<EventProgress, ModelError> {
         let line: OllamaLine = parse_event(event, &self.call)?;
         if let Some(error) = line.error.filter(|error| !error.is_null()) {
-            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+            return Err(self.call.stream_error(&error, &event.data));
         }
         let message = line.message.unwrap_or_default();
         let pieces_before = out.len();
@@ -160,6 +160,10 @@ impl ReplyAssembler for OllamaAssembler {
             return Ok(EventProgress::End);
         }
         Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
+    }
+
+    fn reported_usage(&self) -> TokenUsage {
+        self.usage
     }
 
     fn has_stop_reason(&self) -> bool {

@@ -3,11 +3,15 @@
 
 mod chat;
 mod model;
+#[cfg(test)]
+mod published_types;
 mod request_plan;
 mod responses;
 
-#[cfg(test)]
-pub(crate) use chat::ChatCompletionsAssembler;
+#[cfg(any(test, fuzzing))]
+pub(crate) use chat::{ChatCompletionsAssembler, ChatCompletionsBody};
 pub(crate) use model::OpenAiModel;
-#[cfg(test)]
-pub(crate) use responses::ResponsesAssembler;
+#[cfg(any(test, fuzzing))]
+pub(crate) use request_plan::OpenAiPlan;
+#[cfg(any(test, fuzzing))]
+pub(crate) use responses::{ResponsesAssembler, ResponsesBody};

@@ -1,6 +1,6 @@
 //! The client for OpenAI's protocols.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use http::header;
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{
     ChatModel, ChatRequest, DialectProtocol, ModelError, ModelFeature, ModelOptions, ProviderOptions, ProviderProtocol,
-    ReplyStream,
+    RecognizedDialect, ReplyStream,
     event_framing::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
-    quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
+    quirks::{LearnedQuirks, StopReasonHabit, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
     token_limits::LearnedTokenLimits,
     tool_placement::FoundToolPlace,
@@ -31,7 +31,7 @@ pub(crate) struct OpenAiModel {
     client: ProviderHttpClient,
     api: OpenAiApi,
     models: HashMap<String, ModelOptions>,
-    quirks: LearnedQuirks,
+    quirks: Arc<LearnedQuirks>,
     token_limits: LearnedTokenLimits,
     rejected_tools: RejectedTools,
 }
@@ -75,7 +75,7 @@ impl OpenAiModel {
             client,
             api,
             models,
-            quirks: LearnedQuirks::default(),
+            quirks: Arc::default(),
             token_limits: LearnedTokenLimits::default(),
             rejected_tools: RejectedTools::default(),
         }
@@ -147,7 +147,9 @@ impl ChatModel for OpenAiModel {
                     let stream = match self.api {
                         OpenAiApi::Chat => {
                             let offered = offered_tool_names(&request, &plan);
-                            let assembler = ChatCompletionsAssembler::new(events.call().clone(), offered, notices);
+                            let habit = StopReasonHabit::new(Arc::clone(&self.quirks), request.model.clone());
+                            let assembler = ChatCompletionsAssembler::new(events.call().clone(), offered, notices)
+                                .with_stop_reason_habit(habit);
                             reply_stream(events, assembler, tools)
                         }
                         OpenAiApi::Responses => {
@@ -189,6 +191,10 @@ impl ChatModel for OpenAiModel {
 
     async fn context_window(&self, model: &str) -> Option<u32> {
         self.token_limits.context_window(model)
+    }
+
+    fn recognized_dialect(&self) -> Option<RecognizedDialect> {
+        self.client.recognized_dialect()
     }
 
     async fn check(&self, model: &str) -> Result<(), ModelError> {

@@ -17,7 +17,7 @@ const ROWS: &str = include_str!("conversation_rejections.jsonl");
 
 fn rejection(status: u16, body: &Value) -> ModelError {
     let parsed = if status == 200 {
-        ProviderErrorBody::from_error(&body["error"])
+        ProviderErrorBody::from_event(&body["error"], &serde_json::Value::Null, &[])
     } else {
         ProviderErrorBody::from_body(status, None, body.to_string().as_bytes(), &[])
     };

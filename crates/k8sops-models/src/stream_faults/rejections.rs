@@ -2,13 +2,17 @@
 
 use serde_json::{Value, json};
 
+use super::PROTOCOLS;
 use crate::{
-    ChatModel, ChatRequest, ModelErrorKind, ProviderProtocol, RequestedCall,
-    anthropic::AnthropicModel,
-    openai::OpenAiModel,
+    ChatModel, ChatRequest, ModelError, ModelErrorKind, ProviderProtocol, RequestedCall,
+    anthropic::{AnthropicModel, MessagesAssembler},
+    error_mapping::ProviderCall,
+    event_framing::EventFraming,
+    ollama::OllamaAssembler,
+    openai::{ChatCompletionsAssembler, OpenAiModel, ResponsesAssembler},
     test_support::{
-        ScriptedProvider, ScriptedResponse, chat_request, collect_reply, message_from_reply, provider_config,
-        user_message,
+        ScriptedProvider, ScriptedResponse, assemble_framed, chat_request, collect_reply, message_from_reply,
+        provider_config, test_call, user_message,
     },
 };
 
@@ -153,4 +157,119 @@ async fn error_has_the_fields_of_the_answer() {
     let stream = model_at(ProviderProtocol::OpenaiChat, &server).stream(chat_request(vec![user_message("hi")])).await;
     let error = collect_reply(stream.unwrap()).await.end.unwrap_err();
     assert_eq!((error.kind, error.details.request_id.as_deref()), (ModelErrorKind::MalformedStream, Some("req_3")));
+}
+
+/// Returns a stream of this protocol that fails with `error` after some text and a report of usage.
+fn failing_stream(protocol: ProviderProtocol, error: Value) -> (EventFraming, String) {
+    let sse = |events: &[Value]| -> String {
+        let events: Vec<String> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        events.concat()
+    };
+    match protocol {
+        ProviderProtocol::Anthropic => {
+            let usage = json!({"input_tokens": 900, "cache_read_input_tokens": 100, "output_tokens": 1});
+            let mut failure = json!({"type": "error"});
+            failure.as_object_mut().unwrap().extend(error.as_object().unwrap().clone());
+            let events = [
+                json!({"type": "message_start", "message": {"usage": usage}}),
+                json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Loo"}}),
+                failure,
+            ];
+            (EventFraming::Sse, sse(&events))
+        }
+        ProviderProtocol::OpenaiResponses => {
+            let mut response = json!({"status": "failed", "usage": {"input_tokens": 1000, "output_tokens": 1}});
+            response.as_object_mut().unwrap().extend(error.as_object().unwrap().clone());
+            let events = [
+                json!({"type": "response.output_text.delta", "delta": "Loo"}),
+                json!({"type": "response.failed", "response": response}),
+            ];
+            (EventFraming::Sse, sse(&events))
+        }
+        ProviderProtocol::Ollama => {
+            let mut failure = json!({"done": false});
+            failure.as_object_mut().unwrap().extend(error.as_object().unwrap().clone());
+            (EventFraming::Lines, format!("{}\n{failure}\n", json!({"message": {"content": "Loo"}, "done": false})))
+        }
+        _ => {
+            let usage = json!({"prompt_tokens": 1000, "completion_tokens": 1});
+            let chunk = json!({"choices": [{"delta": {"content": "Loo"}}], "usage": usage});
+            (EventFraming::Sse, sse(&[chunk, error]))
+        }
+    }
+}
+
+async fn assemble_failure(protocol: ProviderProtocol, error: Value, wait_fields: &[&str]) -> ModelError {
+    let (framing, body) = failing_stream(protocol, error);
+    let wait_fields = wait_fields.iter().map(|field| (*field).to_owned()).collect();
+    let call = ProviderCall { wait_fields, ..test_call() };
+    let seen = match protocol {
+        ProviderProtocol::Anthropic => {
+            assemble_framed(framing, MessagesAssembler::new(call, Vec::new()), body.as_bytes(), 7).await
+        }
+        ProviderProtocol::OpenaiResponses => {
+            assemble_framed(framing, ResponsesAssembler::new(call, Vec::new()), body.as_bytes(), 7).await
+        }
+        ProviderProtocol::Ollama => {
+            assemble_framed(framing, OllamaAssembler::new(call, Vec::new(), 4096, Vec::new()), body.as_bytes(), 7).await
+        }
+        _ => {
+            let assembler = ChatCompletionsAssembler::new(call, Vec::new(), Vec::new());
+            assemble_framed(framing, assembler, body.as_bytes(), 7).await
+        }
+    };
+    seen.end.unwrap_err()
+}
+
+#[tokio::test]
+async fn waits_named_in_a_stream_count_as_those_in_a_body() {
+    let retry_info = json!([{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "12s"}]);
+    let rows: [(Value, &[&str]); 7] = [
+        (json!({"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "m", "details": retry_info}}), &[]),
+        (json!({"error": {"type": "rate_limit_error", "message": "Please try again in 12s."}}), &[]),
+        (json!({"error": {"type": "overloaded_error", "message": "m", "retry_after": 12}}), &[]),
+        (json!({"error": {"code": "rate_limit_exceeded", "message": "m"}, "retry_after": 12}), &[]),
+        (json!({"error": {"code": 429, "message": "m", "innererror": {"retry": 12}}}), &["/innererror/retry"]),
+        (json!({"error": {"code": 429, "message": "m"}, "detail": {"wait": "12"}}), &["/detail/wait"]),
+        (json!({"error": {"message": "engine is busy, retry after 12 seconds"}}), &[]),
+    ];
+    for protocol in PROTOCOLS {
+        for (error, wait_fields) in &rows {
+            let failed = assemble_failure(protocol, error.clone(), wait_fields).await;
+            assert!(failed.is_retryable(), "{protocol:?} {error}: {failed}");
+            let wait = failed.details.retry_after.map(|wait| wait.as_secs());
+            assert_eq!(wait, Some(12), "{protocol:?} {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_a_reply_that_fails_are_reported() {
+    let error = json!({"error": {"type": "overloaded_error", "message": "m"}});
+    for protocol in PROTOCOLS {
+        let failed = assemble_failure(protocol, error.clone(), &[]).await;
+        let reported = if protocol == ProviderProtocol::Ollama { 0 } else { 1000 };
+        assert_eq!(failed.details.usage.input_tokens, reported, "{protocol:?}");
+    }
+    let (framing, body) = failing_stream(ProviderProtocol::Anthropic, error);
+    let cut = body.find("data: {\"error\"").or_else(|| body.rfind("data:")).unwrap();
+    let assembler = MessagesAssembler::new(test_call(), Vec::new());
+    let broken = assemble_framed(framing, assembler, &body.as_bytes()[..cut], 7).await.end.unwrap_err();
+    assert_eq!((broken.kind, broken.details.usage.cached_tokens), (ModelErrorKind::MalformedStream, 100));
+}
+
+#[tokio::test]
+async fn responses_with_whole_texts_and_other_ends_are_read() {
+    let message = json!({"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hi"}]});
+    let text = json!({"type": "response.output_text.done", "output_index": 0, "text": "Hi"});
+    let item = json!({"type": "response.output_item.done", "output_index": 0, "item": message});
+    let done = json!({"type": "response.done", "response": {"status": "completed", "output": []}});
+    let delta = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "Hi"});
+    for events in
+        [vec![text.clone(), completed()], vec![text.clone(), item.clone(), completed()], vec![delta, text, item, done]]
+    {
+        let server = ScriptedProvider::start([responses_stream(&events)]).await;
+        let stream = model_at(ProviderProtocol::OpenaiResponses, &server).stream(chat_request(Vec::new())).await;
+        assert_eq!(collect_reply(stream.unwrap()).await.end.unwrap().content, "Hi", "{events:?}");
+    }
 }

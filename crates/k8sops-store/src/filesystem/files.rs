@@ -1,13 +1,13 @@
 //! File access with the permissions and the durability that the store needs. All functions block.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
 };
 
-use k8sops_core::StoreError;
+use k8sops_core::{BackendError, StoreError, StoreOutage};
 
 /// Whether a write waits for the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,15 +18,39 @@ pub(super) enum Durability {
     Unsynced,
 }
 
-/// The error of a file operation.
-pub(super) fn unavailable(path: &Path, error: io::Error) -> StoreError {
-    StoreError::unavailable(path.display().to_string(), error)
+/// Which file a path leads to: two files with the same identity are the same file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileIdentity {
+    device: u64,
+    inode: u64,
 }
 
-/// Turns "not found" into `None`.
+impl FileIdentity {
+    pub(super) fn from_metadata(data: &Metadata) -> Self {
+        Self { device: data.dev(), inode: data.ino() }
+    }
+
+    /// The identity of the file at a path. A symbolic link has its own.
+    pub(super) fn at_path(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|data| Self::from_metadata(&data))
+    }
+}
+
+/// The error of a file operation.
+pub(super) fn unavailable(path: &Path, error: io::Error) -> StoreError {
+    let outage = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreOutage::Full,
+        io::ErrorKind::ReadOnlyFilesystem => StoreOutage::ReadOnly,
+        io::ErrorKind::PermissionDenied => StoreOutage::AccessDenied,
+        _ => StoreOutage::Unreachable,
+    };
+    StoreError::Unavailable(BackendError::caused_by(path.display().to_string(), error).with_outage(outage))
+}
+
+/// Turns "not found" into `None`. A path that leads through a file has nothing at its end.
 pub(super) fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         result => result.map(Some),
     }
 }
@@ -43,18 +67,44 @@ pub(super) fn create_private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes a whole file.
+/// Creates a folder that only its owner can enter, in a folder that exists: a store whose folder is away must not be
+/// created again in its place.
+pub(super) fn create_private_subfolder(path: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        result => result,
+    }
+}
+
+/// Where the new content of a file is written before it takes the file's place.
+pub(super) fn replacement_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
+/// Creates a file for reading and writing. A file that exists is removed first, because it may be a link, or readable by
+/// others.
+pub(super) fn create_private_file(path: &Path) -> io::Result<File> {
+    if_exists(fs::remove_file(path))?;
+    private_file().read(true).create_new(true).open(path)
+}
+
+/// Writes a whole file. What a failed write leaves is removed.
 pub(super) fn write_file(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
-    let mut file = private_file().create(true).truncate(true).open(path)?;
-    file.write_all(bytes)?;
-    if durability == Durability::Synced { file.sync_all() } else { Ok(()) }
+    let mut file = create_private_file(path)?;
+    let written = file.write_all(bytes).and_then(|()| match durability {
+        Durability::Synced => file.sync_all(),
+        Durability::Unsynced => Ok(()),
+    });
+    written.inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 /// Writes a file under a temporary name and renames it, so that readers see the old content or the new.
 pub(super) fn replace_file(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
-    let new = path.with_extension("new");
+    let new = replacement_path(path);
     write_file(&new, bytes, durability)?;
-    fs::rename(&new, path)
+    fs::rename(&new, path).inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
 /// Makes the creation, renaming or removal of a file durable.
@@ -67,4 +117,25 @@ pub(super) fn sync_parent_folder(path: &Path) -> Result<(), StoreError> {
 /// Makes the creation, renaming or removal of files in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unavailable(folder, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_says_decides_the_outage() {
+        for (kind, outage) in [
+            (io::ErrorKind::StorageFull, StoreOutage::Full),
+            (io::ErrorKind::QuotaExceeded, StoreOutage::Full),
+            (io::ErrorKind::FileTooLarge, StoreOutage::Full),
+            (io::ErrorKind::ReadOnlyFilesystem, StoreOutage::ReadOnly),
+            (io::ErrorKind::PermissionDenied, StoreOutage::AccessDenied),
+            (io::ErrorKind::Other, StoreOutage::Unreachable),
+            (io::ErrorKind::NotFound, StoreOutage::Unreachable),
+        ] {
+            let error = unavailable(Path::new("/data"), io::Error::from(kind));
+            assert_eq!(error.outage(), Some(outage), "{kind}");
+        }
+    }
 }

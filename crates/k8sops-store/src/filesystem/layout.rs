@@ -36,7 +36,15 @@ impl StoreLayout {
     }
 
     pub(super) fn session_file(&self, user: &UserId, session: SessionId) -> PathBuf {
-        self.sessions().join(user.as_str()).join(format!("{session}.jsonl"))
+        self.user_sessions(user).join(format!("{session}.jsonl"))
+    }
+
+    pub(super) fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    pub(super) fn user_sessions(&self, user: &UserId) -> PathBuf {
+        self.sessions().join(user.as_str())
     }
 
     pub(super) fn outputs(&self) -> PathBuf {
@@ -51,8 +59,12 @@ impl StoreLayout {
         self.session_outputs(session).join(call.as_str())
     }
 
+    pub(super) fn memories(&self) -> PathBuf {
+        self.root.join("memories")
+    }
+
     pub(super) fn user_memories(&self, user: &UserId) -> PathBuf {
-        self.root.join("memories").join(user.as_str())
+        self.memories().join(user.as_str())
     }
 
     pub(super) fn memory_file(&self, user: &UserId, memory: MemoryId) -> PathBuf {

@@ -31,15 +31,28 @@ pub(super) fn last_line_start(file: &File, end: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The offset of the newest checkpoint; 0 if there is none. `end` is the offset after a line end, or 0.
+/// The offset of the newest checkpoint; 0 if there is none. `end` is the offset after a line end, or 0. Each block is read
+/// once.
 pub(super) fn newest_checkpoint_start(file: &File, end: u64) -> io::Result<u64> {
-    let mut line_end = end;
-    while line_end > 0 {
-        let start = last_line_start(file, line_end - 1)?;
-        if is_checkpoint(&read_line_head(file, start, end)?) {
-            return Ok(start);
+    let mut block_end = end;
+    // The beginning of the block behind, into which the beginning of a line may reach.
+    let mut behind = Vec::new();
+    while block_end > 0 {
+        let block_start = block_end.saturating_sub(BLOCK_BYTES as u64);
+        let length = usize::try_from(block_end - block_start).unwrap_or(BLOCK_BYTES);
+        let mut block = vec![0; length];
+        file.read_exact_at(&mut block, block_start)?;
+        block.append(&mut behind);
+        let line_ends = block[..length].iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+        for (at, _) in line_ends {
+            let head = &block[at + 1..];
+            if is_checkpoint(&head[..head.len().min(LINE_HEAD_BYTES)]) {
+                return Ok(block_start + at as u64 + 1);
+            }
         }
-        line_end = start;
+        block.truncate(LINE_HEAD_BYTES);
+        behind = block;
+        block_end = block_start;
     }
     Ok(0)
 }

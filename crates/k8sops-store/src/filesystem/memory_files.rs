@@ -5,8 +5,12 @@ use std::{collections::HashMap, fs, io, path::Path, sync::Arc};
 use parking_lot::Mutex;
 
 use super::{
-    files::{Durability, create_private_folder, if_exists, sync_folder, sync_parent_folder, unavailable, write_file},
+    files::{
+        Durability, create_private_folder, if_exists, replacement_path, sync_folder, sync_parent_folder, unavailable,
+        write_file,
+    },
     layout::StoreLayout,
+    trash::{Discarded, discard_folder},
 };
 use crate::{
     memory_record::{decode_memory, encode_memory},
@@ -102,7 +106,7 @@ impl MemoryFiles {
             let mut renames = Vec::with_capacity(changes.len());
             for change in changes {
                 let path = self.layout.memory_file(user, change.memory.id);
-                let new = path.with_extension("new");
+                let new = replacement_path(&path);
                 let bytes = encode_memory(&change.memory, set.vector_after_change(change).as_ref())?;
                 write_file(&new, &bytes, Durability::Synced).map_err(failed)?;
                 renames.push((new, path));
@@ -137,8 +141,7 @@ impl MemoryFiles {
     /// See [`MemoryStore::delete_all_memories`](k8sops_core::MemoryStore::delete_all_memories).
     pub(super) fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
         self.with_memories(user, |set, folder| {
-            let removed = if_exists(fs::remove_dir_all(folder)).map_err(|error| unavailable(folder, error))?;
-            if removed.is_some() {
+            if discard_folder(&self.layout, folder)? == Discarded::Existed {
                 sync_parent_folder(folder)?;
             }
             Ok(std::mem::take(set).len())

@@ -8,20 +8,27 @@
 //! ROOT/memories/USER_ID/MEMORY_ID.json         a memory of a user, with its vector
 //! ROOT/usage/USER_ID/DAY.json                  what the user's sessions used on a day
 //! ROOT/key                                     32 random bytes of this deployment
+//! ROOT/trash                                   folders that are being deleted
 //! ```
 //!
 //! A write to a session or a memory is on the disk before it is acknowledged. Outputs and usage are written without waiting
-//! for the disk. A session without an owner is closed: it takes an entry in the index and nothing else. Paths are made of
-//! parsed ids, which cannot leave their folder.
+//! for the disk. A session without an owner is closed, except for a few that were read last: it takes an entry in the index
+//! and nothing else. Paths are made of parsed ids, which cannot leave their folder.
 
+mod disk_probe;
 mod files;
+mod folder_lock;
 mod index_file;
 mod index_line;
 mod layout;
+mod line_damage;
+mod line_format;
 mod line_search;
 mod log_line;
+mod log_reader;
 mod memory_files;
 mod output_files;
+mod permissions;
 mod ports;
 mod recovery_scan;
 mod session_file;
@@ -31,6 +38,8 @@ mod session_work;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod usage_files;
 
+pub use disk_probe::probe_write_access;
 pub use store::FilesystemStore;

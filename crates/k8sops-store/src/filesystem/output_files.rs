@@ -11,8 +11,9 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    files::{Durability, create_private_folder, if_exists, replace_file, sync_parent_folder, unavailable, write_file},
+    files::{Durability, create_private_folder, if_exists, replace_file, sync_parent_folder, unavailable},
     layout::StoreLayout,
+    trash::discard_folder,
 };
 use crate::output_limit::{count_outputs_to_drop, truncate_output};
 use k8sops_core::{OutputPart, SessionId, StoreError, ToolCallId};
@@ -46,7 +47,11 @@ impl OutputFiles {
         let mut others = Vec::new();
         for file in fs::read_dir(&folder).map_err(failed)? {
             let file = file.map_err(failed)?;
-            if file.file_name() != call.as_str() {
+            let is_output = file.file_name().to_str().is_some_and(|name| name.parse::<ToolCallId>().is_ok());
+            if !is_output {
+                // What an interrupted write left.
+                let _ = fs::remove_file(file.path());
+            } else if file.file_name() != call.as_str() {
                 let data = file.metadata().map_err(failed)?;
                 others.push((data.modified().map_err(failed)?, file.file_name(), data.len()));
             }
@@ -58,7 +63,7 @@ impl OutputFiles {
             fs::remove_file(folder.join(name)).map_err(failed)?;
         }
         let path = self.layout.output_file(session, call);
-        write_file(&path, saved.as_bytes(), Durability::Unsynced).map_err(failed)?;
+        replace_file(&path, saved.as_bytes(), Durability::Unsynced).map_err(failed)?;
         Ok(saved.len() as u64)
     }
 
@@ -74,6 +79,10 @@ impl OutputFiles {
         let failed = |error: io::Error| unavailable(&path, error);
         let Some(file) = if_exists(File::open(&path)).map_err(failed)? else { return Ok(None) };
         let total = file.metadata().map_err(failed)?.len();
+        if total == 0 {
+            // No output that is saved is empty: its content was not on the disk yet when the machine failed.
+            return Ok(None);
+        }
         let length = total.saturating_sub(offset).min(limit as u64);
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(limit)];
         file.read_exact_at(&mut bytes, offset.min(total)).map_err(failed)?;
@@ -83,24 +92,24 @@ impl OutputFiles {
     /// Deletes the outputs of a deleted session.
     pub(super) fn delete_session_outputs(&self, session: SessionId) {
         let folder = self.layout.session_outputs(session);
-        if let Err(error) = if_exists(fs::remove_dir_all(&folder)) {
+        if let Err(error) = discard_folder(&self.layout, &folder) {
             tracing::warn!(path = %folder.display(), %error, "cannot delete the outputs of a deleted session");
         }
     }
 
     /// Deletes the outputs of sessions that do not exist.
-    pub(super) fn delete_stray_outputs(&self, sessions: &HashSet<SessionId>) -> Result<(), StoreError> {
+    pub(super) fn delete_stray_outputs(&self, sessions: &HashSet<SessionId>) {
         let folder = self.layout.outputs();
-        let failed = |error: io::Error| unavailable(&folder, error);
-        let Some(entries) = if_exists(fs::read_dir(&folder)).map_err(failed)? else { return Ok(()) };
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
+        let entries = if_exists(fs::read_dir(&folder)).unwrap_or_else(|error| {
+            tracing::warn!(path = %folder.display(), %error, "outputs of deleted sessions cannot be listed");
+            None
+        });
+        for entry in entries.into_iter().flatten().flatten() {
             let session = entry.file_name().to_str().and_then(|name| name.parse::<SessionId>().ok());
-            if session.is_some_and(|session| !sessions.contains(&session)) {
-                fs::remove_dir_all(entry.path()).map_err(failed)?;
+            if let Some(session) = session.filter(|session| !sessions.contains(session)) {
+                self.delete_session_outputs(session);
             }
         }
-        Ok(())
     }
 
     /// The deployment key, which is created on the first call.
@@ -109,7 +118,7 @@ impl OutputFiles {
         let path = self.layout.key_file();
         let failed = |error: io::Error| unavailable(&path, error);
         if let Some(key) = if_exists(fs::read(&path)).map_err(failed)? {
-            let wrong_length = |_| StoreError::Corrupt(format!("{} is not 32 bytes long", path.display()).into());
+            let wrong_length = |_| StoreError::FileDamaged(format!("{} is not 32 bytes long", path.display()).into());
             return key.try_into().map_err(wrong_length);
         }
         let key = k8sops_core::random_key();

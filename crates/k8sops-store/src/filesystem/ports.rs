@@ -1,10 +1,13 @@
 //! The ports, implemented by the files of the store.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{files::unavailable, session_files::DeletionGuard, store::FilesystemStore};
+use super::{
+    session_files::DeletionGuard,
+    store::{FilesystemStore, StoreFiles},
+};
 use crate::user_memory_set::find_nearest_in_set;
 use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
@@ -21,11 +24,7 @@ impl SessionStore for FilesystemStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.with_files(|files| {
-            let folder = files.layout.sessions();
-            fs::metadata(&folder).map(drop).map_err(|error| unavailable(&folder, error))
-        })
-        .await
+        self.with_files(StoreFiles::check_access).await
     }
 }
 
@@ -60,7 +59,7 @@ impl SessionLog for FilesystemStore {
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        self.with_session(session, move |file| file.read_events(after, limit)).await
+        self.with_files(move |files| files.sessions.read_events(session, after, limit)).await
     }
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {

@@ -8,12 +8,17 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use super::{files::unavailable, index_line::IndexLine, layout::StoreLayout, session_file::SessionFile};
+use super::{
+    files::unavailable, index_line::IndexLine, layout::StoreLayout, line_format::is_incomplete_write,
+    session_file::SessionFile,
+};
+use crate::log_retention::LogRetention;
 use k8sops_core::{SessionId, StoreError, Timestamp, UserId};
 
 /// The index lines of all sessions that have a file. A line that is missing, or older than its file, is made from the file.
 pub(super) fn scan_sessions(
     layout: &StoreLayout,
+    retention: LogRetention,
     known: &HashMap<SessionId, IndexLine>,
 ) -> Result<Vec<IndexLine>, StoreError> {
     let sessions = layout.sessions();
@@ -27,9 +32,20 @@ pub(super) fn scan_sessions(
             tracing::warn!(path = %folder.path().display(), "ignored: not the folder of a user's sessions");
             continue;
         };
-        for file in fs::read_dir(folder.path()).map_err(failed)? {
-            let file = file.map_err(failed)?;
-            match scan_file(layout, &user, &file, known).map_err(failed)? {
+        let files = match fs::read_dir(folder.path()).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Ok(files) => files,
+            // A folder that cannot be read does not prevent the sessions of other users from being served.
+            Err(error) => {
+                tracing::error!(path = %folder.path().display(), %error, "sessions of a user cannot be read");
+                let of_user = known.values().filter(|line| line.summary.user_id == user);
+                damaged.extend(
+                    of_user.map(|line| damaged_line_of(&user, line.summary.session_id, Some(line), &folder.path())),
+                );
+                continue;
+            }
+        };
+        for file in files {
+            match scan_file(layout, retention, &user, &file, known) {
                 ScannedFile::Readable(line) => readable.push(line),
                 ScannedFile::Damaged(line) => damaged.push(line),
                 ScannedFile::Ignored => {}
@@ -41,6 +57,11 @@ pub(super) fn scan_sessions(
     Ok(damaged)
 }
 
+fn damaged_line_of(user: &UserId, session: SessionId, known: Option<&IndexLine>, path: &Path) -> IndexLine {
+    let summary = known.map(|line| line.summary.clone());
+    IndexLine::from_damaged_session(user.clone(), session, modified_at(path), summary)
+}
+
 enum ScannedFile {
     Readable(IndexLine),
     Damaged(IndexLine),
@@ -49,37 +70,44 @@ enum ScannedFile {
 
 fn scan_file(
     layout: &StoreLayout,
+    retention: LogRetention,
     user: &UserId,
     file: &DirEntry,
     known: &HashMap<SessionId, IndexLine>,
-) -> io::Result<ScannedFile> {
+) -> ScannedFile {
     let path = file.path();
     if parse_session_file_name(file, ".jsonl.new").is_some() {
         // A rewrite that was interrupted: the file that it was to replace is complete.
-        fs::remove_file(&path)?;
-        return Ok(ScannedFile::Ignored);
+        if let Err(error) = fs::remove_file(&path) {
+            tracing::warn!(path = %path.display(), %error, "interrupted rewrite of a session cannot be removed");
+        }
+        return ScannedFile::Ignored;
     }
     let session = parse_session_file_name(file, ".jsonl");
     let (Some(session), true) = (session, file.file_type().is_ok_and(|kind| kind.is_file())) else {
         tracing::warn!(path = %path.display(), "ignored: not the file of a session");
-        return Ok(ScannedFile::Ignored);
+        return ScannedFile::Ignored;
     };
-    let bytes = file.metadata()?.len();
+    let bytes = file.metadata().map(|data| data.len()).ok();
     let known = known.get(&session).filter(|line| line.summary.user_id == *user);
-    if let Some(line) = known.filter(|line| line.bytes == bytes) {
-        return Ok(ScannedFile::Readable(line.clone()));
+    if let Some(line) = known.filter(|line| Some(line.bytes) == bytes) {
+        return ScannedFile::Readable(line.clone());
     }
-    Ok(match SessionFile::open(layout.session_file(user, session), session) {
+    // A damaged session has no known size.
+    let acknowledged = retention.acknowledged_bytes(known.map_or(0, |line| line.bytes));
+    match SessionFile::open(layout.session_file(user, session), acknowledged) {
         Ok(file) if file.summary.session_id == session && file.summary.user_id == *user => {
+            if let Some(line) = known.filter(|line| line.summary.last_seq > file.summary.last_seq) {
+                let (ends_at, ended_at) = (file.summary.last_seq, line.summary.last_seq);
+                tracing::error!(%session, ends_at, ended_at, "the end of a session's log is lost");
+            }
             ScannedFile::Readable(IndexLine::from_session(&file))
         }
         Ok(_) => {
             tracing::error!(path = %path.display(), "ignored: the file belongs to another session");
             ScannedFile::Ignored
         }
-        // Deleted just now.
-        Err(StoreError::NotFound(_)) => ScannedFile::Ignored,
-        Err(error) if bytes == 0 && known.is_none() => {
+        Err(error) if known.is_none() && is_interrupted_creation(&path) => {
             // The creation was never acknowledged.
             tracing::warn!(%error, "ignored: the creation of a session was interrupted");
             ScannedFile::Ignored
@@ -87,10 +115,18 @@ fn scan_file(
         // A session that cannot be read does not prevent the others from being served.
         Err(error) => {
             tracing::error!(%session, %error, "session damaged: repair its file, or delete the session");
-            let summary = known.map(|line| line.summary.clone());
-            ScannedFile::Damaged(IndexLine::from_damaged_session(user.clone(), session, modified_at(&path), summary))
+            ScannedFile::Damaged(damaged_line_of(user, session, known, &path))
         }
-    })
+    }
+}
+
+/// Whether a file is the beginning of a first line, of which every byte that is there is right.
+fn is_interrupted_creation(path: &Path) -> bool {
+    let Ok(bytes) = fs::read(path) else { return false };
+    let expected = b"{\"seq\":1,\"commit\":";
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let length = written.min(expected.len());
+    !bytes.contains(&b'\n') && bytes[..length] == expected[..length] && is_incomplete_write(&bytes)
 }
 
 fn parse_session_file_name(file: &DirEntry, suffix: &str) -> Option<SessionId> {

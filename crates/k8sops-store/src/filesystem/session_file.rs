@@ -1,18 +1,21 @@
 //! The open file of one session: what is at its end is in memory, its lines are on the disk.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    fs::OpenOptions,
+    io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::PathBuf,
     sync::Arc,
 };
 
 use super::{
-    files::{sync_parent_folder, unavailable},
-    line_search::{events_start, last_line_start, read_line_head},
-    log_line::{CheckpointRecord, CommitRecord, LogLine, is_checkpoint, is_commit, parse_seq},
-    session_replay::{ReplayOutcome, SessionReplay, corrupt_line},
+    files::{FileIdentity, create_private_file, replacement_path, sync_parent_folder, unavailable},
+    line_damage::damaged_line,
+    line_format::{FormatRecord, LineError, is_incomplete_write},
+    line_search::last_line_start,
+    log_line::{CheckpointRecord, CommitRecord, LogLine},
+    log_reader::{ExtraBytes, LogReader},
+    session_replay::{ReplayOutcome, SessionReplay},
     session_work::SessionWork,
 };
 use crate::{
@@ -21,24 +24,25 @@ use crate::{
     log_retention::LogRetention,
 };
 use k8sops_core::{
-    CommandReceipt, EventPage, LogCommit, SessionCommand, SessionEvent, SessionId, SessionState, SessionSummary,
-    StoreError,
+    CommandReceipt, EventPage, LogCommit, SessionCommand, SessionEvent, SessionState, SessionSummary, StoreError,
 };
 
 /// The open file of a session. All methods block.
 #[derive(Debug)]
 pub(super) struct SessionFile {
-    path: PathBuf,
-    file: File,
-    /// The size of the committed lines; bytes of a failed write behind them do not count.
-    committed_bytes: u64,
+    log: LogReader,
+    /// The newest lines name another format, or another version of k8sops, than this process writes.
+    must_name_format: bool,
+    /// The size of the file as of the index.
+    indexed_bytes: u64,
     /// Where the newest checkpoint starts.
     checkpoint_start: Option<u64>,
-    oldest_seq: u64,
     pub(super) summary: SessionSummary,
     pub(super) inbox: InboxState,
     pub(super) lease: LeaseState,
-    /// A write failed and could not be undone. Reopening the file repairs it.
+    /// A write failed and could not be undone: bytes that are not committed may be behind the committed lines.
+    must_undo: bool,
+    /// The file was replaced, and it is not known whether that is durable. Reopening it finds out.
     must_reopen: bool,
 }
 
@@ -53,39 +57,48 @@ impl SessionFile {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(StoreError::Exists(session)),
             opened => opened.map_err(|error| unavailable(&path, error))?,
         };
+        let log = LogReader::new(path.clone(), file, 0).map_err(|error| unavailable(&path, error))?;
         let mut created_file = Self {
-            path,
-            file,
-            committed_bytes: 0,
+            log,
+            must_name_format: true,
+            indexed_bytes: 0,
             checkpoint_start: None,
-            oldest_seq: 1,
             summary,
             inbox: InboxState::default(),
             lease: LeaseState::after_epoch(0),
+            must_undo: false,
             must_reopen: false,
         };
         let commit = CommitRecord { epoch: 0, events: vec![Arc::new(created.clone())], consumed: Vec::new() };
-        let line = LogLine { seq: 1, commit: Some(commit), ..LogLine::default() };
+        let line =
+            LogLine { seq: 1, commit: Some(commit), format: created_file.format_to_name(), ..LogLine::default() };
         let written = created_file.append_bytes(&line.to_bytes());
-        if let Err(error) = written.and_then(|()| sync_parent_folder(&created_file.path)) {
+        if let Err(error) = written.and_then(|()| sync_parent_folder(&created_file.log.path)) {
             // The caller gets an error, so that the session must not appear after the next start.
-            let _ = std::fs::remove_file(&created_file.path);
+            let _ = std::fs::remove_file(&created_file.log.path);
             return Err(error);
         }
         Ok(created_file)
     }
 
-    /// Opens a session's file and repairs its end: a line that is not complete was never acknowledged, and is cut off.
-    pub(super) fn open(path: PathBuf, session: SessionId) -> Result<Self, StoreError> {
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => StoreError::NotFound(session),
-            _ => unavailable(&path, error),
-        };
+    /// Opens a session's file and repairs its end: a line that is not complete was never acknowledged, and is cut off. A
+    /// whole line is never changed. `acknowledged` is the smallest size that the file is known to have had.
+    pub(super) fn open(path: PathBuf, acknowledged: u64) -> Result<Self, StoreError> {
+        let failed = |error: io::Error| unavailable(&path, error);
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
-        let file_bytes = file.metadata().map_err(failed)?.len();
+        let data = file.metadata().map_err(failed)?;
+        if !data.is_file() {
+            return Err(StoreError::Corrupt(format!("{} is not a file", path.display()).into()));
+        }
+        let file_bytes = data.len();
         let mut end = last_line_start(&file, file_bytes).map_err(failed)?;
+        let mut tail = vec![0; usize::try_from(file_bytes - end).unwrap_or(usize::MAX)];
+        file.read_exact_at(&mut tail, end).map_err(failed)?;
+        if !is_incomplete_write(&tail) {
+            return Err(damaged_line(&file, &path, end, LineError::NoLineEnd));
+        }
         let replay = loop {
-            match SessionReplay::replay_file(&file, &path, end)? {
+            match SessionReplay::replay_file(&file, &path, end, acknowledged)? {
                 ReplayOutcome::Complete(replay) => break *replay,
                 ReplayOutcome::TornLastLine(start) => end = start,
             }
@@ -99,21 +112,56 @@ impl SessionFile {
             file.set_len(end).and_then(|()| file.sync_all()).map_err(failed)?;
         }
         Ok(Self {
-            oldest_seq: read_oldest_seq(&file, end).map_err(failed)?,
-            path,
-            file,
-            committed_bytes: end,
+            log: LogReader::new(path.clone(), file, end).map_err(failed)?,
+            must_name_format: replay.format != Some(FormatRecord::current()),
+            indexed_bytes: acknowledged,
             checkpoint_start: replay.checkpoint_start,
             summary: state.summary,
             inbox: replay.inbox,
             lease: LeaseState::after_epoch(replay.epoch),
+            must_undo: false,
             must_reopen: false,
         })
     }
 
+    /// See [`LogReader::is_current`].
+    pub(super) fn is_current(&self) -> Result<bool, StoreError> {
+        self.log.is_current(if self.must_undo { ExtraBytes::Excused } else { ExtraBytes::Foreign })
+    }
+
+    /// Removes what a failed write left, if that was not possible right after it.
+    pub(super) fn undo_failed_write(&mut self) -> Result<(), StoreError> {
+        if !self.must_undo {
+            return Ok(());
+        }
+        self.truncate_to_committed().map_err(|error| unavailable(&self.log.path, error))?;
+        self.must_undo = false;
+        Ok(())
+    }
+
+    fn truncate_to_committed(&self) -> io::Result<()> {
+        self.log.file.set_len(self.log.committed_bytes)?;
+        self.log.file.sync_all()
+    }
+
+    /// The format, if the next line must name it.
+    fn format_to_name(&self) -> Option<FormatRecord> {
+        self.must_name_format.then(FormatRecord::current)
+    }
+
+    /// Whether the index has the newest lines.
+    pub(super) fn is_indexed(&self) -> bool {
+        self.indexed_bytes == self.log.committed_bytes
+    }
+
+    /// Notes that the index has the newest lines.
+    pub(super) fn mark_indexed(&mut self) {
+        self.indexed_bytes = self.log.committed_bytes;
+    }
+
     /// The size of the file in bytes.
     pub(super) fn size(&self) -> u64 {
-        self.committed_bytes
+        self.log.committed_bytes
     }
 
     pub(super) fn must_reopen(&self) -> bool {
@@ -137,7 +185,12 @@ impl SessionFile {
         let mut bytes = Vec::new();
         if let Some(state) = commit.checkpoint {
             let record = CheckpointRecord { state: state.clone(), epoch: commit.epoch.0, inbox: self.inbox.clone() };
-            let line = LogLine { seq: self.summary.last_seq, checkpoint: Some(Box::new(record)), ..LogLine::default() };
+            let line = LogLine {
+                seq: self.summary.last_seq,
+                checkpoint: Some(Box::new(record)),
+                format: Some(FormatRecord::current()),
+                ..LogLine::default()
+            };
             bytes = line.to_bytes();
         }
         if !commit.events.is_empty() || !commit.consumed.is_empty() {
@@ -146,14 +199,16 @@ impl SessionFile {
                 events: commit.events.to_vec(),
                 consumed: commit.consumed.to_vec(),
             };
-            bytes.extend(LogLine { seq: commit.last_seq(), commit: Some(record), ..LogLine::default() }.to_bytes());
+            let format = if commit.checkpoint.is_some() { None } else { self.format_to_name() };
+            let line = LogLine { seq: commit.last_seq(), commit: Some(record), format, ..LogLine::default() };
+            bytes.extend(line.to_bytes());
         }
         if commit.checkpoint.is_some() && retention == LogRetention::SinceCheckpoint {
             self.replace_bytes(&bytes)?;
             self.checkpoint_start = Some(0);
-            self.oldest_seq = commit.expected_seq + 1;
+            self.log.oldest_seq = commit.expected_seq + 1;
         } else {
-            let start = self.committed_bytes;
+            let start = self.log.committed_bytes;
             self.append_bytes(&bytes)?;
             if commit.checkpoint.is_some() {
                 self.checkpoint_start = Some(start);
@@ -171,7 +226,8 @@ impl SessionFile {
         match self.inbox.check_command(self.summary.session_id, command, last_seq, has_open_run)? {
             CommandAdmission::Duplicate(receipt) => Ok(receipt),
             CommandAdmission::Accepted(entry) => {
-                let line = LogLine { seq: last_seq, inbox: Some((*entry).clone()), ..LogLine::default() };
+                let inbox = Some((*entry).clone());
+                let line = LogLine { seq: last_seq, inbox, format: self.format_to_name(), ..LogLine::default() };
                 self.append_bytes(&line.to_bytes())?;
                 Ok(self.inbox.append_entry(*entry))
             }
@@ -179,48 +235,14 @@ impl SessionFile {
     }
 
     /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events).
-    pub(super) fn read_events(&self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let mut page =
-            EventPage { last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq, ..EventPage::default() };
-        if after >= page.last_seq {
-            return Ok(page);
-        }
-        let failed = |error: io::Error| unavailable(&self.path, error);
-        let mut at = events_start(&self.file, after, self.committed_bytes).map_err(failed)?;
-        let mut reader = self.reader_at(at).map_err(failed)?;
-        let mut bytes = Vec::new();
-        while page.events.len() < limit.max(1) && at < self.committed_bytes {
-            bytes.clear();
-            let length = reader.read_until(b'\n', &mut bytes).map_err(failed)?;
-            if length == 0 {
-                break;
-            }
-            if is_commit(&bytes) {
-                let line = LogLine::from_bytes(&bytes).map_err(|error| corrupt_line(&self.path, at, error))?;
-                let events = line.commit.into_iter().flat_map(|commit| commit.events);
-                page.events.extend(events.filter(|event| event.seq > after));
-            }
-            at += length as u64;
-        }
-        page.events.truncate(limit.max(1));
-        Ok(page)
+    pub(super) fn read_events(&mut self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        self.log.read_events(after, limit, self.summary.last_seq)
     }
 
     /// The newest checkpoint.
     pub(super) fn read_checkpoint(&self) -> Result<Option<SessionState>, StoreError> {
         let Some(start) = self.checkpoint_start else { return Ok(None) };
-        let mut bytes = Vec::new();
-        self.reader_at(start)
-            .and_then(|mut reader| reader.read_until(b'\n', &mut bytes))
-            .map_err(|error| unavailable(&self.path, error))?;
-        let line = LogLine::from_bytes(&bytes).map_err(|error| corrupt_line(&self.path, start, error))?;
-        Ok(line.checkpoint.map(|checkpoint| checkpoint.state))
-    }
-
-    fn reader_at(&self, start: u64) -> io::Result<impl BufRead> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(start))?;
-        Ok(BufReader::with_capacity(64 * 1024, file.take(self.committed_bytes - start)))
+        Ok(self.log.read_line(start)?.checkpoint.map(|checkpoint| checkpoint.state))
     }
 
     /// Appends lines, which are on the disk when this returns: all of them, or none.
@@ -228,38 +250,37 @@ impl SessionFile {
         if bytes.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all_at(bytes, self.committed_bytes).and_then(|()| self.file.sync_data());
+        let written =
+            self.log.file.write_all_at(bytes, self.log.committed_bytes).and_then(|()| self.log.file.sync_data());
         if let Err(error) = written {
             // A part of the lines must not become the beginning of the next line.
-            let undone = self.file.set_len(self.committed_bytes).and_then(|()| self.file.sync_all());
-            self.must_reopen = undone.is_err();
-            return Err(unavailable(&self.path, error));
+            self.must_undo = self.truncate_to_committed().is_err();
+            return Err(unavailable(&self.log.path, error));
         }
-        self.committed_bytes += bytes.len() as u64;
+        self.log.committed_bytes += bytes.len() as u64;
+        self.must_name_format = false;
         Ok(())
     }
 
     /// Replaces all lines of the file.
     fn replace_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let new = self.path.with_extension("jsonl.new");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        let replaced = options.open(&new).and_then(|file| {
+        let new = replacement_path(&self.log.path);
+        let replaced = create_private_file(&new).and_then(|file| {
             file.write_all_at(bytes, 0)?;
             file.sync_all()?;
-            std::fs::rename(&new, &self.path)?;
-            Ok(file)
+            let identity = FileIdentity::at_path(&new)?;
+            std::fs::rename(&new, &self.log.path)?;
+            Ok((file, identity))
         });
-        self.file = replaced.map_err(|error| unavailable(&self.path, error))?;
-        self.committed_bytes = bytes.len() as u64;
+        let replaced = replaced.map_err(|error| {
+            let _ = std::fs::remove_file(&new);
+            unavailable(&self.log.path, error)
+        })?;
+        (self.log.file, self.log.identity) = replaced;
+        self.log.page_end = None;
+        self.must_name_format = false;
+        self.log.committed_bytes = bytes.len() as u64;
         // The rename took effect, but may not survive a power failure.
-        sync_parent_folder(&self.path).inspect_err(|_| self.must_reopen = true)
+        sync_parent_folder(&self.log.path).inspect_err(|_| self.must_reopen = true)
     }
-}
-
-/// The seq of the oldest event in a file: the first line has it, or is a checkpoint right before it.
-fn read_oldest_seq(file: &File, end: u64) -> io::Result<u64> {
-    let head = read_line_head(file, 0, end)?;
-    let seq = parse_seq(&head).unwrap_or(0);
-    Ok(if is_checkpoint(&head) { seq + 1 } else { 1 })
 }

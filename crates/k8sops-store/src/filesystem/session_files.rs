@@ -1,9 +1,9 @@
 //! The sessions' files: which are open, and the index of all of them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,19 +14,23 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    files::{create_private_folder, sync_parent_folder, unavailable},
+    files::{create_private_subfolder, sync_parent_folder, unavailable},
     index_file::IndexFile,
     index_line::IndexLine,
     layout::StoreLayout,
+    log_reader::{ExtraBytes, LogReader},
     output_files::OutputFiles,
     recovery_scan::modified_at,
     session_file::SessionFile,
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{
-    DamagedSession, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionEvent, SessionId, SessionLease,
-    SessionSummary, StoreError, UserId,
+    DamagedSession, EventPage, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionEvent, SessionId,
+    SessionLease, SessionSummary, StoreError, UserId,
 };
+
+/// How many files of sessions without an owner stay open, so that reading a log page by page opens its file once.
+const IDLE_FILES: usize = 16;
 
 /// The sessions' files. All methods block.
 #[derive(Debug)]
@@ -37,8 +41,16 @@ pub(super) struct SessionFiles {
     /// owner must be fenced off nevertheless.
     newest_epoch: AtomicU64,
     // Both locks are held during file access but never across an await. Code that needs both locks `open` first.
-    open: Mutex<HashMap<SessionId, OpenSlot>>,
+    open: Mutex<OpenFiles>,
     index: Mutex<IndexFile>,
+}
+
+/// The files that are open, or about to be.
+#[derive(Debug, Default)]
+struct OpenFiles {
+    slots: HashMap<SessionId, OpenSlot>,
+    /// Sessions whose files had neither owner nor caller at some time, the last one most recently.
+    idle: VecDeque<SessionId>,
 }
 
 /// A session's file that is open, or about to be.
@@ -53,6 +65,8 @@ struct OpenSlot {
 enum FileHandle {
     #[default]
     Closed,
+    /// Open for reading its events, up to the seq of the newest one. Its lines were not replayed.
+    Readable(LogReader, u64),
     Open(Box<SessionFile>),
     Deleted,
 }
@@ -78,7 +92,7 @@ impl SessionFiles {
         work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
-        let slot = self.open.lock().entry(session).or_default().clone();
+        let slot = self.open.lock().slots.entry(session).or_default().clone();
         let result = self.with_slot(&slot, &self.layout.session_file(&user, session), session, work);
         self.close_if_idle(session, slot);
         result
@@ -92,13 +106,22 @@ impl SessionFiles {
         work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut handle = slot.file.lock();
-        if let FileHandle::Closed = &*handle {
-            let opened = SessionFile::open(path.to_owned(), session);
-            *handle = FileHandle::Open(Box::new(opened.inspect_err(|error| {
+        if let FileHandle::Open(file) = &mut *handle {
+            if file.is_current()? {
+                file.undo_failed_write()?;
+            } else {
+                // The owner of the session learns that its lease is lost.
+                tracing::error!(path = %path.display(), "file was changed by another program, reading it again");
+                *handle = FileHandle::Closed;
+            }
+        }
+        if let FileHandle::Closed | FileHandle::Readable(..) = &*handle {
+            let opened = self.open_file(path, session).inspect_err(|error| {
                 if let StoreError::Corrupt(_) = error {
                     self.mark_damaged(path, session);
                 }
-            })?));
+            });
+            *handle = FileHandle::Open(Box::new(opened?));
         }
         let FileHandle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
         let result = work(file);
@@ -110,6 +133,78 @@ impl SessionFiles {
         result
     }
 
+    /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events). The lines of a file that is as the index knows
+    /// it are read without replaying them first.
+    pub(super) fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
+        let path = self.layout.session_file(&user, session);
+        let slot = self.open.lock().slots.entry(session).or_default().clone();
+        let page = self.read_indexed_events(&slot, path, session, after, limit);
+        self.close_if_idle(session, slot);
+        match page? {
+            Some(page) => Ok(page),
+            None => self.with_session(session, |file| file.read_events(after, limit)),
+        }
+    }
+
+    /// Reads events of a file that is as the index knows it; `None` if it is not, or is open already.
+    fn read_indexed_events(
+        &self,
+        slot: &OpenSlot,
+        path: PathBuf,
+        session: SessionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Option<EventPage>, StoreError> {
+        let mut handle = slot.file.lock();
+        if let FileHandle::Readable(log, _) = &*handle
+            && !log.is_current(ExtraBytes::Foreign)?
+        {
+            *handle = FileHandle::Closed;
+        }
+        if let FileHandle::Closed = &*handle {
+            let index = self.index.lock();
+            let (bytes, summary) = (index.session_bytes(session), index.read_summary(session));
+            let Ok(Some(SessionSummary { last_seq, .. })) = summary else { return Ok(None) };
+            drop(index);
+            let Ok(file) = fs::File::open(&path) else { return Ok(None) };
+            let Ok(log) = LogReader::new(path, file, bytes) else { return Ok(None) };
+            if !log.is_current(ExtraBytes::Foreign)? {
+                return Ok(None);
+            }
+            *handle = FileHandle::Readable(log, last_seq);
+        }
+        let page = match &mut *handle {
+            FileHandle::Readable(log, last_seq) => log.read_events(after, limit, *last_seq),
+            _ => return Ok(None),
+        };
+        if let Err(StoreError::Corrupt(_)) = page {
+            // Replaying the file tells damage from an incomplete line.
+            *handle = FileHandle::Closed;
+            return Ok(None);
+        }
+        page.map(Some)
+    }
+
+    fn open_file(&self, path: &Path, session: SessionId) -> Result<SessionFile, StoreError> {
+        if !path.is_file() {
+            self.explain_missing_file(path)?;
+        }
+        let acknowledged = self.retention.acknowledged_bytes(self.index.lock().session_bytes(session));
+        SessionFile::open(path.to_owned(), acknowledged)
+    }
+
+    /// Returns the error of a file that the index knows and that does not exist: its folder is away, or the file was removed
+    /// without the store.
+    fn explain_missing_file(&self, path: &Path) -> Result<(), StoreError> {
+        let Err(error) = fs::metadata(path) else { return Ok(()) };
+        let folder = path.parent().unwrap_or(self.layout.root());
+        if error.kind() != io::ErrorKind::NotFound || !folder.is_dir() {
+            return Err(unavailable(path, error));
+        }
+        Err(StoreError::corrupt(format!("{} is missing: restore it, or delete the session", path.display()), error))
+    }
+
     fn mark_damaged(&self, path: &Path, session: SessionId) {
         let mut index = self.index.lock();
         if index.is_damaged(session) {
@@ -118,40 +213,58 @@ impl SessionFiles {
         let (Some(user), Ok(known)) = (index.session_user(session).cloned(), index.read_summary(session)) else {
             return;
         };
-        let line = IndexLine::from_damaged_session(user, session, modified_at(path), known);
-        if let Err(error) = index.write_line(&line) {
-            tracing::warn!(%error, "cannot write the index of sessions");
-        }
+        index.write_line(&IndexLine::from_damaged_session(user, session, modified_at(path), known));
     }
 
-    /// Closes a file that has no owner and no other caller.
+    /// Updates the index from a file that has no owner and no other caller, and closes the files that had none for the
+    /// longest time.
     fn close_if_idle(&self, session: SessionId, slot: OpenSlot) {
         let mut open = self.open.lock();
         drop(slot);
-        let is_idle = open.get(&session).is_some_and(|slot| !slot.is_owned && Arc::strong_count(&slot.file) == 1);
-        if !is_idle {
-            return;
+        let Some(handle) = open.idle_handle(session) else { return };
+        let stays_open = match &mut *handle.lock() {
+            FileHandle::Open(file) => {
+                self.write_index_line(file);
+                true
+            }
+            FileHandle::Readable(..) => true,
+            FileHandle::Closed | FileHandle::Deleted => false,
+        };
+        drop(handle);
+        open.idle.retain(|idle| *idle != session);
+        if stays_open {
+            open.idle.push_back(session);
+        } else {
+            open.slots.remove(&session);
         }
-        let Some(slot) = open.remove(&session) else { return };
-        let handle = slot.file.lock();
-        if let FileHandle::Open(file) = &*handle {
-            self.write_index_line(file);
+        while open.idle.len() > IDLE_FILES {
+            let Some(oldest) = open.idle.pop_front() else { break };
+            if open.idle_handle(oldest).is_some() {
+                open.slots.remove(&oldest);
+            }
         }
     }
 
-    /// Writes a session's line in the index. If that fails, the next start reads the session's file.
-    fn write_index_line(&self, file: &SessionFile) {
+    /// Writes a session's line in the index, unless it is there.
+    fn write_index_line(&self, file: &mut SessionFile) {
+        if file.is_indexed() {
+            return;
+        }
         let line = IndexLine::from_session(file);
         let mut index = self.index.lock();
-        if index.session_user(line.summary.session_id).is_some()
-            && let Err(error) = index.write_line(&line)
-        {
-            tracing::warn!(%error, "cannot write the index of sessions");
+        if index.session_user(line.summary.session_id).is_some() {
+            index.write_line(&line);
+            file.mark_indexed();
         }
+    }
+
+    /// Writes what the disk did not take of the index.
+    pub(super) fn retry_index_writes(&self) {
+        self.index.lock().retry_failed_writes();
     }
 
     fn set_owned(&self, session: SessionId, is_owned: bool) {
-        if let Some(slot) = self.open.lock().get_mut(&session) {
+        if let Some(slot) = self.open.lock().slots.get_mut(&session) {
             slot.is_owned = is_owned;
         }
     }
@@ -166,16 +279,14 @@ impl SessionFiles {
             return Err(StoreError::Exists(session));
         }
         let path = self.layout.session_file(&summary.user_id, session);
-        if let Some(folder) = path.parent().filter(|folder| !folder.is_dir()) {
-            create_private_folder(folder).map_err(|error| unavailable(folder, error))?;
-            sync_parent_folder(folder)?;
+        let folder = self.layout.user_sessions(&summary.user_id);
+        if !folder.is_dir() {
+            create_private_subfolder(&folder).map_err(|error| unavailable(&folder, error))?;
+            sync_parent_folder(&folder)?;
         }
-        let file = SessionFile::create(path.clone(), created)?;
-        let written = self.index.lock().write_line(&IndexLine::from_session(&file));
-        written.map_err(|error| {
-            let _ = fs::remove_file(&path);
-            unavailable(&self.layout.index_file(), error)
-        })
+        let file = SessionFile::create(path, created)?;
+        self.index.lock().write_line(&IndexLine::from_session(&file));
+        Ok(())
     }
 
     /// See [`SessionLog::commit_events`](k8sops_core::SessionLog::commit_events).
@@ -216,12 +327,12 @@ impl SessionFiles {
 
     /// A session's summary: from its file if that is open, else from the index.
     pub(super) fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        let slot = self.open.lock().get(&session).cloned();
+        let slot = self.open.lock().slots.get(&session).cloned();
         if let Some(slot) = slot {
             let from_file = match &*slot.file.lock() {
                 FileHandle::Open(file) => Some(Some(file.complete_summary())),
                 FileHandle::Deleted => Some(None),
-                FileHandle::Closed => None,
+                FileHandle::Closed | FileHandle::Readable(..) => None,
             };
             // A caller that worked on the file meanwhile left it to the last one to close it.
             self.close_if_idle(session, slot);
@@ -241,7 +352,13 @@ impl SessionFiles {
 
     fn read_indexed_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
         let summary = self.index.lock().read_summary(session);
-        summary.map_err(|error| unavailable(&self.layout.index_file(), error))
+        summary.or_else(|error| {
+            tracing::warn!(%session, %error, "index of sessions cannot be read, reading the session");
+            match self.with_session(session, |file| Ok(file.complete_summary())) {
+                Err(StoreError::NotFound(_)) => Ok(None),
+                summary => summary.map(Some),
+            }
+        })
     }
 
     /// See [`SessionIndex::list_sessions`](k8sops_core::SessionIndex::list_sessions).
@@ -269,9 +386,9 @@ impl SessionFiles {
         self.index.lock().unfinished_sessions()
     }
 
-    /// Sessions that are damaged. Each is tried again, because it may have been repaired.
+    /// Sessions that are damaged. All are opened: damage that does not change the size of a file is not seen at the start.
     pub(super) fn damaged_sessions(&self) -> Vec<DamagedSession> {
-        let damaged = self.index.lock().damaged_sessions();
+        let damaged = self.index.lock().all_sessions();
         let damaged = damaged.into_iter().map(|session| (session, self.with_session(session, |_| Ok(()))));
         damaged
             .filter_map(|(session_id, opened)| match opened {
@@ -290,21 +407,18 @@ impl SessionFiles {
     ) -> Result<IdleDeletion, StoreError> {
         let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
         let path = self.layout.session_file(&user, session);
-        let slot = self.open.lock().entry(session).or_default().clone();
+        let slot = self.open.lock().slots.entry(session).or_default().clone();
         let deleted = {
             let mut handle = slot.file.lock();
             if guard == DeletionGuard::SpareBusy && self.index.lock().is_busy(session) {
                 Ok(IdleDeletion::Busy)
             } else {
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unavailable(&path, error)),
-                    _ => {
-                        *handle = FileHandle::Deleted;
-                        self.index.lock().remove_session(session);
-                        outputs.delete_session_outputs(session);
-                        Ok(IdleDeletion::Deleted)
-                    }
-                }
+                self.remove_session_file(&path).map(|()| {
+                    *handle = FileHandle::Deleted;
+                    self.index.lock().remove_session(session);
+                    outputs.delete_session_outputs(session);
+                    IdleDeletion::Deleted
+                })
             }
         };
         if let Ok(IdleDeletion::Deleted) = deleted {
@@ -316,17 +430,38 @@ impl SessionFiles {
         }
         deleted
     }
+
+    /// Removes a session's file, which deletes the session. What else belongs to it is removed afterwards, at the latest at
+    /// the next start.
+    fn remove_session_file(&self, path: &Path) -> Result<(), StoreError> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match self.explain_missing_file(path) {
+                // It is in its folder no more.
+                Err(StoreError::Corrupt(_)) | Ok(()) => Ok(()),
+                Err(away) => Err(away),
+            },
+            removed => removed.map_err(|error| unavailable(path, error)),
+        }
+    }
+}
+
+impl OpenFiles {
+    /// The file of a session that has neither owner nor caller.
+    fn idle_handle(&self, session: SessionId) -> Option<Arc<Mutex<FileHandle>>> {
+        let slot = self.slots.get(&session)?;
+        (!slot.is_owned && Arc::strong_count(&slot.file) == 1).then(|| slot.file.clone())
+    }
 }
 
 #[cfg(test)]
 impl SessionFiles {
     /// The number of files that are open.
     pub(super) fn open_count(&self) -> usize {
-        self.open.lock().len()
+        self.open.lock().slots.len()
     }
 
     /// Holds a session's file open as a concurrent caller would.
     pub(super) fn hold_open(&self, session: SessionId) -> impl Sized + use<> {
-        self.open.lock().entry(session).or_default().clone()
+        self.open.lock().slots.entry(session).or_default().clone()
     }
 }

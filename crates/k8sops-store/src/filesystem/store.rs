@@ -1,20 +1,20 @@
 //! The store itself: opening it, and running file access on threads that may block.
 
-use std::{
-    fs::{File, TryLockError},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use super::{
-    files::{create_private_folder, private_file, sync_parent_folder, unavailable},
+    disk_probe::DiskProbe,
+    files::{create_private_folder, sync_parent_folder, unavailable},
+    folder_lock::FolderLock,
     index_file::IndexFile,
     layout::StoreLayout,
     memory_files::MemoryFiles,
     output_files::OutputFiles,
+    permissions::tighten_permissions,
     recovery_scan::scan_sessions,
     session_file::SessionFile,
     session_files::SessionFiles,
+    trash::empty_trash,
     usage_files::UsageFiles,
 };
 use crate::log_retention::LogRetention;
@@ -32,8 +32,8 @@ pub(super) struct StoreFiles {
     pub(super) outputs: OutputFiles,
     pub(super) usage: UsageFiles,
     pub(super) memories: MemoryFiles,
-    /// Keeps other processes out as long as it is open.
-    _lock: File,
+    probe: DiskProbe,
+    lock: FolderLock,
 }
 
 impl FilesystemStore {
@@ -57,7 +57,11 @@ impl FilesystemStore {
         work: impl FnOnce(&StoreFiles) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let files = self.0.clone();
-        run_blocking(move || work(&files)).await
+        run_blocking(move || {
+            files.lock.check()?;
+            work(&files)
+        })
+        .await
     }
 
     /// Works on a session's file, on a thread that may block.
@@ -76,39 +80,34 @@ impl StoreFiles {
         create_private_folder(&sessions).map_err(|error| unavailable(&sessions, error))?;
         sync_parent_folder(&sessions)?;
         sync_parent_folder(layout.root())?;
-        let lock = lock_folder(&layout)?;
-        let index_path = layout.index_file();
-        let index_failed = |error| unavailable(&index_path, error);
-        let (mut index, known_lines) = IndexFile::open(index_path.clone()).map_err(index_failed)?;
-        let lines = scan_sessions(&layout, &known_lines)?;
+        let lock = FolderLock::acquire(&layout)?;
+        tighten_permissions(&layout);
+        empty_trash(&layout);
+        let (mut index, known_lines) = IndexFile::open(layout.index_file());
+        let lines = scan_sessions(&layout, retention, &known_lines)?;
         let outputs = OutputFiles::new(layout.clone());
-        outputs.delete_stray_outputs(&lines.iter().map(|line| line.summary.session_id).collect())?;
+        outputs.delete_stray_outputs(&lines.iter().map(|line| line.summary.session_id).collect());
         let usage = UsageFiles::new(layout.clone());
-        usage.delete_expired_files()?;
-        index.replace_lines(lines).map_err(index_failed)?;
+        usage.delete_expired_files();
+        index.replace_lines(lines);
         Ok(Self {
             sessions: SessionFiles::new(layout.clone(), retention, index),
             outputs,
             usage,
             memories: MemoryFiles::new(layout.clone()),
+            probe: DiskProbe::default(),
             layout,
-            _lock: lock,
+            lock,
         })
     }
-}
 
-/// Takes the lock by which one process has the folder to itself.
-fn lock_folder(layout: &StoreLayout) -> Result<File, StoreError> {
-    let path = layout.lock_file();
-    let file = private_file().create(true).truncate(false).open(&path);
-    let file = file.map_err(|error| unavailable(&path, error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(format!(
-            "another process uses {}; stop it, or choose another folder with MEMORY_FILESYSTEM_PATH",
-            layout.root().display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(unavailable(&path, error)),
+    /// Checks that the folder can be read and written to.
+    pub(super) fn check_access(&self) -> Result<(), StoreError> {
+        let sessions = self.layout.sessions();
+        std::fs::metadata(&sessions).map_err(|error| unavailable(&sessions, error))?;
+        self.probe.check(self.layout.root())?;
+        self.sessions.retry_index_writes();
+        Ok(())
     }
 }
 

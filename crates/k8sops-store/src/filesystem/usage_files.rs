@@ -4,17 +4,28 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::{
     files::{Durability, create_private_folder, if_exists, replace_file, unavailable},
     layout::StoreLayout,
 };
 use k8sops_core::{
-    DailyUsage, ModelUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UserDailyUsage, UserId,
+    BackendError, DailyUsage, ModelUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UserDailyUsage, UserId,
 };
 
-/// The content of a file: the usage of each session.
+/// The format that this version writes, and the newest that it reads. Format 1 is the map of the sessions alone.
+const FORMAT_VERSION: u32 = 2;
+
+/// The usage of each session.
 type SessionUsage = BTreeMap<SessionId, Vec<ModelUsage>>;
+
+/// The content of a file.
+#[derive(Serialize, Deserialize)]
+struct UsageRecord {
+    format: u32,
+    sessions: SessionUsage,
+}
 
 /// The files of usage. All methods block.
 #[derive(Debug)]
@@ -34,16 +45,22 @@ impl UsageFiles {
         let _guard = self.write_lock.lock();
         let path = self.layout.usage_file(user, usage.day);
         let failed = |error: io::Error| unavailable(&path, error);
-        // A damaged file must not prevent all later records of the day.
-        let mut sessions = read_usage_file(&path).unwrap_or_else(|error| {
-            tracing::warn!(path = %path.display(), %error, "usage of a day cannot be read, starting a new file");
-            SessionUsage::new()
-        });
+        let mut sessions = match read_usage_file(&path) {
+            // A damaged file is kept for its repair, and must not prevent all later records of the day.
+            Err(StoreError::FileDamaged(error)) => {
+                let aside = path.with_extension("damaged.json");
+                tracing::error!(%error, moved_to = %aside.display(), "usage of a day is damaged, starting a new file");
+                fs::rename(&path, &aside).map_err(failed)?;
+                SessionUsage::new()
+            }
+            read => read?,
+        };
         sessions.insert(session, usage.models.clone());
         if let Some(folder) = path.parent() {
             create_private_folder(folder).map_err(failed)?;
         }
-        let bytes = serde_json::to_vec(&sessions).map_err(|error| StoreError::corrupt("usage of a day", error))?;
+        let record = UsageRecord { format: FORMAT_VERSION, sessions };
+        let bytes = serde_json::to_vec(&record).map_err(|error| failed(error.into()))?;
         replace_file(&path, &bytes, Durability::Unsynced).map_err(failed)
     }
 
@@ -54,19 +71,22 @@ impl UsageFiles {
     }
 
     /// Deletes files that are older than the retention time.
-    pub(super) fn delete_expired_files(&self) -> Result<(), StoreError> {
+    pub(super) fn delete_expired_files(&self) {
+        let expired = UsageDay::today().add_days(-USAGE_RETENTION_DAYS);
         let folder = self.layout.usage();
-        delete_expired_files(&folder).map_err(|error| unavailable(&folder, error))
+        if let Err(error) = delete_files_until(&folder, expired) {
+            tracing::warn!(path = %folder.display(), %error, "old usage cannot be deleted");
+        }
     }
 }
 
-fn delete_expired_files(folder: &Path) -> io::Result<()> {
-    let expired = UsageDay::today().add_days(-USAGE_RETENTION_DAYS);
+fn delete_files_until(folder: &Path, expired: UsageDay) -> io::Result<()> {
     let Some(users) = if_exists(fs::read_dir(folder))? else { return Ok(()) };
     for user in users {
-        for file in fs::read_dir(user?.path())? {
+        let Some(files) = if_exists(fs::read_dir(user?.path()))? else { continue };
+        for file in files {
             let path = file?.path();
-            let day = path.file_stem().and_then(|name| name.to_str()?.parse::<UsageDay>().ok());
+            let day = path.file_stem().and_then(|name| name.to_str()?.get(..10)?.parse::<UsageDay>().ok());
             if day.is_some_and(|day| day <= expired) {
                 fs::remove_file(path)?;
             }
@@ -76,10 +96,15 @@ fn delete_expired_files(folder: &Path) -> io::Result<()> {
 }
 
 fn read_usage_file(path: &Path) -> Result<SessionUsage, StoreError> {
-    match if_exists(fs::read(path)).map_err(|error| unavailable(path, error))? {
-        None => Ok(SessionUsage::new()),
-        Some(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|error| StoreError::corrupt(path.display().to_string(), error))
-        }
+    let Some(bytes) = if_exists(fs::read(path)).map_err(|error| unavailable(path, error))? else {
+        return Ok(SessionUsage::new());
+    };
+    let damaged = |error| StoreError::FileDamaged(BackendError::caused_by(path.display().to_string(), error));
+    match serde_json::from_slice::<UsageRecord>(&bytes) {
+        Ok(record) if record.format <= FORMAT_VERSION => Ok(record.sessions),
+        Ok(UsageRecord { format, .. }) => Err(StoreError::FileDamaged(
+            format!("{} has format {format}, and this version reads format {FORMAT_VERSION}", path.display()).into(),
+        )),
+        Err(error) => serde_json::from_slice::<SessionUsage>(&bytes).map_err(|_| damaged(error)),
     }
 }

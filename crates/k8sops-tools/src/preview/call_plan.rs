@@ -19,8 +19,6 @@ pub(crate) struct CallPlan {
     pub(crate) release: Option<PlannedRelease>,
     /// The node whose pods are evicted.
     pub(crate) drained_node: Option<String>,
-    /// What the arguments do not say about objects that exist already.
-    pub(crate) update_note: Option<&'static str>,
 }
 
 /// A change of a Helm release by a server that only takes the chart and the values.
@@ -48,7 +46,7 @@ impl CallPlan {
         Self { changes: vec![PlannedChange { target, verb, edit }], ..Self::default() }
     }
 
-    fn manifests(text: &str, verb: ManifestVerb, namespace: Option<&str>) -> Option<Self> {
+    fn manifests(text: &str, verb: &ManifestVerb, namespace: Option<&str>) -> Option<Self> {
         Some(Self { changes: plan_manifests(text, verb, namespace)?, ..Self::default() })
     }
 
@@ -62,7 +60,7 @@ impl CallPlan {
 
 /// Returns what becomes of the objects whose manifests a text holds; `None` if anything in the text is no object. `namespace` is
 /// that of objects whose manifest names none.
-pub(crate) fn plan_manifests(text: &str, verb: ManifestVerb, namespace: Option<&str>) -> Option<Vec<PlannedChange>> {
+pub(crate) fn plan_manifests(text: &str, verb: &ManifestVerb, namespace: Option<&str>) -> Option<Vec<PlannedChange>> {
     let changes = parse_objects(text)?.into_iter().map(|mut manifest| {
         let mut target = ObjectRef::from_object(&manifest)?;
         if target.namespace.is_none() {
@@ -74,6 +72,9 @@ pub(crate) fn plan_manifests(text: &str, verb: ManifestVerb, namespace: Option<&
         }
         let (verb, edit) = match verb {
             ManifestVerb::Apply => ("update", ObjectEdit::Apply(manifest)),
+            ManifestVerb::ApplyOnServer { field_manager } => {
+                ("update", ObjectEdit::ApplyOnServer { manifest, field_manager: field_manager.clone() })
+            }
             ManifestVerb::Create => ("create", ObjectEdit::Create(manifest)),
             ManifestVerb::Replace => ("update", ObjectEdit::Replace(manifest)),
             ManifestVerb::Delete => ("delete", ObjectEdit::Delete),
@@ -124,13 +125,8 @@ fn plan_kubernetes_mcp_server(tool: &str, named: &NamedArguments<'_>) -> Option<
     let resource = || named.target(&named.text("apiVersion")?, &named.text("kind")?);
     match tool {
         "resources_create_or_update" => {
-            let mut plan = CallPlan::manifests(&named.text("resource")?, ManifestVerb::Apply, None)?;
-            for change in &mut plan.changes {
-                if let ObjectEdit::Apply(manifest) = &mut change.edit {
-                    change.edit = ObjectEdit::ApplyOnServer(std::mem::take(manifest));
-                }
-            }
-            Some(CallPlan { update_note: Some(SERVER_SIDE_APPLY), ..plan })
+            let verb = ManifestVerb::ApplyOnServer { field_manager: "kubernetes-mcp-server".to_owned() };
+            CallPlan::manifests(&named.text("resource")?, &verb, None)
         }
         "resources_delete" => Some(CallPlan::one(resource()?, "delete", ObjectEdit::Delete)),
         "resources_scale" => {
@@ -158,9 +154,6 @@ fn plan_kubernetes_mcp_server(tool: &str, named: &NamedArguments<'_>) -> Option<
     }
 }
 
-/// Which fields the server has set before is in `managedFields`, which it does not print.
-const SERVER_SIDE_APPLY: &str = "Fields that this server has set before and that the manifest leaves out are removed, \
-                                 too; the diff does not show them.";
 /// Stands for a name that the server makes up.
 pub(crate) const GENERATED_NAME: &str = "(a generated name)";
 
@@ -199,7 +192,7 @@ fn plan_mcp_server_kubernetes(tool: &str, named: &NamedArguments<'_>) -> Option<
     };
     let manifests = |verb| {
         let namespace = named.text("namespace").unwrap_or_else(|| "default".to_owned());
-        CallPlan::manifests(&named.text("manifest")?, verb, Some(&namespace))
+        CallPlan::manifests(&named.text("manifest")?, &verb, Some(&namespace))
     };
     match tool {
         "kubectl_apply" => manifests(ManifestVerb::Apply),
@@ -223,7 +216,7 @@ fn plan_mcp_server_kubernetes(tool: &str, named: &NamedArguments<'_>) -> Option<
             Some(CallPlan::one(resource("")?, "delete", ObjectEdit::Delete))
         }
         "kubectl_delete" if named.0.contains_key("manifest") => {
-            CallPlan::manifests(&named.text("manifest")?, ManifestVerb::Delete, None)
+            CallPlan::manifests(&named.text("manifest")?, &ManifestVerb::Delete, None)
         }
         "kubectl_rollout" => {
             let edit = |verb, edit| Some(CallPlan::one(resource("deployment")?, verb, edit));
@@ -387,11 +380,13 @@ mod tests {
     }
 
     #[test]
-    fn update_by_server_side_apply_says_what_it_may_remove() {
-        let manifest = json!({"resource": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"});
-        assert_eq!(plan("resources_create_or_update", &manifest).unwrap().update_note, Some(SERVER_SIDE_APPLY));
-        let manifest = json!({"manifest": manifest["resource"]});
-        assert_eq!(plan("kubectl_apply", &manifest).unwrap().update_note, None);
+    fn manifests_are_applied_by_the_server_or_the_client() {
+        let edit = |tool: &str, key: &str| {
+            let arguments = json!({key: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n"});
+            plan(tool, &arguments).unwrap().changes.remove(0).edit
+        };
+        assert!(matches!(edit("resources_create_or_update", "resource"), ObjectEdit::ApplyOnServer { .. }));
+        assert!(matches!(edit("kubectl_apply", "manifest"), ObjectEdit::Apply(_)));
     }
 
     #[test]

@@ -60,6 +60,9 @@ impl FoundChanges {
                 return;
             }
         };
+        if let Some(limitation) = before.as_ref().and_then(|live| edit.limitation(live)) {
+            self.footnote = Some(limitation);
+        }
         let mut after = match edit.apply_to(before.as_ref()) {
             Ok(after) => after,
             Err(reason) => {
@@ -101,11 +104,6 @@ impl FoundChanges {
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
-    }
-
-    /// Sets a sentence on what the diff may not show of an object.
-    pub(crate) fn set_footnote(&mut self, footnote: &'static str) {
-        self.footnote = Some(footnote);
     }
 
     /// Adds a sentence that says what becomes of the call.

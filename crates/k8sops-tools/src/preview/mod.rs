@@ -10,6 +10,7 @@
 //! | `object_reader` | how a server reads an object |
 //! | `rollback` | what a rollback makes of a live object |
 //! | `release` | the manifests of a Helm release before and after |
+//! | `field_ownership` | what a server-side apply removes: the fields that its manager had set |
 //! | `object_edit` | what an edit makes of a live object |
 //! | `strategic_merge` | manifests and strategic patches merged over an object, list by list |
 //! | `object_change` | one object before and after: diff, summary, fingerprint |
@@ -21,6 +22,7 @@
 
 mod call_plan;
 mod cluster_objects;
+mod field_ownership;
 mod fit;
 mod found_changes;
 mod object_change;
@@ -36,7 +38,7 @@ pub(crate) use cluster_objects::{ObjectRef, is_empty_list, parse_names, parse_ob
 pub(crate) use fit::{FittedPreview, fit_preview};
 pub(crate) use found_changes::{FoundChanges, LiveObject, shorten};
 pub(crate) use object_edit::ObjectEdit;
-pub(crate) use object_reader::{ObjectList, ObjectReader, ReadCall, qualified_resource};
+pub(crate) use object_reader::{ObjectDetail, ObjectList, ObjectReader, ReadCall, qualified_resource};
 pub(crate) use release::{ReleaseRecord, compare_manifests, decode_release, newest_record};
 pub(crate) use rollback::{history_kind, roll_back};
 pub(crate) use whole_preview::{PreviewBody, WholePreview};

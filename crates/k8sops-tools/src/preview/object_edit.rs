@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     cluster_objects::last_applied,
+    field_ownership::{has_managers, remove_managed_fields_left_out},
     strategic_merge::{ListMerge, merge_strategically, remove_fields_left_out},
 };
 
@@ -16,9 +17,9 @@ const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 pub(crate) enum ObjectEdit {
     /// A manifest is applied.
     Apply(Value),
-    /// A manifest is applied by the API server, which knows the owner of each field. What the same owner had set and the manifest
-    /// leaves out is not known here.
-    ApplyOnServer(Value),
+    /// A manifest is applied by the API server, which knows the manager of each field, and removes what this manager had set and the
+    /// manifest leaves out.
+    ApplyOnServer { manifest: Value, field_manager: String },
     /// The object is created.
     Create(Value),
     /// The object becomes this one.
@@ -50,7 +51,10 @@ impl ObjectEdit {
             return Ok(None);
         }
         if let (
-            Self::Apply(manifest) | Self::ApplyOnServer(manifest) | Self::Create(manifest) | Self::Replace(manifest),
+            Self::Apply(manifest)
+            | Self::ApplyOnServer { manifest, .. }
+            | Self::Create(manifest)
+            | Self::Replace(manifest),
             None,
         ) = (self, live)
         {
@@ -71,7 +75,8 @@ impl ObjectEdit {
                 }
                 merge_strategically(&mut object, manifest, lists)?;
             }
-            Self::ApplyOnServer(manifest) => {
+            Self::ApplyOnServer { manifest, field_manager } => {
+                remove_managed_fields_left_out(&mut object, field_manager, manifest);
                 merge_strategically(&mut object, manifest, ListMerge::of_applied_object(live))?;
             }
             Self::MergePatch(patch) => merge_json(&mut object, patch),
@@ -100,6 +105,16 @@ impl ObjectEdit {
             }
         }
         Ok(Some(object))
+    }
+}
+
+impl ObjectEdit {
+    /// Returns a sentence on what [`Self::apply_to`] cannot know of a live object.
+    pub(crate) fn limitation(&self, live: &Value) -> Option<&'static str> {
+        matches!(self, Self::ApplyOnServer { .. } if !has_managers(live)).then_some(
+            "Fields that this server has set before and that the manifest leaves out are removed, too; the diff does not \
+             show them.",
+        )
     }
 }
 
@@ -203,14 +218,19 @@ mod tests {
             "spec": {"type": "ClusterIP", "selector": {"app": "web", "track": "canary"}}});
         let manifest = json!({"spec": {"selector": {"app": "web"}}});
         let selector = |edit: ObjectEdit| edit.apply_to(Some(&service)).unwrap().unwrap()["spec"].clone();
-        let applied = selector(ObjectEdit::ApplyOnServer(manifest.clone()));
+        let on_server = |manifest: Value| ObjectEdit::ApplyOnServer { manifest, field_manager: "kubectl".into() };
+        let applied = selector(on_server(manifest.clone()));
         assert_eq!(applied, json!({"type": "ClusterIP", "selector": {"app": "web"}}));
         assert_eq!(selector(ObjectEdit::StrategicPatch(manifest)), service["spec"]);
         let env = |source: &str, key: &str| json!([{"name": "A", "valueFrom": {source: {"name": "c", "key": key}}}]);
         let pod = |env: Value| json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a", "env": env}]}});
-        let edit = ObjectEdit::ApplyOnServer(pod(env("configMapKeyRef", "new")));
+        let edit = on_server(pod(env("configMapKeyRef", "new")));
         let live = pod(env("configMapKeyRef", "old"));
         assert_eq!(edit.apply_to(Some(&live)), Ok(Some(pod(env("configMapKeyRef", "new")))));
+        assert!(edit.limitation(&live).is_some() && ObjectEdit::Delete.limitation(&live).is_none());
+        let mut managed = live;
+        managed["metadata"]["managedFields"] = json!([{"manager": "kubectl", "operation": "Apply", "fieldsV1": {}}]);
+        assert_eq!(edit.limitation(&managed), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::cluster_objects::ObjectRef;
+use super::{cluster_objects::ObjectRef, object_edit::ObjectEdit};
 
 /// A call that reads an object or a list of objects.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,21 @@ impl ObjectList<'_> {
         words.extend(self.field_selector.map(|selector| format!("--field-selector={selector}")));
         words.extend(["-o", "yaml"].map(str::to_owned));
         words
+    }
+}
+
+/// How much of an object is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ObjectDetail {
+    WithoutManagers,
+    /// Also who has set its fields, if the server can print that.
+    WithManagers,
+}
+
+impl ObjectDetail {
+    /// Returns what has to be known of an object for an edit.
+    pub(crate) fn of_edit(edit: &ObjectEdit) -> Self {
+        if matches!(edit, ObjectEdit::ApplyOnServer { .. }) { Self::WithManagers } else { Self::WithoutManagers }
     }
 }
 

@@ -119,6 +119,14 @@ fn read_option<'a>(
             return None;
         }
     }
+    if let Some(joined) = option.strip_prefix("-p=")
+        && logs_in
+        && LOGIN_PROGRAMS.contains(program)
+        && !is_plain_value(joined)
+    {
+        push_argument(text, word.range.end - joined.len()..word.range.end, "password", found);
+        return None;
+    }
     if let Some(joined) = option.strip_prefix("-w")
         && BIND_PROGRAMS.contains(program)
         && !is_plain_value(joined)

@@ -122,6 +122,15 @@ impl NamedPair<'_> {
                     None if is_line && separator == b':' => read_line_value(text, start),
                     None => read_bare_value(text, start, is_line),
                 };
+                // `this.password = password;` of a program.
+                let is_variable = !value.is_quoted
+                    && separator == b'='
+                    && is_spaced
+                    && text[value.range.end..].starts_with(';')
+                    && text[value.range.clone()].bytes().all(|byte| byte.is_ascii_alphabetic());
+                if is_variable {
+                    return;
+                }
                 let is_sentence =
                     separator == b':' && is_spaced && !self.is_first && name.quote.is_none() && !value.is_quoted;
                 let in_flow = text[..name.start].trim_end().ends_with(['{', ',', '(', '[']);

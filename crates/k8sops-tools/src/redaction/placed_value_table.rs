@@ -204,6 +204,7 @@ pub(super) const PLACED_VALUES: &[PlacedValue] = &[
     ),
     ("secret", "from-literal", ValueCheck::SecretCommand, r#"--from-literal[= ]["']?[\w.-]+=(?P<v>[^\s"']+)"#),
     ("secret", "secretGenerator", ValueCheck::SecretCommand, r#"(?m)^[ \t]*- ["']?[\w.-]+=(?P<v>[^\s"']+)"#),
+    ("secret", "secret", ValueCheck::Any, r#"\bsecret[ \t]+set\b[^\n]*?[ \t](?:--body|-b)[= ]["']?(?P<v>[^\s"'$]+)"#),
     (
         "secret-key",
         "mc",

@@ -93,7 +93,7 @@ static KEY_KINDS: LazyLock<WordSet> = LazyLock::new(|| {
         "api secret private encryption encrypt decrypt decryption signing sign master access license licence fernet \
     session auth account storage app application deploy shared hmac jwt ssh client cipher aes crypto bot \
     subscription unseal recovery sa service integration ingest preshared root instrumentation wg security \
-    webhook activation replica",
+    webhook activation replica sec",
     )
 });
 /// Words before `key` that make it an identifier.

@@ -272,7 +272,6 @@ fn looks_like_token(value: &str) -> bool {
         && has(u8::is_ascii_digit)
         && has(u8::is_ascii_alphabetic)
         && !is_name_like(value)
-        && !PATTERNS.uuid.is_match(value)
 }
 
 /// Returns whether a value looks as if it was generated: no word, no name, no identifier of an object.

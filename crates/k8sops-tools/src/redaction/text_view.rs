@@ -91,6 +91,12 @@ pub(super) fn split_diff(text: &str) -> Vec<DiffSection> {
             let is_secret = line.contains("/v1.Secret.") || line.contains(", Secret (v1) has ");
             sections.push(DiffSection { view: TextView::new(0), is_secret });
         }
+        // Git repeats the line above a hunk behind its position.
+        if let Some((position, context)) = line.strip_prefix("@@ -").and_then(|hunk| hunk.split_once(" @@ "))
+            && let Some(section) = sections.last_mut()
+        {
+            section.view.push_part(context, start + "@@ -".len() + position.len() + " @@ ".len());
+        }
         let is_content = line.starts_with(['+', '-', ' ']) && !line.starts_with("+++ ") && !is_header;
         if let Some(section) = sections.last_mut()
             && is_content

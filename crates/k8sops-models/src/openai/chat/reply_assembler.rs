@@ -13,10 +13,11 @@ use serde_json::{Map, Value};
 use super::block_fields::{EXTRA_CONTENT, FIELD_NAME, REASONING_DETAILS, REASONING_FIELDS};
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
-    error_mapping::{ProviderCall, ProviderErrorBody},
+    error_mapping::ProviderCall,
     event_framing::ProviderEvent,
     lenient_json::{deserialize_one_or_many, deserialize_or_none},
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
+    quirks::StopReasonHabit,
     reply_assembly::{EventProgress, ReplyAssembler, parse_event},
     requested_calls::{WrittenToolCall, parse_requested_calls, remove_repeated_calls},
     stop_reasons::{ReplyEnd, known_stop_reason, parse_stop_reason},
@@ -119,6 +120,9 @@ pub(crate) struct ChatCompletionsAssembler {
     recorder: ProviderBlockRecorder,
     details: Vec<Value>,
     notices: Vec<ProviderNotice>,
+    /// Whether the end mark has arrived.
+    is_marked: bool,
+    stop_reasons: StopReasonHabit,
 }
 
 impl ChatCompletionsAssembler {
@@ -138,7 +142,25 @@ impl ChatCompletionsAssembler {
             recorder: ProviderBlockRecorder::default(),
             details: Vec::new(),
             notices,
+            is_marked: false,
+            stop_reasons: StopReasonHabit::default(),
         }
+    }
+
+    /// Learns whether the server says why its replies end.
+    pub(crate) fn with_stop_reason_habit(self, stop_reasons: StopReasonHabit) -> Self {
+        Self { stop_reasons, ..self }
+    }
+
+    /// Returns why the reply ended, in the words of the server. The end mark suffices for a server that never says it.
+    fn take_finish_reason(&mut self) -> Option<String> {
+        if let Some(finish) = self.finish_reason.take() {
+            self.stop_reasons.record_reason();
+            return Some(finish);
+        }
+        let is_empty = self.content.is_empty() && self.tool_calls.is_empty();
+        let is_complete = self.is_marked && !is_empty && self.stop_reasons.is_usual_without_reason();
+        is_complete.then(String::new)
     }
 
     fn push_text(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) {
@@ -300,21 +322,21 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         out: &mut VecDeque<ReplyDelta>,
     ) -> Result<EventProgress, ModelError> {
         let chunk: CompletionChunk = parse_event(event, &self.call)?;
+        if let Some(usage) = chunk.usage.filter(Value::is_object) {
+            self.usage = parse_usage(&usage);
+        }
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+            return Err(self.call.stream_error(&error, &event.data));
         }
         // Older servers send the error object itself in place of the chunk.
         if event.name == "error" || chunk.object.as_deref() == Some("error") {
             let error = serde_json::from_str(&event.data).unwrap_or_default();
-            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
-        }
-        if let Some(usage) = chunk.usage.filter(Value::is_object) {
-            self.usage = parse_usage(&usage);
+            return Err(self.call.stream_error(&error, &event.data));
         }
         // Only one choice is requested.
         let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(EventProgress::KeepAlive) };
         if let Some(error) = choice.error.filter(|error| !error.is_null()) {
-            return Err(self.call.rejection_error(&ProviderErrorBody::from_error(&error)));
+            return Err(self.call.stream_error(&error, &event.data));
         }
         let pieces_before = out.len();
         let mut has_content = false;
@@ -326,6 +348,9 @@ impl ReplyAssembler for ChatCompletionsAssembler {
                 fields.into_iter().map(|(field, text)| (field, text.map(content_text).unwrap_or_default()));
             if let Some((field, text)) = reasoning.find(|(_, text)| !text.is_empty()) {
                 self.push_reasoning(text, Some(field), out);
+            }
+            if let Some(text) = delta.content.as_ref().map(thinking_text).filter(|text| !text.is_empty()) {
+                self.push_reasoning(text, None, out);
             }
             self.details.extend(delta.reasoning_details.into_iter().flatten());
             let text = delta.content.map(content_text).unwrap_or_default();
@@ -359,12 +384,23 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
     }
 
+    fn apply_end_mark(&mut self, out: &mut VecDeque<ReplyDelta>) {
+        self.is_marked = true;
+        if self.finish_reason.is_none() {
+            self.flush_held_text(out);
+        }
+    }
+
+    fn reported_usage(&self) -> TokenUsage {
+        self.usage
+    }
+
     fn has_stop_reason(&self) -> bool {
         self.finish_reason.is_some()
     }
 
     fn finish_reply(&mut self) -> Result<ModelReply, ModelError> {
-        let Some(finish) = self.finish_reason.take() else { return Err(self.call.unfinished_error()) };
+        let Some(finish) = self.take_finish_reason() else { return Err(self.call.unfinished_error()) };
         let stop_reason = self.stop_reason(&finish)?;
         let mut recorder = mem::take(&mut self.recorder);
         if !self.details.is_empty() {
@@ -399,6 +435,16 @@ fn content_text(content: Value) -> String {
         Value::Array(parts) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
         _ => String::new(),
     }
+}
+
+/// Returns the reasoning in content that is a list of parts, as Mistral sends it.
+fn thinking_text(content: &Value) -> String {
+    let parts = content.as_array().into_iter().flatten();
+    let thinking = parts.filter_map(|part| match part.get("thinking")? {
+        Value::String(text) => Some(text.clone()),
+        inner => Some(content_text(inner.clone())),
+    });
+    thinking.collect()
 }
 
 fn parse_usage(usage: &Value) -> TokenUsage {

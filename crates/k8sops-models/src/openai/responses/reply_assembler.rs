@@ -12,8 +12,9 @@ use serde_json::{Map, Value};
 use super::reasoning_items::{PART_SEPARATOR, PHASE_FIELD, record_item, summary_texts};
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
-    error_mapping::{ProviderCall, ProviderErrorBody},
+    error_mapping::ProviderCall,
     event_framing::ProviderEvent,
+    lenient_json::deserialize_or_none,
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
     reply_assembly::{EventProgress, ReplyAssembler},
     requested_calls::{WrittenToolCall, parse_requested_calls, remove_repeated_calls},
@@ -37,6 +38,12 @@ struct ResponsesEvent {
     delta: Option<String>,
     #[serde(default)]
     arguments: Option<String>,
+    /// The whole text, at its end.
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    text: Option<String>,
+    /// The whole refusal, at its end.
+    #[serde(default, deserialize_with = "deserialize_or_none")]
+    refusal: Option<String>,
     #[serde(default)]
     response: Option<Value>,
     #[serde(default)]
@@ -67,6 +74,7 @@ pub(crate) struct ResponsesAssembler {
     recorder: ProviderBlockRecorder,
     notices: Vec<ProviderNotice>,
     refused: bool,
+    usage: TokenUsage,
     /// The complete response, at its end.
     response: Option<Value>,
 }
@@ -83,6 +91,7 @@ impl ResponsesAssembler {
             recorder: ProviderBlockRecorder::default(),
             notices,
             refused: false,
+            usage: TokenUsage::default(),
             response: None,
         }
     }
@@ -231,25 +240,28 @@ impl ResponsesAssembler {
     }
 
     /// Ends the reply with the complete response, which may say that it failed.
-    fn end_response(&mut self, response: Value, out: &mut VecDeque<ReplyDelta>) -> Result<EventProgress, ModelError> {
+    fn end_response(
+        &mut self,
+        response: Value,
+        data: &str,
+        out: &mut VecDeque<ReplyDelta>,
+    ) -> Result<EventProgress, ModelError> {
         let status = response.get("status").and_then(Value::as_str).unwrap_or_default();
         if parse_stop_reason(status) == ReplyEnd::Broken {
-            return Err(self.response_error(&response));
+            return Err(self.fail_response(&response, data));
         }
+        self.usage = parse_usage(&response);
         self.finish_response(response, out);
         Ok(EventProgress::End)
     }
 
-    /// Returns the error for a response that failed or was cancelled.
-    fn response_error(&self, response: &Value) -> ModelError {
+    /// Returns the error for a response that failed or was cancelled. Such a response may report its usage.
+    fn fail_response(&mut self, response: &Value, data: &str) -> ModelError {
+        self.usage = parse_usage(response);
         match response.get("error").filter(|error| !error.is_null()) {
-            Some(error) => self.stream_error(error),
+            Some(error) => self.call.stream_error(error, data),
             None => self.call.broken_reply_error(response.get("status").and_then(Value::as_str).unwrap_or("failed")),
         }
-    }
-
-    fn stream_error(&self, error: &Value) -> ModelError {
-        self.call.rejection_error(&ProviderErrorBody::from_error(error))
     }
 }
 
@@ -266,11 +278,22 @@ impl ReplyAssembler for ResponsesAssembler {
             Err(_) if is_unknown_event(data) => return Ok(EventProgress::KeepAlive),
             Err(error) => return Err(self.call.unparsable_error("an event", error, data)),
         };
-        let ResponsesEvent { event_type, object, output_index, item_id, item, delta, arguments, response, error } =
-            event;
+        let ResponsesEvent {
+            event_type,
+            object,
+            output_index,
+            item_id,
+            item,
+            delta,
+            arguments,
+            text,
+            refusal,
+            response,
+            error,
+        } = event;
         if object.as_deref() == Some("response") {
             // A reply that is not streamed.
-            return self.end_response(serde_json::from_str(data).unwrap_or_default(), out);
+            return self.end_response(serde_json::from_str(data).unwrap_or_default(), data, out);
         }
         // Some gateways leave the type to the name.
         let event_type = if event_type.is_empty() { name } else { &event_type };
@@ -282,6 +305,12 @@ impl ReplyAssembler for ResponsesAssembler {
             "response.refusal.delta" => {
                 self.refused = true;
                 self.push_text(delta, out);
+            }
+            // Some servers send the whole text only.
+            "response.output_text.done" | "response.refusal.done" if self.message_bytes == 0 => {
+                let refusal = refusal.filter(|refusal| !refusal.is_empty());
+                self.refused |= refusal.is_some();
+                self.push_text(text.or(refusal).unwrap_or_default(), out);
             }
             "response.reasoning_summary_part.added" => {
                 // Another part of the same summary starts.
@@ -300,22 +329,29 @@ impl ReplyAssembler for ResponsesAssembler {
                     self.find_or_add_call(output_index, item_id.as_deref()).arguments = arguments;
                 }
             }
-            "response.completed" | "response.incomplete" => {
-                return self.end_response(response.unwrap_or_default(), out);
+            "response.completed" | "response.incomplete" | "response.done" => {
+                return self.end_response(response.unwrap_or_default(), data, out);
             }
-            "response.failed" | "response.cancelled" => return Err(self.response_error(&response.unwrap_or_default())),
+            "response.failed" | "response.cancelled" => {
+                return Err(self.fail_response(&response.unwrap_or_default(), data));
+            }
             "error" => {
                 let event = serde_json::from_str(data).unwrap_or_default();
-                return Err(self.stream_error(error.as_ref().filter(|error| !error.is_null()).unwrap_or(&event)));
+                let error = error.filter(|error| !error.is_null()).unwrap_or(event);
+                return Err(self.call.stream_error(&error, data));
             }
             _ => {
                 if let Some(error) = error.filter(|error| !error.is_null()) {
-                    return Err(self.stream_error(&error));
+                    return Err(self.call.stream_error(&error, data));
                 }
                 return Ok(EventProgress::KeepAlive);
             }
         }
         Ok(EventProgress::Content)
+    }
+
+    fn reported_usage(&self) -> TokenUsage {
+        self.usage
     }
 
     fn has_stop_reason(&self) -> bool {
@@ -343,23 +379,27 @@ impl ReplyAssembler for ResponsesAssembler {
         let mut recorder = mem::take(&mut self.recorder);
         remove_repeated_calls(&mut calls, &mut recorder);
         let reasoning = mem::take(&mut self.reasoning);
-        let count = |pointer: &str| response.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
         Ok(ModelReply {
             content: mem::take(&mut self.content),
             reasoning: (!reasoning.is_empty()).then_some(reasoning),
             tool_calls: parse_requested_calls(calls, stop_reason),
-            usage: TokenUsage {
-                input_tokens: count("/usage/input_tokens"),
-                output_tokens: count("/usage/output_tokens"),
-                cached_tokens: count("/usage/input_tokens_details/cached_tokens"),
-                cache_write_tokens: count("/usage/input_tokens_details/cache_write_tokens"),
-                reasoning_tokens: count("/usage/output_tokens_details/reasoning_tokens"),
-                ..TokenUsage::default()
-            },
+            usage: self.usage,
             stop_reason,
             provider_data: recorder.finish(BlockFormat::OpenaiResponses),
             notices: mem::take(&mut self.notices),
         })
+    }
+}
+
+fn parse_usage(response: &Value) -> TokenUsage {
+    let count = |pointer: &str| response.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    TokenUsage {
+        input_tokens: count("/usage/input_tokens"),
+        output_tokens: count("/usage/output_tokens"),
+        cached_tokens: count("/usage/input_tokens_details/cached_tokens"),
+        cache_write_tokens: count("/usage/input_tokens_details/cache_write_tokens"),
+        reasoning_tokens: count("/usage/output_tokens_details/reasoning_tokens"),
+        ..TokenUsage::default()
     }
 }
 

@@ -6,13 +6,13 @@ use tempfile::TempDir;
 
 use super::{open_store, read_session, session_path};
 use crate::{
-    contract::{SessionWriter, create_test_session, message_body, run_drafts, test_command, test_user},
+    contract::{SessionWriter, create_test_session, message_body, run_drafts, test_command, test_user, warning_draft},
     filesystem::session_file::SessionFile,
 };
 use k8sops_core::*;
 
 #[tokio::test]
-async fn garbage_is_cut_off_at_the_end_and_reported_in_the_middle() {
+async fn incomplete_line_is_cut_off_and_damage_is_reported() {
     let dir = TempDir::new().unwrap();
     let store = open_store(dir.path()).await;
     let session = create_test_session(&store).await;
@@ -22,19 +22,99 @@ async fn garbage_is_cut_off_at_the_end_and_reported_in_the_middle() {
     drop(store);
     let path = session_path(dir.path(), session);
     let good = fs::read(&path).unwrap();
-    for garbage in [&b"\0\0\0\0\0\0\n"[..], b"{\"seq\":9}garbage\n", b"{\"seq\":", b"\0\0\0"] {
+    for garbage in [&b"{\"seq\":"[..], b"\0\0\0", b"{\"seq\":9,\"commit\":{\0\0\0", b"x"] {
         fs::write(&path, [&good[..], garbage].concat()).unwrap();
         let store = open_store(dir.path()).await;
         assert_eq!(read_session(&store, session).await, before);
     }
     let first = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     fs::write(&path, [&good[..first], b"garbage\n", &good[first..]].concat()).unwrap();
-    let error = SessionFile::open(path, session).unwrap_err().to_string();
-    assert!(error.contains(&format!("at byte {first}")), "{error}");
+    let error = SessionFile::open(path, 0).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("line 2 at byte {first}, written by k8sops {}", env!("CARGO_PKG_VERSION"))),
+        "{error}"
+    );
     // The other session is served.
     let store = open_store(dir.path()).await;
     assert_eq!(read_session(&store, other).await.0.len(), 1);
     assert_eq!(store.count_sessions(&test_user("anna")).await.unwrap(), 2, "a damaged session exists");
+}
+
+/// A whole last line that was changed, or that a later version wrote, may have been acknowledged: it is never cut off, and
+/// its seq is not used again.
+#[tokio::test]
+async fn whole_last_line_that_is_not_understood_is_kept() {
+    let dir = TempDir::new().unwrap();
+    let store = open_store(dir.path()).await;
+    let session = create_test_session(&store).await;
+    SessionWriter::acquire(&store, session, "a").await.append(run_drafts("hi")).await.unwrap();
+    drop(store);
+    let path = session_path(dir.path(), session);
+    let good = fs::read(&path).unwrap();
+    let lines = good.split(|byte| *byte == b'\n').count() - 1;
+    let start = good[..good.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    let flip = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 4;
+        (bytes, lines)
+    };
+    let add = |line: &str| ([&good[..], line.as_bytes(), b"\n"].concat(), lines + 1);
+    let zeroed = |from: usize| ([&good[..from], &vec![0; good.len() - 1 - from], b"\n"].concat(), lines);
+    let rows = [
+        flip(start),
+        flip(start + 20),
+        flip(good.len() - 40),
+        flip(good.len() - 5),
+        flip(good.len() - 1),
+        zeroed(start),
+        zeroed(start + 30),
+        add("garbage"),
+        add("\0\0\0\0\0\0"),
+        add(""),
+        add(r#"{"seq":9}"#),
+        add(r#"{"seq":5,"snapshot":{}}"#),
+        add(r#"{"seq":5,"commit":{"epoch":1,"events":[{"seq":5,"type":"later"}],"consumed":[]}}"#),
+        add(r#"{"seq":9,"commit":{"epoch":1,"events":[],"consumed":[]}}"#),
+    ];
+    for (row, (bytes, line)) in rows.into_iter().enumerate() {
+        fs::write(&path, &bytes).unwrap();
+        let store = open_store(dir.path()).await;
+        let error = store.submit_command(session, test_command("c", message_body("hi"))).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt(_)), "{row}: {error}");
+        let expected = format!("line {line} at byte ");
+        assert!(error.to_string().contains(&expected), "{row}: {expected} is not in: {error}");
+        assert!(error.to_string().contains("written by k8sops"), "{row}: {error}");
+        assert!(store.acquire_lease(session, "b", Duration::from_secs(1)).await.is_err());
+        drop(store);
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{row}: the file is left as it is");
+    }
+}
+
+/// Sectors of a last line that never reached the disk are zeros.
+#[tokio::test]
+async fn unwritten_sectors_are_cut_off_unless_they_were_acknowledged() {
+    let dir = TempDir::new().unwrap();
+    let store = open_store(dir.path()).await;
+    let session = create_test_session(&store).await;
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    let before = read_session(&store, session).await;
+    let index = fs::read(dir.path().join("sessions.jsonl")).unwrap();
+    writer.append(vec![warning_draft(&"x".repeat(2000))]).await.unwrap();
+    store.release_lease(writer.lease).await.unwrap();
+    drop(store);
+    let acknowledged = fs::read(dir.path().join("sessions.jsonl")).unwrap();
+    let path = session_path(dir.path(), session);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1024..1536].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    fs::write(dir.path().join("sessions.jsonl"), acknowledged).unwrap();
+    let store = open_store(dir.path()).await;
+    assert!(matches!(store.read_events(session, 0, 10).await, Err(StoreError::Corrupt(_))));
+    drop(store);
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+    fs::write(dir.path().join("sessions.jsonl"), index).unwrap();
+    let store = open_store(dir.path()).await;
+    assert_eq!(read_session(&store, session).await, before);
 }
 
 #[tokio::test]
@@ -111,11 +191,13 @@ async fn interrupted_creation_leaves_no_session() {
     create_test_session(&store).await;
     drop(store);
     let torn = SessionId::new();
-    fs::write(session_path(dir.path(), torn), "").unwrap();
-    let store = open_store(dir.path()).await;
-    assert_eq!(store.count_sessions(&test_user("anna")).await.unwrap(), 1);
-    assert_eq!(store.read_summary(torn).await.unwrap(), None);
-    assert!(store.list_damaged_sessions().await.unwrap().is_empty());
+    for left in ["", "{\"se", "{\"seq\":1,\"commit\":{\"epoch\":0,\"ev", "\0\0\0", "{\"seq\":1\0\0"] {
+        fs::write(session_path(dir.path(), torn), left).unwrap();
+        let store = open_store(dir.path()).await;
+        assert_eq!(store.count_sessions(&test_user("anna")).await.unwrap(), 1, "{left:?}");
+        assert_eq!(store.read_summary(torn).await.unwrap(), None);
+        assert!(store.list_damaged_sessions().await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test]

@@ -72,17 +72,29 @@ async fn shallow_session_file_stays_small() {
 }
 
 #[tokio::test]
-async fn file_is_closed_by_its_last_caller() {
+async fn idle_files_are_closed_but_for_a_few() {
     let dir = TempDir::new().unwrap();
     let store = open_store(dir.path()).await;
-    let session = create_test_session(&store).await;
     let sessions = &store.files().sessions;
-    let other = sessions.hold_open(session);
-    store.submit_command(session, test_command("c", message_body("hi"))).await.unwrap();
-    assert_eq!(sessions.open_count(), 1, "another caller has it");
+    let mut all = Vec::new();
+    for _ in 0..40 {
+        let session = create_test_session(&store).await;
+        store.submit_command(session, test_command("c", message_body("hi"))).await.unwrap();
+        all.push(session);
+    }
+    let idle = sessions.open_count();
+    assert!(idle < 20, "{idle}");
+    let other = sessions.hold_open(all[0]);
+    store.list_inbox(all[0]).await.unwrap();
+    assert_eq!(sessions.open_count(), idle + 1, "another caller has it");
     drop(other);
-    assert!(store.read_summary(session).await.unwrap().unwrap().waiting);
-    assert_eq!(sessions.open_count(), 0);
-    assert_eq!(store.delete_idle_session(session).await.unwrap(), IdleDeletion::Busy, "a message waits");
+    for session in &all {
+        assert!(store.read_summary(*session).await.unwrap().unwrap().waiting);
+        assert_eq!(store.delete_idle_session(*session).await.unwrap(), IdleDeletion::Busy, "a message waits");
+    }
+    assert!(sessions.open_count() <= idle + 1);
+    for session in &all {
+        store.delete_session(*session).await.unwrap();
+    }
     assert_eq!(sessions.open_count(), 0);
 }

@@ -262,3 +262,27 @@ async fn rejected_tool_is_left_out_until_it_changes() {
         server.received().iter().map(|request| request.body["tools"].as_array().unwrap().len()).collect::<Vec<_>>();
     assert_eq!(sent, [2, 1, 1, 2]);
 }
+
+#[tokio::test]
+async fn end_mark_suffices_for_a_server_that_gives_no_reasons() {
+    let unmarked = || {
+        let chunk = delta_chunk(json!({"content": "All well <tool"}));
+        ScriptedResponse::stream(&[&format!("data: {chunk}\n\ndata: [DONE]\n\n")])
+    };
+    let cut = || ScriptedResponse::stream(&[&format!("data: {}\n\n", delta_chunk(json!({"content": "All"})))]);
+    let marked =
+        || ScriptedResponse::stream(&[&sse_body(&[delta_chunk(json!({"content": "ok"})), finish_chunk("stop")])]);
+    let server =
+        ScriptedProvider::start([unmarked(), unmarked(), unmarked(), cut(), marked(), unmarked(), unmarked()]).await;
+    let model = model_at(&server);
+    let mut ends = Vec::new();
+    for _ in 0..7 {
+        let stream = model.stream(chat_request(vec![user_message("hi")])).await.unwrap();
+        let end = collect_reply(stream).await.end;
+        ends.push(end.map(|reply| (reply.content, reply.notices.len())).map_err(|error| error.kind));
+    }
+    let complete = |notices| Ok(("All well <tool".to_owned(), notices));
+    let broken = || Err(ModelErrorKind::MalformedStream);
+    assert_eq!(ends[..3], [broken(), complete(1), complete(1)], "the second one in a row is what the server does");
+    assert_eq!(ends[3..], [broken(), Ok(("ok".to_owned(), 1)), broken(), complete(1)], "a reason is expected again");
+}

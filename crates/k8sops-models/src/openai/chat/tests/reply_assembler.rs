@@ -269,3 +269,16 @@ fn tool_calls_in_text_are_parsed_with_notice() {
     assert_eq!(reply.tool_calls, [requested_call("logs", json!({}))]);
     assert_eq!(reply.notices[0].code, "tool_calls_as_text");
 }
+
+#[test]
+fn reasoning_in_parts_of_the_content_is_kept() {
+    let thinking = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "Pods first."}]}]);
+    let chunks = [
+        delta_chunk(json!({"content": thinking})),
+        delta_chunk(json!({"content": [{"type": "text", "text": "Looking."}]})),
+        finish_chunk("stop"),
+    ];
+    let mut assembler = ChatCompletionsAssembler::new(test_support::test_call(), Vec::new(), Vec::new());
+    let reply = assemble_events(&mut assembler, &chunks).unwrap();
+    assert_eq!((reply.content.as_str(), reply.reasoning.as_deref()), ("Looking.", Some("Pods first.")));
+}
