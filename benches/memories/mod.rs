@@ -52,6 +52,7 @@ fn store_in(redis: &BenchRedis) -> Arc<dyn MemoryStore> {
         ca: None,
         prefix: "bench".into(),
         session_ttl: None,
+        allow_eviction: false,
         shallow: false,
     };
     Arc::new(RedisStore::new(&config).expect("a configuration"))

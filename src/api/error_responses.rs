@@ -7,9 +7,15 @@ use utoipa::openapi::{ContentBuilder, Header, HeaderBuilder, Object, Ref, RefOr,
 use super::problem_code::ProblemCode;
 
 /// Returns the responses for error codes: one response per status, which lists its codes.
+/// [`ProblemCode::StoreUnavailable`] stands for all codes of a store that does not do what it is asked.
 pub(super) fn error_responses(codes: &[ProblemCode]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for code in codes {
+    let outages: &[ProblemCode] = &ProblemCode::STORE_OUTAGES;
+    let each = |code: &'_ ProblemCode| match code {
+        ProblemCode::StoreUnavailable => outages.to_vec(),
+        other => vec![*other],
+    };
+    for code in codes.iter().flat_map(each) {
         by_status.entry(code.status().as_str().to_owned()).or_default().push(format!("`{}`", code.name()));
     }
     let response = |status: &str, names: Vec<String>| {

@@ -230,8 +230,14 @@ impl StreamWriter {
                 wait_for_store_retry().await;
             }
             Ok(Err(error)) => {
-                tracing::error!(error = %ErrorChain(&error), "session log unreadable, closing stream");
+                let error = ErrorChain(&error);
+                tracing::error!(%error, "session log unreadable, closing stream");
                 self.ended = true;
+                // Without this warning the stream would look complete.
+                return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
+                    "session_damaged",
+                    format!("the session's log cannot be read further: {error}"),
+                ))));
             }
             Err(_) if self.format == StreamFormat::Sse => chunk.push_str(": keep-alive\n\n"),
             // NDJSON parsers skip empty lines. Without them a client that is gone is not noticed.

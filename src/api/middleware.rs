@@ -58,7 +58,7 @@ pub async fn track_request<B: MessageBody + 'static>(
     if let Some(metrics) = metrics {
         metrics.record_http_request(route, &method, status.as_u16(), started.elapsed());
         match problem_code(&result) {
-            Some(ProblemCode::StoreUnavailable) => metrics.count_store_error("unavailable"),
+            Some(code) if ProblemCode::STORE_OUTAGES.contains(&code) => metrics.count_store_error("unavailable"),
             Some(ProblemCode::SessionDamaged) => metrics.count_store_error("corrupt"),
             _ => {}
         }

@@ -164,6 +164,9 @@ impl From<SessionsError> for ProblemDetails {
 impl From<StoreError> for ProblemDetails {
     fn from(error: StoreError) -> Self {
         let detail = ErrorChain(&error).to_string();
+        if let Some(outage) = error.outage() {
+            return Self::new(ProblemCode::of_outage(outage), detail);
+        }
         match error {
             StoreError::NotFound(_) => Self::new(ProblemCode::SessionNotFound, detail),
             StoreError::Busy(_) => Self::new(
@@ -186,8 +189,8 @@ impl From<StoreError> for ProblemDetails {
                     format!("{detail}; restore or remove this file; sessions are not affected"),
                 )
             }
-            StoreError::Unavailable(_) => Self::new(ProblemCode::StoreUnavailable, detail),
             StoreError::Exists(_)
+            | StoreError::Unavailable(_)
             | StoreError::Fenced { .. }
             | StoreError::Held(_)
             | StoreError::InUse(_)

@@ -1,6 +1,7 @@
 //! The stable error codes of the API. This is the only place that maps them to HTTP.
 
 use actix_web::http::StatusCode;
+use k8sops_core::StoreOutage;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -75,6 +76,18 @@ pub enum ProblemCode {
     StoredFileDamaged,
     /// The store is unavailable.
     StoreUnavailable,
+    /// The memory or the disk of the store is full. It can be read.
+    StoreFull,
+    /// The store accepts no writes: it is a replica, or a read-only file system. It can be read.
+    StoreReadOnly,
+    /// The store is reading its data after a start.
+    StoreLoading,
+    /// The store rejects the credentials, or the user lacks a right, which `detail` names.
+    StoreAccessDenied,
+    /// The store cannot save its data, and accepts no writes until it can.
+    StoreNotPersisting,
+    /// The configuration of the store, or its address, is not what the service needs.
+    StoreMisconfigured,
     /// The service is shutting down.
     Stopping,
     /// The command is durable but not yet executed.
@@ -106,9 +119,17 @@ impl ProblemCode {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
-            Self::StoreUnavailable | Self::Stopping | Self::Pending | Self::IdentityUnavailable | Self::Overloaded => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::StoreUnavailable
+            | Self::StoreFull
+            | Self::StoreReadOnly
+            | Self::StoreLoading
+            | Self::StoreAccessDenied
+            | Self::StoreNotPersisting
+            | Self::StoreMisconfigured
+            | Self::Stopping
+            | Self::Pending
+            | Self::IdentityUnavailable
+            | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::SessionDamaged | Self::StoredFileDamaged | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -119,10 +140,14 @@ impl ProblemCode {
             Self::InboxFull
             | Self::TooManyRequests
             | Self::StoreUnavailable
+            | Self::StoreReadOnly
+            | Self::StoreLoading
             | Self::Stopping
             | Self::Pending
             | Self::IdentityUnavailable => Some(1),
             Self::TooManyRuns | Self::TooManyStreams | Self::Overloaded => Some(5),
+            // An operator has to do something first.
+            Self::StoreFull | Self::StoreAccessDenied | Self::StoreNotPersisting | Self::StoreMisconfigured => Some(30),
             _ => None,
         }
     }
@@ -163,9 +188,39 @@ impl ProblemCode {
             Self::SessionDamaged => "Session damaged",
             Self::StoredFileDamaged => "Stored file damaged",
             Self::StoreUnavailable => "Store unavailable",
+            Self::StoreFull => "Store full",
+            Self::StoreReadOnly => "Store read-only",
+            Self::StoreLoading => "Store loading",
+            Self::StoreAccessDenied => "Store denies access",
+            Self::StoreNotPersisting => "Store cannot save",
+            Self::StoreMisconfigured => "Store misconfigured",
             Self::Stopping => "Service shutting down",
             Self::Pending => "Command pending",
             Self::Internal => "Internal error",
+        }
+    }
+
+    /// The codes of a store that does not do what it is asked.
+    pub(super) const STORE_OUTAGES: [Self; 7] = [
+        Self::StoreUnavailable,
+        Self::StoreFull,
+        Self::StoreReadOnly,
+        Self::StoreLoading,
+        Self::StoreAccessDenied,
+        Self::StoreNotPersisting,
+        Self::StoreMisconfigured,
+    ];
+
+    /// Returns the code of a store that does not do what it is asked.
+    pub(super) fn of_outage(outage: StoreOutage) -> Self {
+        match outage {
+            StoreOutage::Unreachable => Self::StoreUnavailable,
+            StoreOutage::Full => Self::StoreFull,
+            StoreOutage::ReadOnly => Self::StoreReadOnly,
+            StoreOutage::Loading => Self::StoreLoading,
+            StoreOutage::AccessDenied => Self::StoreAccessDenied,
+            StoreOutage::NotPersisting => Self::StoreNotPersisting,
+            StoreOutage::Misconfigured => Self::StoreMisconfigured,
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) async fn open_store(
     Ok(match store.backend {
         StoreBackend::Memory => Arc::new(InMemoryStore::new(retention)),
         StoreBackend::Filesystem => Arc::new(FilesystemStore::open(&store.path, retention).await?),
-        StoreBackend::Redis => Arc::new(RedisStore::new(&redis_config(store, redis)?)?),
+        StoreBackend::Redis => Arc::new(RedisStore::open(&redis_config(store, redis)?).await?),
     })
 }
 
@@ -36,6 +36,7 @@ fn redis_config(store: &StoreOptions, redis: &RedisOptions) -> Result<RedisConfi
         ca: redis.ca_file.as_ref().map(read).transpose()?,
         prefix: redis.prefix.clone(),
         session_ttl: redis.session_ttl,
+        allow_eviction: redis.allow_eviction,
         shallow: store.shallow,
     })
 }

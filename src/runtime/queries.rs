@@ -43,23 +43,10 @@ impl Sessions {
     pub async fn get_session(&self, user: &UserId, session: SessionId) -> Result<SessionSummary, SessionsError> {
         let summary = match self.0.dependencies.store.read_summary(session).await {
             // Only its user learns that it is damaged.
-            Err(StoreError::Corrupt(_)) if !self.is_listed(user, session).await? => None,
+            Err(StoreError::Corrupt(_)) if !self.0.dependencies.store.is_session_of(user, session).await? => None,
             summary => summary?,
         };
         summary.filter(|s| &s.user_id == user).ok_or(SessionsError::NotFound(session))
-    }
-
-    /// Returns whether a session is in the user's list, which tells the user of a session that cannot be read.
-    async fn is_listed(&self, user: &UserId, session: SessionId) -> Result<bool, SessionsError> {
-        let mut after = None;
-        loop {
-            let page = self.list_sessions(user, after, 256).await?;
-            if page.iter().any(|listed| listed.session_id == session) {
-                return Ok(true);
-            }
-            let Some(last) = page.last() else { return Ok(false) };
-            after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
-        }
     }
 
     /// Returns the whole projection of a session.

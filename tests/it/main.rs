@@ -40,6 +40,7 @@ mod outputs;
 mod providers;
 mod recall;
 mod redis_peers;
+mod redis_refusals;
 mod redis_store;
 mod reload;
 mod replicas;

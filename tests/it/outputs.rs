@@ -68,6 +68,23 @@ async fn truncated_output_is_readable_in_pages() {
     assert_eq!(again.get(&format!("{path}?limit=100")).await["total_bytes"], json!(whole.len()));
     let missing = again.request(Method::GET, &format!("{session}/tool_calls/none/output"));
     assert_eq!(again.refused(missing).await.1["code"], json!("output_not_found"));
+    // A part that is not stored any more is not passed over.
+    let data = again.stop().await;
+    let (folder, call) = (session.rsplit('/').next().unwrap(), end["tool_call_id"].as_str().unwrap());
+    let file = data.path().join("outputs").join(folder).join(call);
+    std::fs::write(&file, &whole[..1000]).unwrap();
+    let again = TestService::start(ServiceSetup { data: Some(data), ..ServiceSetup::default() }).await;
+    let page = again.get(&path).await;
+    assert_eq!((&page["total_bytes"], &page["missing_bytes"]), (&json!(1000), &json!(whole.len() - 1000)));
+    for left in ["", "removed"] {
+        std::fs::write(&file, "").unwrap();
+        if left == "removed" {
+            std::fs::remove_file(&file).unwrap();
+        }
+        let (status, problem) = again.refused(again.request(Method::GET, &path)).await;
+        assert_eq!((status, &problem["code"]), (404, &json!("output_not_found")), "{left}");
+        assert!(problem["detail"].as_str().unwrap().contains("no longer stored"), "{problem}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

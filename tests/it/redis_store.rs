@@ -32,6 +32,7 @@ fn store_config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
         ca: None,
         prefix: format!("test-{}", uuid::Uuid::now_v7()),
         session_ttl: None,
+        allow_eviction: false,
         shallow: false,
     }
 }
@@ -130,6 +131,7 @@ async fn idle_session_expires() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let config = RedisConfig {
         session_ttl: Some(Duration::from_millis(400)),
+        allow_eviction: false,
         ..store_config(vec![server.url()], RedisDeployment::Single)
     };
     let store = RedisStore::new(&config).unwrap();

@@ -209,6 +209,69 @@ async fn stopping_service_is_alive_but_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn folder_that_is_away_is_unavailable_and_not_an_unknown_session() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (root, away) = (dir.path().join("store"), dir.path().join("away"));
+    let env = vec![("MEMORY_FILESYSTEM_PATH", root.to_str().unwrap().to_owned())];
+    let service = TestService::start(ServiceSetup { env, ..setup_with(&ScriptedModel::new([])) }).await;
+    let session = service.create_session().await;
+    service.turn(&session, "remember me").await;
+    std::fs::rename(&root, &away).unwrap();
+    let requests = || {
+        [
+            service.request(Method::GET, "/readyz"),
+            service.request(Method::GET, &session),
+            service.request(Method::GET, &format!("{session}/messages")),
+            service.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "hello?"})),
+            service.request(Method::POST, "/v1/sessions"),
+            service.request(Method::DELETE, &session),
+        ]
+    };
+    for request in requests() {
+        let (status, problem) = service.refused(request).await;
+        assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
+    }
+    assert!(!root.exists());
+    std::fs::rename(&away, &root).unwrap();
+    eventually("the service is ready", async || {
+        service.request(Method::GET, "/readyz").send().await.unwrap().status() == 200
+    })
+    .await;
+    service.turn(&session, "back again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_last_line_is_kept_and_named() {
+    let first = TestService::start(setup_with(&ScriptedModel::new([]))).await;
+    let session = first.create_session().await;
+    first.turn(&session, "remember me").await;
+    let data = first.stop().await;
+    let id = session.rsplit('/').next().unwrap();
+    let users = std::fs::read_dir(data.path().join("sessions")).unwrap();
+    let file = users.map(|user| user.unwrap().path()).next().unwrap().join(format!("{id}.jsonl"));
+    let mut log = std::fs::read(&file).unwrap();
+    let at = log.len() - 30;
+    log[at] ^= 1;
+    std::fs::write(&file, &log).unwrap();
+    let mut doctor = k8sops_command();
+    let output = doctor.arg("doctor").env("MEMORY_FILESYSTEM_PATH", data.path()).output().await.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().any(|line| line.starts_with("FAIL  store") && line.contains(id)), "{text}");
+
+    let second = TestService::start(ServiceSetup { data: Some(data), ..setup_with(&ScriptedModel::new([])) }).await;
+    let message = second.request(Method::POST, &format!("{session}/messages")).json(&json!({"content": "hello?"}));
+    let (status, problem) = second.refused(message).await;
+    assert_eq!((status, &problem["code"]), (500, &json!("session_damaged")));
+    let line = log.split(|byte| *byte == b'\n').count() - 1;
+    let detail = problem["detail"].as_str().unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    for word in [format!("line {line} at byte "), format!("written by k8sops {version}"), "checksum".to_owned()] {
+        assert!(detail.contains(&word), "{word} is not in: {detail}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), log, "the file is left as it is");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_session_is_reported_and_can_be_deleted() {
     let first = TestService::start(setup_with(&ScriptedModel::new([]))).await;
     let (session, other) = (first.create_session().await, first.create_session().await);

@@ -46,6 +46,11 @@ impl TestService {
     }
 
     pub(crate) async fn start(setup: ServiceSetup) -> Self {
+        Self::try_start(setup).await.unwrap()
+    }
+
+    /// Starts a service, or returns why it does not start.
+    pub(crate) async fn try_start(setup: ServiceSetup) -> anyhow::Result<Self> {
         let data = setup.data.unwrap_or_else(|| TempDir::new().unwrap());
         let mut env: BTreeMap<String, String> = BTreeMap::from([
             ("K8SOPS_PORT".into(), "0".into()),
@@ -62,8 +67,8 @@ impl TestService {
             catalog
         });
         let overrides = BuildOverrides { catalog: scripted, servers: setup.servers, demo: false };
-        let app = Application::build_with(&loaded.config, overrides).await.unwrap();
-        Self::run(app, data)
+        let app = Application::build_with(&loaded.config, overrides).await?;
+        Ok(Self::run(app, data))
     }
 
     pub(crate) fn run(app: Application, data: TempDir) -> Self {

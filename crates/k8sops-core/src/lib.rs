@@ -83,7 +83,7 @@ pub use ports::{
     BackendError, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, IdleDeletion, Inbox, LeaseEpoch, Leases,
     ListCursor, LogCommit, MemoryStore, MemoryWrite, NotificationTopic, Notifications, OutputPart, OutputStore,
     PreviewPage, RemainingWork, SessionIndex, SessionLease, SessionLog, SessionStore, StoreError, StoreNotification,
-    UpkeepClaim, UsageStore, random_key,
+    StoreOutage, UpkeepClaim, UsageStore, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
 pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, find_tool_end, load_state};

@@ -42,6 +42,8 @@ options! {
         pub prefix: String = required(KEY_NAME, "k8sops").variable("REDIS_PREFIX"),
         /// Time without activity after which a session is deleted; empty: never.
         pub session_ttl: Option<Duration> = optional(SESSION_TTL).variable("REDIS_SESSION_TTL"),
+        /// Whether to use a Redis that evicts keys when its memory is full (maxmemory-policy), and thereby loses sessions.
+        pub allow_eviction: bool = required(BOOLEAN, "false").variable("REDIS_ALLOW_EVICTION"),
     }
 }
 

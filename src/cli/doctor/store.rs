@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use super::report::{CheckFinding, HealthCheck, ReportLine};
-use k8sops_core::{DamagedSession, SessionIndex, SessionStore, StoreError};
+use k8sops_core::{DamagedSession, SessionIndex, SessionStore, StoreError, StoreOutage};
 use k8sops_store::{RedisOptions, StoreBackend, StoreOptions, probe_write_access};
 
 /// Less free disk space than this is reported.
@@ -45,7 +45,7 @@ impl HealthCheck for StoreCheck {
                 vec![ReportLine::notice(self.subject(), found)]
             }
             StoreBackend::Filesystem => self.check_filesystem().await,
-            StoreBackend::Redis => vec![self.check_redis().await],
+            StoreBackend::Redis => self.check_redis().await,
         }
     }
 }
@@ -58,8 +58,15 @@ impl StoreCheck {
         let failed = |found: String| {
             vec![ReportLine::failed(&subject, format!("{location}: {found}"), StoreOptions::PATH_ADVICE)]
         };
+        let unusable = |error: &StoreError| match error.outage() {
+            Some(StoreOutage::Full) => {
+                let advice = "free disk space, or raise the quota";
+                vec![ReportLine::failed(&subject, format!("{location}: {error}"), advice)]
+            }
+            _ => failed(error.to_string()),
+        };
         let line = match &self.opening {
-            StoreOpening::Failed(error) => return failed(error.to_string()),
+            StoreOpening::Failed(error) => return unusable(error),
             // The disk can be full while the service runs.
             StoreOpening::InUse(owner) => match probe_write_access(path) {
                 Err(error) => return failed(format!("not writable: {error}")),
@@ -67,7 +74,7 @@ impl StoreCheck {
             },
             StoreOpening::Opened(store) => {
                 if let Err(error) = store.ping().await {
-                    return failed(error.to_string());
+                    return unusable(&error);
                 }
                 ReportLine::passed(&subject, format!("{location} is writable"))
             }
@@ -93,23 +100,42 @@ impl StoreCheck {
         lines
     }
 
-    async fn check_redis(&self) -> ReportLine {
+    async fn check_redis(&self) -> Vec<ReportLine> {
         let subject = self.subject();
         let location = self.redis.masked_urls();
-        let found = match &self.opening {
+        let error = match &self.opening {
             StoreOpening::Opened(store) => match store.ping().await {
-                Ok(()) => return ReportLine::passed(subject, format!("{location} answers and is writable")),
-                Err(error) => error.to_string(),
+                Ok(()) => {
+                    let mut lines = vec![ReportLine::passed(&subject, format!("{location} answers and is writable"))];
+                    lines.extend(store.describe_setup().await.into_iter().map(|n| ReportLine::notice(&subject, n)));
+                    return lines;
+                }
+                Err(error) => error,
             },
-            StoreOpening::Failed(error) => error.to_string(),
-            StoreOpening::InUse(owner) => owner.clone(),
+            StoreOpening::Failed(error) => error.clone(),
+            StoreOpening::InUse(owner) => StoreError::InUse(owner.clone()),
         };
-        let advice = "start Redis there, or set REDIS_URL, REDIS_TOPOLOGY and, for TLS, REDIS_CA_FILE";
-        ReportLine::failed(subject, format!("{location}: {found}"), advice)
+        let advice = redis_advice(error.outage().unwrap_or_default());
+        vec![ReportLine::failed(subject, format!("{location}: {error}"), advice)]
     }
 }
 
 /// Returns a line for each session that cannot be read.
+/// What to do about a Redis that does not do what it is asked.
+fn redis_advice(outage: StoreOutage) -> &'static str {
+    match outage {
+        StoreOutage::Unreachable => "start Redis there, or set REDIS_URL, REDIS_TOPOLOGY and, for TLS, REDIS_CA_FILE",
+        StoreOutage::Full => "raise its maxmemory, or set REDIS_SESSION_TTL, MEMORY_SHALLOW=true or MAX_SESSIONS",
+        StoreOutage::ReadOnly => "set REDIS_URL to the master, or REDIS_TOPOLOGY to sentinel or cluster",
+        StoreOutage::Loading => "wait until it has read its data",
+        StoreOutage::AccessDenied => "correct the user and password in REDIS_URL, or give the user this right",
+        StoreOutage::NotPersisting => {
+            "look at the disk of Redis and its log (rdb_last_bgsave_status, aof_last_write_status)"
+        }
+        StoreOutage::Misconfigured => "set it up as it says",
+    }
+}
+
 async fn damaged_session_lines(store: &dyn SessionIndex, subject: &str) -> Vec<ReportLine> {
     match store.list_damaged_sessions().await {
         Ok(damaged) => {

@@ -51,6 +51,19 @@ pub trait SessionIndex: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<SessionSummary>, StoreError>;
 
+    /// Whether a session belongs to a user, also if it cannot be read.
+    async fn is_session_of(&self, user: &UserId, session: SessionId) -> Result<bool, StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.list_sessions(user, after, 256).await?;
+            if page.iter().any(|listed| listed.session_id == session) {
+                return Ok(true);
+            }
+            let Some(last) = page.last() else { return Ok(false) };
+            after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
+        }
+    }
+
     /// Upper bound of the number of a user's sessions.
     async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError>;
 

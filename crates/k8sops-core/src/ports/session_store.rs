@@ -15,6 +15,11 @@ pub trait SessionStore: SessionLog + Inbox + Leases + SessionIndex + OutputStore
     /// Checks that the backend can be used now.
     async fn ping(&self) -> Result<(), StoreError>;
 
+    /// What an operator should know about how the backend is set up. Nothing of it keeps the store from working.
+    async fn describe_setup(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the store offers to several processes that share it; `None` if one process has it to itself.
     fn notifications(&self) -> Option<&dyn Notifications> {
         None

@@ -75,11 +75,40 @@ impl StoreError {
         Self::Unavailable(BackendError::caused_by(message, cause))
     }
 
+    /// Why the backend is unavailable; `None` for other errors.
+    #[must_use]
+    pub fn outage(&self) -> Option<StoreOutage> {
+        match self {
+            Self::Unavailable(error) => Some(error.outage),
+            _ => None,
+        }
+    }
+
     /// A [`Corrupt`](Self::Corrupt) with its cause: `message` says what cannot be read.
     #[must_use]
     pub fn corrupt(message: impl Into<String>, cause: impl Error + Send + Sync + 'static) -> Self {
         Self::Corrupt(BackendError::caused_by(message, cause))
     }
+}
+
+/// Why a backend does not do what it is asked, as far as it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoreOutage {
+    /// It does not answer, or what it says is none of the others.
+    #[default]
+    Unreachable,
+    /// Its memory or disk is full. It can be read.
+    Full,
+    /// It accepts no writes: a replica, or a read-only file system. It can be read.
+    ReadOnly,
+    /// It is reading its data after a start.
+    Loading,
+    /// It rejects the credentials, or the user lacks a right.
+    AccessDenied,
+    /// It cannot save its data, and accepts no writes until it can.
+    NotPersisting,
+    /// Its configuration, or its address in ours, is not what a store of sessions needs.
+    Misconfigured,
 }
 
 /// What a storage backend reported. Displayed, it includes its cause, because log lines and API answers show the text
@@ -88,19 +117,26 @@ impl StoreError {
 pub struct BackendError {
     message: String,
     cause: Option<Arc<dyn Error + Send + Sync>>,
+    outage: StoreOutage,
 }
 
 impl BackendError {
     /// An error without a cause of its own.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), cause: None }
+        Self { message: message.into(), cause: None, outage: StoreOutage::default() }
     }
 
     /// An error that follows from another one.
     #[must_use]
     pub fn caused_by(message: impl Into<String>, cause: impl Error + Send + Sync + 'static) -> Self {
-        Self { message: message.into(), cause: Some(Arc::new(cause)) }
+        Self { message: message.into(), cause: Some(Arc::new(cause)), outage: StoreOutage::default() }
+    }
+
+    /// The error with what it says about the backend.
+    #[must_use]
+    pub fn with_outage(self, outage: StoreOutage) -> Self {
+        Self { outage, ..self }
     }
 }
 

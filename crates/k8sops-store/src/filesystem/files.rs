@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use k8sops_core::StoreError;
+use k8sops_core::{BackendError, StoreError, StoreOutage};
 
 /// Whether a write waits for the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,13 @@ impl FileIdentity {
 
 /// The error of a file operation.
 pub(super) fn unavailable(path: &Path, error: io::Error) -> StoreError {
-    StoreError::unavailable(path.display().to_string(), error)
+    let outage = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreOutage::Full,
+        io::ErrorKind::ReadOnlyFilesystem => StoreOutage::ReadOnly,
+        io::ErrorKind::PermissionDenied => StoreOutage::AccessDenied,
+        _ => StoreOutage::Unreachable,
+    };
+    StoreError::Unavailable(BackendError::caused_by(path.display().to_string(), error).with_outage(outage))
 }
 
 /// Turns "not found" into `None`. A path that leads through a file has nothing at its end.
@@ -111,4 +117,25 @@ pub(super) fn sync_parent_folder(path: &Path) -> Result<(), StoreError> {
 /// Makes the creation, renaming or removal of files in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unavailable(folder, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_says_decides_the_outage() {
+        for (kind, outage) in [
+            (io::ErrorKind::StorageFull, StoreOutage::Full),
+            (io::ErrorKind::QuotaExceeded, StoreOutage::Full),
+            (io::ErrorKind::FileTooLarge, StoreOutage::Full),
+            (io::ErrorKind::ReadOnlyFilesystem, StoreOutage::ReadOnly),
+            (io::ErrorKind::PermissionDenied, StoreOutage::AccessDenied),
+            (io::ErrorKind::Other, StoreOutage::Unreachable),
+            (io::ErrorKind::NotFound, StoreOutage::Unreachable),
+        ] {
+            let error = unavailable(Path::new("/data"), io::Error::from(kind));
+            assert_eq!(error.outage(), Some(outage), "{kind}");
+        }
+    }
 }

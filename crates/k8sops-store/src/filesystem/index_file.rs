@@ -267,8 +267,8 @@ impl IndexFile {
         self.entries.values().filter(|entry| entry.user.as_ref() == user).count()
     }
 
-    pub(super) fn damaged_sessions(&self) -> Vec<SessionId> {
-        self.entries.iter().filter(|(_, entry)| entry.is_damaged).map(|(session, _)| *session).collect()
+    pub(super) fn all_sessions(&self) -> Vec<SessionId> {
+        self.entries.keys().copied().collect()
     }
 
     pub(super) fn unfinished_sessions(&self) -> Vec<SessionId> {

@@ -95,6 +95,11 @@ pub(super) fn is_checkpoint(head: &[u8]) -> bool {
     rest_after_seq(head).is_some_and(|rest| rest.starts_with(b",\"checkpoint\":"))
 }
 
+/// Whether a line is a command, from its beginning.
+pub(super) fn is_inbox(head: &[u8]) -> bool {
+    rest_after_seq(head).is_some_and(|rest| rest.starts_with(b",\"inbox\":"))
+}
+
 /// Whether a line is a commit, from its beginning.
 pub(super) fn is_commit(head: &[u8]) -> bool {
     rest_after_seq(head).is_some_and(|rest| rest.starts_with(b",\"commit\":"))

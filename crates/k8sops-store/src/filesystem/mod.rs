@@ -25,6 +25,7 @@ mod line_damage;
 mod line_format;
 mod line_search;
 mod log_line;
+mod log_reader;
 mod memory_files;
 mod output_files;
 mod permissions;

@@ -59,7 +59,7 @@ impl SessionLog for FilesystemStore {
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        self.with_session(session, move |file| file.read_events(after, limit)).await
+        self.with_files(move |files| files.sessions.read_events(session, after, limit)).await
     }
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {

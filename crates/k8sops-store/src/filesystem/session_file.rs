@@ -1,8 +1,8 @@
 //! The open file of one session: what is at its end is in memory, its lines are on the disk.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    fs::OpenOptions,
+    io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::PathBuf,
     sync::Arc,
@@ -12,8 +12,9 @@ use super::{
     files::{FileIdentity, create_private_file, replacement_path, sync_parent_folder, unavailable},
     line_damage::damaged_line,
     line_format::{FormatRecord, LineError, is_incomplete_write},
-    line_search::{events_start, last_line_start, read_line_head},
-    log_line::{CheckpointRecord, CommitRecord, LogLine, is_checkpoint, is_commit, parse_seq},
+    line_search::last_line_start,
+    log_line::{CheckpointRecord, CommitRecord, LogLine},
+    log_reader::{ExtraBytes, LogReader},
     session_replay::{ReplayOutcome, SessionReplay},
     session_work::SessionWork,
 };
@@ -26,27 +27,16 @@ use k8sops_core::{
     CommandReceipt, EventPage, LogCommit, SessionCommand, SessionEvent, SessionState, SessionSummary, StoreError,
 };
 
-/// How much is read at once. A page of events ends somewhere in what was read last.
-const READ_BYTES: usize = 16 * 1024;
-
 /// The open file of a session. All methods block.
 #[derive(Debug)]
 pub(super) struct SessionFile {
-    path: PathBuf,
-    file: File,
-    /// Which file is at `path` as long as no other program has put another one there.
-    identity: FileIdentity,
+    log: LogReader,
     /// The newest lines name another format, or another version of k8sops, than this process writes.
     must_name_format: bool,
-    /// The seq of the last event of the page that was read last, and the start of the line in which the next page begins.
-    page_end: Option<(u64, u64)>,
     /// The size of the file as of the index.
     indexed_bytes: u64,
-    /// The size of the committed lines; bytes of a failed write behind them do not count.
-    committed_bytes: u64,
     /// Where the newest checkpoint starts.
     checkpoint_start: Option<u64>,
-    oldest_seq: u64,
     pub(super) summary: SessionSummary,
     pub(super) inbox: InboxState,
     pub(super) lease: LeaseState,
@@ -67,17 +57,12 @@ impl SessionFile {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(StoreError::Exists(session)),
             opened => opened.map_err(|error| unavailable(&path, error))?,
         };
-        let identity = FileIdentity::at_path(&path).map_err(|error| unavailable(&path, error))?;
+        let log = LogReader::new(path.clone(), file, 0).map_err(|error| unavailable(&path, error))?;
         let mut created_file = Self {
-            path,
-            file,
-            identity,
+            log,
             must_name_format: true,
-            page_end: None,
             indexed_bytes: 0,
-            committed_bytes: 0,
             checkpoint_start: None,
-            oldest_seq: 1,
             summary,
             inbox: InboxState::default(),
             lease: LeaseState::after_epoch(0),
@@ -88,9 +73,9 @@ impl SessionFile {
         let line =
             LogLine { seq: 1, commit: Some(commit), format: created_file.format_to_name(), ..LogLine::default() };
         let written = created_file.append_bytes(&line.to_bytes());
-        if let Err(error) = written.and_then(|()| sync_parent_folder(&created_file.path)) {
+        if let Err(error) = written.and_then(|()| sync_parent_folder(&created_file.log.path)) {
             // The caller gets an error, so that the session must not appear after the next start.
-            let _ = std::fs::remove_file(&created_file.path);
+            let _ = std::fs::remove_file(&created_file.log.path);
             return Err(error);
         }
         Ok(created_file)
@@ -127,14 +112,9 @@ impl SessionFile {
             file.set_len(end).and_then(|()| file.sync_all()).map_err(failed)?;
         }
         Ok(Self {
-            oldest_seq: read_oldest_seq(&file, end).map_err(failed)?,
-            identity: FileIdentity::at_path(&path).map_err(failed)?,
+            log: LogReader::new(path.clone(), file, end).map_err(failed)?,
             must_name_format: replay.format != Some(FormatRecord::current()),
-            page_end: None,
-            indexed_bytes: 0,
-            path,
-            file,
-            committed_bytes: end,
+            indexed_bytes: acknowledged,
             checkpoint_start: replay.checkpoint_start,
             summary: state.summary,
             inbox: replay.inbox,
@@ -144,17 +124,9 @@ impl SessionFile {
         })
     }
 
-    /// Whether the open file is still the one at its path, with the lines that this process knows. If not, another program
-    /// has replaced or changed it.
+    /// See [`LogReader::is_current`].
     pub(super) fn is_current(&self) -> Result<bool, StoreError> {
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(data) => {
-                let is_same_file = FileIdentity::from_metadata(&data) == self.identity;
-                Ok(is_same_file && (self.must_undo || data.len() == self.committed_bytes))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(unavailable(&self.path, error)),
-        }
+        self.log.is_current(if self.must_undo { ExtraBytes::Excused } else { ExtraBytes::Foreign })
     }
 
     /// Removes what a failed write left, if that was not possible right after it.
@@ -162,14 +134,14 @@ impl SessionFile {
         if !self.must_undo {
             return Ok(());
         }
-        self.truncate_to_committed().map_err(|error| unavailable(&self.path, error))?;
+        self.truncate_to_committed().map_err(|error| unavailable(&self.log.path, error))?;
         self.must_undo = false;
         Ok(())
     }
 
     fn truncate_to_committed(&self) -> io::Result<()> {
-        self.file.set_len(self.committed_bytes)?;
-        self.file.sync_all()
+        self.log.file.set_len(self.log.committed_bytes)?;
+        self.log.file.sync_all()
     }
 
     /// The format, if the next line must name it.
@@ -179,17 +151,17 @@ impl SessionFile {
 
     /// Whether the index has the newest lines.
     pub(super) fn is_indexed(&self) -> bool {
-        self.indexed_bytes == self.committed_bytes
+        self.indexed_bytes == self.log.committed_bytes
     }
 
     /// Notes that the index has the newest lines.
     pub(super) fn mark_indexed(&mut self) {
-        self.indexed_bytes = self.committed_bytes;
+        self.indexed_bytes = self.log.committed_bytes;
     }
 
     /// The size of the file in bytes.
     pub(super) fn size(&self) -> u64 {
-        self.committed_bytes
+        self.log.committed_bytes
     }
 
     pub(super) fn must_reopen(&self) -> bool {
@@ -234,9 +206,9 @@ impl SessionFile {
         if commit.checkpoint.is_some() && retention == LogRetention::SinceCheckpoint {
             self.replace_bytes(&bytes)?;
             self.checkpoint_start = Some(0);
-            self.oldest_seq = commit.expected_seq + 1;
+            self.log.oldest_seq = commit.expected_seq + 1;
         } else {
-            let start = self.committed_bytes;
+            let start = self.log.committed_bytes;
             self.append_bytes(&bytes)?;
             if commit.checkpoint.is_some() {
                 self.checkpoint_start = Some(start);
@@ -264,56 +236,13 @@ impl SessionFile {
 
     /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events).
     pub(super) fn read_events(&mut self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let mut page =
-            EventPage { last_seq: self.summary.last_seq, oldest_seq: self.oldest_seq, ..EventPage::default() };
-        if after >= page.last_seq {
-            return Ok(page);
-        }
-        let failed = |error: io::Error| unavailable(&self.path, error);
-        let mut at = match self.page_end {
-            Some((seq, offset)) if seq == after => offset,
-            _ => events_start(&self.file, after, self.committed_bytes).map_err(failed)?,
-        };
-        let mut reader = self.reader_at(at).map_err(failed)?;
-        let mut bytes = Vec::new();
-        let mut line_start = at;
-        while page.events.len() < limit.max(1) && at < self.committed_bytes {
-            bytes.clear();
-            line_start = at;
-            let length = reader.read_until(b'\n', &mut bytes).map_err(failed)?;
-            if length == 0 {
-                break;
-            }
-            if is_commit(&bytes) {
-                let line =
-                    LogLine::from_bytes(&bytes).map_err(|error| damaged_line(&self.file, &self.path, at, error))?;
-                let events = line.commit.into_iter().flat_map(|commit| commit.events);
-                page.events.extend(events.filter(|event| event.seq > after));
-            }
-            at += length as u64;
-        }
-        drop(reader);
-        let next_start = if page.events.len() > limit.max(1) { line_start } else { at };
-        page.events.truncate(limit.max(1));
-        self.page_end = page.events.last().map(|last| (last.seq, next_start));
-        Ok(page)
+        self.log.read_events(after, limit, self.summary.last_seq)
     }
 
     /// The newest checkpoint.
     pub(super) fn read_checkpoint(&self) -> Result<Option<SessionState>, StoreError> {
         let Some(start) = self.checkpoint_start else { return Ok(None) };
-        let mut bytes = Vec::new();
-        self.reader_at(start)
-            .and_then(|mut reader| reader.read_until(b'\n', &mut bytes))
-            .map_err(|error| unavailable(&self.path, error))?;
-        let line = LogLine::from_bytes(&bytes).map_err(|error| damaged_line(&self.file, &self.path, start, error))?;
-        Ok(line.checkpoint.map(|checkpoint| checkpoint.state))
-    }
-
-    fn reader_at(&self, start: u64) -> io::Result<impl BufRead> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(start))?;
-        Ok(BufReader::with_capacity(READ_BYTES, file.take(self.committed_bytes - start)))
+        Ok(self.log.read_line(start)?.checkpoint.map(|checkpoint| checkpoint.state))
     }
 
     /// Appends lines, which are on the disk when this returns: all of them, or none.
@@ -321,43 +250,37 @@ impl SessionFile {
         if bytes.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all_at(bytes, self.committed_bytes).and_then(|()| self.file.sync_data());
+        let written =
+            self.log.file.write_all_at(bytes, self.log.committed_bytes).and_then(|()| self.log.file.sync_data());
         if let Err(error) = written {
             // A part of the lines must not become the beginning of the next line.
             self.must_undo = self.truncate_to_committed().is_err();
-            return Err(unavailable(&self.path, error));
+            return Err(unavailable(&self.log.path, error));
         }
-        self.committed_bytes += bytes.len() as u64;
+        self.log.committed_bytes += bytes.len() as u64;
         self.must_name_format = false;
         Ok(())
     }
 
     /// Replaces all lines of the file.
     fn replace_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let new = replacement_path(&self.path);
+        let new = replacement_path(&self.log.path);
         let replaced = create_private_file(&new).and_then(|file| {
             file.write_all_at(bytes, 0)?;
             file.sync_all()?;
             let identity = FileIdentity::at_path(&new)?;
-            std::fs::rename(&new, &self.path)?;
+            std::fs::rename(&new, &self.log.path)?;
             Ok((file, identity))
         });
         let replaced = replaced.map_err(|error| {
             let _ = std::fs::remove_file(&new);
-            unavailable(&self.path, error)
+            unavailable(&self.log.path, error)
         })?;
-        (self.file, self.identity) = replaced;
-        self.page_end = None;
+        (self.log.file, self.log.identity) = replaced;
+        self.log.page_end = None;
         self.must_name_format = false;
-        self.committed_bytes = bytes.len() as u64;
+        self.log.committed_bytes = bytes.len() as u64;
         // The rename took effect, but may not survive a power failure.
-        sync_parent_folder(&self.path).inspect_err(|_| self.must_reopen = true)
+        sync_parent_folder(&self.log.path).inspect_err(|_| self.must_reopen = true)
     }
-}
-
-/// The seq of the oldest event in a file: the first line has it, or is a checkpoint right before it.
-fn read_oldest_seq(file: &File, end: u64) -> io::Result<u64> {
-    let head = read_line_head(file, 0, end)?;
-    let seq = parse_seq(&head).unwrap_or(0);
-    Ok(if is_checkpoint(&head) { seq + 1 } else { 1 })
 }

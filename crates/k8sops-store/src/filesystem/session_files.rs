@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,14 +18,15 @@ use super::{
     index_file::IndexFile,
     index_line::IndexLine,
     layout::StoreLayout,
+    log_reader::{ExtraBytes, LogReader},
     output_files::OutputFiles,
     recovery_scan::modified_at,
     session_file::SessionFile,
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{
-    DamagedSession, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionEvent, SessionId, SessionLease,
-    SessionSummary, StoreError, UserId,
+    DamagedSession, EventPage, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionEvent, SessionId,
+    SessionLease, SessionSummary, StoreError, UserId,
 };
 
 /// How many files of sessions without an owner stay open, so that reading a log page by page opens its file once.
@@ -64,6 +65,8 @@ struct OpenSlot {
 enum FileHandle {
     #[default]
     Closed,
+    /// Open for reading its events, up to the seq of the newest one. Its lines were not replayed.
+    Readable(LogReader, u64),
     Open(Box<SessionFile>),
     Deleted,
 }
@@ -112,7 +115,7 @@ impl SessionFiles {
                 *handle = FileHandle::Closed;
             }
         }
-        if let FileHandle::Closed = &*handle {
+        if let FileHandle::Closed | FileHandle::Readable(..) = &*handle {
             let opened = self.open_file(path, session).inspect_err(|error| {
                 if let StoreError::Corrupt(_) = error {
                     self.mark_damaged(path, session);
@@ -128,6 +131,59 @@ impl SessionFiles {
             *handle = FileHandle::Closed;
         }
         result
+    }
+
+    /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events). The lines of a file that is as the index knows
+    /// it are read without replaying them first.
+    pub(super) fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
+        let path = self.layout.session_file(&user, session);
+        let slot = self.open.lock().slots.entry(session).or_default().clone();
+        let page = self.read_indexed_events(&slot, path, session, after, limit);
+        self.close_if_idle(session, slot);
+        match page? {
+            Some(page) => Ok(page),
+            None => self.with_session(session, |file| file.read_events(after, limit)),
+        }
+    }
+
+    /// Reads events of a file that is as the index knows it; `None` if it is not, or is open already.
+    fn read_indexed_events(
+        &self,
+        slot: &OpenSlot,
+        path: PathBuf,
+        session: SessionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Option<EventPage>, StoreError> {
+        let mut handle = slot.file.lock();
+        if let FileHandle::Readable(log, _) = &*handle
+            && !log.is_current(ExtraBytes::Foreign)?
+        {
+            *handle = FileHandle::Closed;
+        }
+        if let FileHandle::Closed = &*handle {
+            let index = self.index.lock();
+            let (bytes, summary) = (index.session_bytes(session), index.read_summary(session));
+            let Ok(Some(SessionSummary { last_seq, .. })) = summary else { return Ok(None) };
+            drop(index);
+            let Ok(file) = fs::File::open(&path) else { return Ok(None) };
+            let Ok(log) = LogReader::new(path, file, bytes) else { return Ok(None) };
+            if !log.is_current(ExtraBytes::Foreign)? {
+                return Ok(None);
+            }
+            *handle = FileHandle::Readable(log, last_seq);
+        }
+        let page = match &mut *handle {
+            FileHandle::Readable(log, last_seq) => log.read_events(after, limit, *last_seq),
+            _ => return Ok(None),
+        };
+        if let Err(StoreError::Corrupt(_)) = page {
+            // Replaying the file tells damage from an incomplete line.
+            *handle = FileHandle::Closed;
+            return Ok(None);
+        }
+        page.map(Some)
     }
 
     fn open_file(&self, path: &Path, session: SessionId) -> Result<SessionFile, StoreError> {
@@ -171,6 +227,7 @@ impl SessionFiles {
                 self.write_index_line(file);
                 true
             }
+            FileHandle::Readable(..) => true,
             FileHandle::Closed | FileHandle::Deleted => false,
         };
         drop(handle);
@@ -275,7 +332,7 @@ impl SessionFiles {
             let from_file = match &*slot.file.lock() {
                 FileHandle::Open(file) => Some(Some(file.complete_summary())),
                 FileHandle::Deleted => Some(None),
-                FileHandle::Closed => None,
+                FileHandle::Closed | FileHandle::Readable(..) => None,
             };
             // A caller that worked on the file meanwhile left it to the last one to close it.
             self.close_if_idle(session, slot);
@@ -329,9 +386,9 @@ impl SessionFiles {
         self.index.lock().unfinished_sessions()
     }
 
-    /// Sessions that are damaged. Each is tried again, because it may have been repaired.
+    /// Sessions that are damaged. All are opened: damage that does not change the size of a file is not seen at the start.
     pub(super) fn damaged_sessions(&self) -> Vec<DamagedSession> {
-        let damaged = self.index.lock().damaged_sessions();
+        let damaged = self.index.lock().all_sessions();
         let damaged = damaged.into_iter().map(|session| (session, self.with_session(session, |_| Ok(()))));
         damaged
             .filter_map(|(session_id, opened)| match opened {

@@ -18,6 +18,8 @@ pub struct RedisConfig {
     pub prefix: String,
     /// A session without activity for this long is deleted. `None`: sessions are never deleted.
     pub session_ttl: Option<Duration>,
+    /// Accept a server that evicts keys when its memory is full.
+    pub allow_eviction: bool,
     /// Keep only the checkpoint and the events after it, instead of the whole log.
     pub shallow: bool,
 }

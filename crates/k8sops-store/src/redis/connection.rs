@@ -7,17 +7,19 @@
 use std::time::{Duration, Instant};
 
 use redis::{
-    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind,
+    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
     aio::{ConnectionLike, PubSub},
 };
 use tokio::sync::Mutex;
 
 use super::{
     config::RedisConfig,
+    outage::{classify_error, to_store_error},
     script::{Script, ScriptCall},
+    scripts::ListMissingRights,
     target::{CONNECT_TIMEOUT, ConnectionTarget, TargetConnection, timed_out},
 };
-use k8sops_core::StoreError;
+use k8sops_core::{BackendError, StoreError, StoreOutage};
 
 /// For this long after a failed attempt to connect, callers get its error instead of trying again themselves.
 const CONNECT_ERROR_TTL: Duration = Duration::from_millis(100);
@@ -26,6 +28,8 @@ const CONNECT_ERROR_TTL: Duration = Duration::from_millis(100);
 pub(super) struct SharedConnection {
     target: ConnectionTarget,
     slot: Mutex<ConnectionSlot>,
+    /// What is checked of a new connection.
+    rights_check: Option<ListMissingRights>,
 }
 
 #[derive(Default)]
@@ -45,7 +49,13 @@ struct OpenConnection {
 impl SharedConnection {
     pub(super) fn new(config: &RedisConfig) -> Result<Self, StoreError> {
         let target = ConnectionTarget::new(config).map_err(|error| StoreError::unavailable("Redis", error))?;
-        Ok(Self { target, slot: Mutex::default() })
+        Ok(Self { target, slot: Mutex::default(), rights_check: None })
+    }
+
+    /// Creates a connection that is used only while its user has these rights. A script that fails for a missing right has
+    /// already written what comes before.
+    pub(super) fn with_rights_check(config: &RedisConfig, check: ListMissingRights) -> Result<Self, StoreError> {
+        Ok(Self { rights_check: Some(check), ..Self::new(config)? })
     }
 
     async fn open(&self) -> Result<OpenConnection, StoreError> {
@@ -60,7 +70,11 @@ impl SharedConnection {
         }
         // Connecting also resolves names and queries sentinels, which have no timeouts.
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT * 2, self.target.connect());
-        match connecting.await.unwrap_or_else(|_| Err(timed_out("connecting"))) {
+        let connected = match connecting.await.unwrap_or_else(|_| Err(timed_out("connecting"))) {
+            Ok(mut connection) => self.check_rights(&mut connection).await.map(|()| connection),
+            Err(error) => Err(to_store_error(error)),
+        };
+        match connected {
             Ok(connection) => {
                 slot.generation += 1;
                 slot.last_error = None;
@@ -69,11 +83,39 @@ impl SharedConnection {
                 Ok(connection)
             }
             Err(error) => {
-                let error = to_store_error(error);
                 slot.last_error = Some((Instant::now(), error.clone()));
                 Err(error)
             }
         }
+    }
+
+    /// Fails if the user lacks a right that a script needs, and names it.
+    async fn check_rights(&self, connection: &mut TargetConnection) -> Result<(), StoreError> {
+        let Some(check) = &self.rights_check else { return Ok(()) };
+        let reply = ScriptCall::new(check).execute(connection).await.map_err(to_store_error)?;
+        let missing: Vec<String> = read_reply(reply)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let problem = format!(
+            "the user of Redis may not run {} on keys like {}; give it these rights (ACL SETUSER)",
+            missing.join(", "),
+            check.any_key
+        );
+        Err(StoreError::Unavailable(BackendError::new(problem).with_outage(StoreOutage::AccessDenied)))
+    }
+
+    /// Checks the rights of the user again.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub(super) async fn ping(&self) -> Result<(), StoreError> {
+        let mut open = self.open().await?;
+        let checked = self.check_rights(&mut open.connection).await;
+        if checked.is_err() {
+            self.discard(&open).await;
+        }
+        checked
     }
 
     /// Runs a query that can safely be repeated. It is repeated once if its connection turns out to be broken.
@@ -86,13 +128,13 @@ impl SharedConnection {
         loop {
             let mut open = self.open().await?;
             let error = match query.send(&mut open.connection).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => return read_reply(reply),
                 Err(error) => error,
             };
             self.discard_if_broken(&open, &error).await;
             // A connection that the server closed while it was idle reports that at its next use. A timeout is not
             // retried: the server is likely to time out again.
-            if !(may_retry && error.is_io_error() && !error.is_timeout()) {
+            if !(may_retry && is_connection_broken(&error) && !error.is_timeout()) {
                 return Err(to_store_error(error));
             }
             may_retry = false;
@@ -114,7 +156,7 @@ impl SharedConnection {
     pub(super) async fn run_script_once<S: Script>(&self, script: &S) -> Result<S::Reply, StoreError> {
         let mut open = self.open().await?;
         match ScriptCall::new(script).execute(&mut open.connection).await {
-            Ok(reply) => Ok(reply),
+            Ok(reply) => read_reply(reply),
             Err(error) => {
                 self.discard_if_broken(&open, &error).await;
                 Err(to_store_error(error))
@@ -129,11 +171,16 @@ impl SharedConnection {
             ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
                 | ErrorKind::ClusterConnectionNotFound
         );
-        if master_moved || error.is_io_error() || error.is_unrecoverable_error() {
-            let mut slot = self.slot.lock().await;
-            if slot.generation == broken.generation {
-                slot.connection = None;
-            }
+        let lacks_right = classify_error(error).0 == StoreOutage::AccessDenied;
+        if master_moved || lacks_right || is_connection_broken(error) || error.is_unrecoverable_error() {
+            self.discard(broken).await;
+        }
+    }
+
+    async fn discard(&self, broken: &OpenConnection) {
+        let mut slot = self.slot.lock().await;
+        if slot.generation == broken.generation {
+            slot.connection = None;
         }
     }
 
@@ -180,7 +227,7 @@ impl<'a> From<&'a ScriptCall<'a>> for RedisQuery<'a> {
 }
 
 impl RedisQuery<'_> {
-    async fn send<T: FromRedisValue>(&self, connection: &mut (impl ConnectionLike + Send)) -> RedisResult<T> {
+    async fn send(&self, connection: &mut (impl ConnectionLike + Send)) -> RedisResult<Value> {
         match self {
             Self::Command(command) => command.query_async(connection).await,
             Self::Pipeline(pipeline) => pipeline.query_async(connection).await,
@@ -189,9 +236,12 @@ impl RedisQuery<'_> {
     }
 }
 
-fn to_store_error(error: RedisError) -> StoreError {
-    match error.kind() {
-        ErrorKind::UnexpectedReturnType | ErrorKind::Parse => StoreError::corrupt("Redis", error),
-        _ => StoreError::unavailable("Redis", error),
-    }
+/// Reads a whole reply. Only here is a value not what was stored: a reply that did not arrive whole is an outage.
+fn read_reply<T: FromRedisValue>(reply: Value) -> Result<T, StoreError> {
+    T::from_redis_value(reply).map_err(|error| StoreError::corrupt("Redis", RedisError::from(error)))
+}
+
+/// Whether an error leaves nothing that the connection could be used for: it is closed, or its bytes are no replies.
+fn is_connection_broken(error: &RedisError) -> bool {
+    error.is_io_error() || error.kind() == ErrorKind::Parse
 }

@@ -132,6 +132,11 @@ impl RedisKeys {
         )
     }
 
+    /// How the names of all keys and channels begin.
+    pub(super) fn prefix(&self) -> String {
+        format!("{}:", self.prefix)
+    }
+
     /// The channel that announces sessions with work and no owner.
     pub(super) fn work_channel(&self) -> String {
         self.work_schedule()

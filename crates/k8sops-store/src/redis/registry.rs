@@ -29,18 +29,20 @@ const PAGE_SIZE: usize = 256;
 /// What spans sessions.
 pub(super) struct RedisSessionRegistry {
     connection: Arc<SharedConnection>,
+    /// For lists and counts, which must not delay commits.
+    reads: Arc<SharedConnection>,
     keys: RedisKeys,
 }
 
 impl RedisSessionRegistry {
-    pub(super) fn new(connection: Arc<SharedConnection>, keys: RedisKeys) -> Self {
-        Self { connection, keys }
+    pub(super) fn new(connection: Arc<SharedConnection>, reads: Arc<SharedConnection>, keys: RedisKeys) -> Self {
+        Self { connection, reads, keys }
     }
 
     /// Fails unless Redis accepts writes.
     pub(super) async fn check_writable(&self) -> Result<(), StoreError> {
-        // Removes an entry that cannot exist.
-        self.connection.query(redis::cmd("ZREM").arg(self.keys.work_schedule()).arg("-")).await
+        // Updates an entry that cannot exist. A command that could add something is refused when the memory is full.
+        self.connection.query(redis::cmd("ZADD").arg(self.keys.work_schedule()).arg("XX").arg(0).arg("-")).await
     }
 
     /// Adds a session to the list of its user.
@@ -87,12 +89,12 @@ impl RedisSessionRegistry {
         let _: usize = self.connection.query(redis::cmd("ZREMRANGEBYSCORE").arg(&key).arg("-inf").arg(now)).await?;
         let mut range = redis::cmd("ZRANGE");
         range.arg(&key).arg(0).arg(limit.saturating_sub(1));
-        let sessions: Vec<String> = self.connection.query(&range).await?;
+        let sessions: Vec<String> = self.reads.query(&range).await?;
         Ok(sessions.iter().filter_map(|session| session.parse().ok()).collect())
     }
 
     pub(super) async fn session_count(&self, user: &UserId) -> Result<usize, StoreError> {
-        self.connection.query(redis::cmd("ZCARD").arg(self.keys.user_sessions(user))).await
+        self.reads.query(redis::cmd("ZCARD").arg(self.keys.user_sessions(user))).await
     }
 
     /// Sessions of a user, the latest activity first.
@@ -109,7 +111,7 @@ impl RedisSessionRegistry {
         while listed.len() < limit {
             let mut page = redis::cmd("ZREVRANGEBYSCORE");
             page.arg(&key).arg(&newest).arg("-inf").arg("WITHSCORES").arg("LIMIT").arg(offset).arg(PAGE_SIZE);
-            let entries: Vec<(String, i64)> = self.connection.query(&page).await?;
+            let entries: Vec<(String, i64)> = self.reads.query(&page).await?;
             let is_last_page = entries.len() < PAGE_SIZE;
             offset += entries.len();
             // Sessions of the same millisecond as the cursor may have been listed before.
@@ -122,12 +124,17 @@ impl RedisSessionRegistry {
                 .take(limit - listed.len())
                 .collect();
             // Each session is on a node of its own, so these are concurrent commands and not one pipeline.
-            let summaries = entries.iter().map(|(session, _)| self.session_summary(*session));
-            let summaries = futures_util::future::try_join_all(summaries).await?;
+            let summaries = entries.iter().map(|(session, _)| self.read_summary(&self.reads, *session));
+            let summaries = futures_util::future::join_all(summaries).await;
             for ((session, at), summary) in entries.iter().zip(summaries) {
                 match summary {
-                    Some(summary) if summary.user_id == *user => listed.push(summary),
-                    _ => self.remove_stale_entry(user, *session, *at).await?,
+                    Ok(Some(summary)) if summary.user_id == *user => listed.push(summary),
+                    Ok(_) => self.remove_stale_entry(user, *session, *at).await?,
+                    // One damaged session must not hide the others. A request for itself says what is wrong.
+                    Err(error @ StoreError::Corrupt(_)) => {
+                        tracing::debug!(%session, %error, "session left out of a list");
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             if is_last_page {
@@ -145,11 +152,27 @@ impl RedisSessionRegistry {
         }
     }
 
+    /// The user of a session.
+    pub(super) async fn session_user(&self, session: SessionId) -> Result<Option<UserId>, StoreError> {
+        let user: Option<String> =
+            self.connection.query(redis::cmd("HGET").arg(self.keys.meta(session)).arg("user")).await?;
+        let read = |user: String| user.parse().map_err(|error| StoreError::corrupt("the user of a session", error));
+        user.map(read).transpose()
+    }
+
     /// The current summary of a session.
     pub(super) async fn session_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
+        self.read_summary(&self.connection, session).await
+    }
+
+    async fn read_summary(
+        &self,
+        connection: &SharedConnection,
+        session: SessionId,
+    ) -> Result<Option<SessionSummary>, StoreError> {
         let mut fields = redis::cmd("HMGET");
         fields.arg(self.keys.meta(session)).arg("summary").arg("waiting");
-        let (summary, queued_messages): (Option<String>, Option<u64>) = self.connection.query(&fields).await?;
+        let (summary, queued_messages): (Option<String>, Option<u64>) = connection.query(&fields).await?;
         let waiting = queued_messages.is_some_and(|messages| messages > 0);
         summary.map(|text| Ok(SessionSummary { waiting, ..parse_json("a session summary", &text)? })).transpose()
     }
@@ -185,7 +208,13 @@ impl RedisSessionRegistry {
     /// Offers a session with unfinished work to all replicas.
     pub(super) async fn offer_session(&self, session: SessionId) -> Result<(), StoreError> {
         self.schedule_session(session, Duration::ZERO).await?;
-        self.connection.query(redis::cmd("PUBLISH").arg(self.keys.work_channel()).arg(session.to_string())).await
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(self.keys.work_channel()).arg(session.to_string());
+        // The offer is made: replicas look at the schedule every second.
+        if let Err(error) = self.connection.query::<()>(&publish).await {
+            tracing::debug!(%session, %error, "offer of a session not published");
+        }
+        Ok(())
     }
 
     /// Claims sessions that are due.

@@ -227,10 +227,7 @@ impl<'a> ScriptCall<'a> {
     }
 
     /// Runs the script on the node of its keys; sends its text if the node does not know it yet.
-    pub(super) async fn execute<T: FromRedisValue>(
-        &self,
-        connection: &mut (impl ConnectionLike + Send),
-    ) -> RedisResult<T> {
+    pub(super) async fn execute(&self, connection: &mut (impl ConnectionLike + Send)) -> RedisResult<Value> {
         match self.command("EVALSHA", self.source.digest.get_hash()).query_async(connection).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 self.command("EVAL", &self.source.text).query_async(connection).await

@@ -31,6 +31,10 @@ impl SessionIndex for RedisStore {
         self.registry.user_sessions(user, after, limit).await
     }
 
+    async fn is_session_of(&self, user: &UserId, session: SessionId) -> Result<bool, StoreError> {
+        Ok(self.registry.session_user(session).await?.is_some_and(|found| &found == user))
+    }
+
     async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError> {
         self.registry.session_count(user).await
     }
@@ -54,7 +58,8 @@ impl RedisStore {
         session: SessionId,
         condition: DeletionCondition,
     ) -> Result<IdleDeletion, StoreError> {
-        let summary = self.registry.session_summary(session).await?.ok_or(StoreError::NotFound(session))?;
+        // Not the summary: a damaged session can be deleted, too.
+        let user = self.registry.session_user(session).await?.ok_or(StoreError::NotFound(session))?;
         let delete = DeleteSession {
             meta_key: self.keys.meta(session),
             log_key: self.keys.log(session),
@@ -73,7 +78,7 @@ impl RedisStore {
             return Ok(IdleDeletion::Busy);
         }
         // The session is gone. Entries that cannot be removed now are removed when they are read.
-        let removed = self.registry.remove_session(&summary.user_id, session).await;
+        let removed = self.registry.remove_session(&user, session).await;
         let unscheduled = self.registry.unschedule_session(session).await;
         for error in [removed, unscheduled].into_iter().filter_map(Result::err) {
             tracing::debug!(%session, %error, "entry of deleted session not removed");

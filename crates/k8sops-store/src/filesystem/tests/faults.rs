@@ -312,16 +312,14 @@ async fn log_without_an_owner_is_read_once() {
     let mut after = 0;
     loop {
         // On this thread, whose reads are counted.
-        let page =
-            store.files().sessions.with_session(session, |file| file.read_events(after, REPLAY_PAGE_SIZE)).unwrap();
+        let page = store.files().sessions.read_events(session, after, REPLAY_PAGE_SIZE).unwrap();
         let Some(last) = page.events.last() else { break };
         after = last.seq;
     }
     assert_eq!(after, 4001);
-    // Opening a file without a checkpoint reads it twice.
     let read = bytes_read() - before;
     println!("{read} of {size}");
-    assert!(read < size * 5, "{read} bytes read of {size}");
+    assert!(read < size * 3 / 2, "{read} bytes read of {size}");
 }
 
 #[cfg(target_os = "linux")]

@@ -12,5 +12,5 @@ for _, chunk in ipairs(chunks) do
 end
 -- Bounds how long the preview of an owner that crashed is kept.
 redis.call('PEXPIRE', preview_key, preview_ttl_ms)
-redis.call('PUBLISH', log_channel, 'preview')
+redis.pcall('PUBLISH', log_channel, 'preview')
 return {'appended'}

@@ -50,5 +50,6 @@ if closed_message then redis.call('HSET', meta_key, 'closed_message', closed_mes
 if session_ttl_ms then
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, session_ttl_ms) end
 end
-if #events > 0 then redis.call('PUBLISH', log_channel, new_last_seq) end
+-- What is written is committed, also if the user has no right to this channel: watchers look for events every few seconds.
+if #events > 0 then redis.pcall('PUBLISH', log_channel, new_last_seq) end
 return {'committed'}

@@ -12,10 +12,12 @@ if is_message then
 end
 if redis.call('XLEN', inbox_key) >= tonumber(command_limit) then return {'full', tonumber(command_limit)} end
 
-local position = redis.call('HINCRBY', meta_key, 'inbox', 1)
+-- The entry comes first: if it is refused, nothing is written.
+local position = string.format('%.0f', (redis.call('HGET', meta_key, 'inbox') or 0) + 1)
 local message_flag = is_message and '1' or '0'
-redis.call('HINCRBY', meta_key, 'waiting', message_flag)
 redis.call('XADD', inbox_key, position .. '-0', 'seq', last_seq, 'message', message_flag, 'command', command)
+redis.call('HSET', meta_key, 'inbox', position)
+redis.call('HINCRBY', meta_key, 'waiting', message_flag)
 redis.call('HSET', receipts_key, receipt_id, last_seq .. ' ' .. receipt)
 if redis.call('RPUSH', receipt_order_key, receipt_id) > tonumber(receipt_limit) then
   redis.call('HDEL', receipts_key, redis.call('LPOP', receipt_order_key))
@@ -23,5 +25,6 @@ end
 if session_ttl_ms then
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, session_ttl_ms) end
 end
-redis.call('PUBLISH', inbox_channel, tostring(position))
+-- A user without the right to this channel still gets its command: owners look for commands every few seconds.
+redis.pcall('PUBLISH', inbox_channel, position)
 return {'accepted', tonumber(last_seq)}
