@@ -25,7 +25,7 @@ pub(crate) static TOOLS: LazyLock<Vec<RemoteTool>> = LazyLock::new(|| {
         built_in_tool(
             READ_OUTPUT,
             "Reads lines of an earlier output that was truncated or left out; `call` as that output names it.",
-            &json!({"call": call, "from_line": integer, "lines": {"type": "integer", "default": 200}}),
+            &json!({"call": call, "from_line": integer, "from_byte": integer, "lines": {"type": "integer", "default": 200}}),
             &["call"],
         ),
         built_in_tool(
@@ -80,6 +80,7 @@ pub(crate) enum OutputToolError {
 struct ReadOutputArguments {
     call: String,
     from_line: Option<u64>,
+    from_byte: Option<u64>,
     lines: Option<u64>,
 }
 
@@ -112,11 +113,12 @@ pub(crate) async fn run_output_tool(
     let arguments = Value::Object(arguments.clone());
     let (kept, shown) = match name {
         READ_OUTPUT => {
-            let ReadOutputArguments { call, from_line, lines } =
+            let ReadOutputArguments { call, from_line, from_byte, lines } =
                 serde_json::from_value(arguments).map_err(OutputToolError::InvalidArguments)?;
             let kept = load_kept_output(outputs, log, session, &call, keep_bytes).await?;
             let budget = budget_beside(budget, &kept);
-            let shown = page_lines(&kept.text, from_line.unwrap_or(1).max(1), lines.unwrap_or(200).max(1), budget);
+            let first = from_line.unwrap_or(1).max(1);
+            let shown = page_lines(&kept.text, first, from_byte, lines.unwrap_or(200).max(1), budget);
             (kept, shown)
         }
         SEARCH_OUTPUT => {

@@ -164,6 +164,7 @@ pub(super) fn is_bad_state(path: &str, value: &str) -> bool {
     match last.as_str() {
         "ready" | "available" | "healthy" | "synced" | "started" | "succeeded" | "up" => is_false || value == "0",
         "exitcode" | "exit_code" => value != "0",
+        "deletiontimestamp" => value != "null",
         "phase" | "status" | "state" | "health" => {
             matches!(value, "Pending" | "Unknown" | "Lost" | "Terminating" | "Released" | "Missing" | "down" | "firing")
         }
@@ -199,6 +200,7 @@ mod tests {
             ("status.containerStatuses[].ready", "false", true),
             ("status.containerStatuses[].lastState.terminated.exitCode", "137", true),
             ("status.phase", "Running", false),
+            ("metadata.deletionTimestamp", "2026-11-28T02:00:00Z", true),
             ("spec.enabled", "false", false),
         ] {
             assert_eq!(is_bad_state(path, value), is_bad, "{path}={value}");

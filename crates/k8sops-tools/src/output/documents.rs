@@ -7,7 +7,7 @@ use super::{
     alarm_words::{AlarmLevel, alarm_level},
     budget::{BudgetedText, OutputBudget},
     event_rows::list_events,
-    facts::IDENTIFYING_FIELDS,
+    facts::is_identity,
     list_item::ListItem,
     node::{Node, ScalarKind},
     node_text::NodeStyle,
@@ -27,6 +27,8 @@ const MAX_KINDS: usize = 24;
 const BYTES_PER_TOKEN: usize = 3;
 /// Longest text in bytes in a part that is a little too long, from one attempt to the next.
 const TRIMMED_BYTES: &[usize] = &[300, 120, 60];
+/// Least share of the budget in percent that a part with its texts cut must fill.
+const MIN_TRIMMED_PERCENT: usize = 60;
 /// Fewest tokens in which a part is shown.
 const MIN_PART_TOKENS: usize = 12;
 
@@ -59,12 +61,16 @@ impl DocumentShrinker<'_> {
                 return whole;
             }
         }
-        // What is a little too long loses what identifies it and the ends of its long texts.
+        // What is a little too long loses what identifies it and the ends of its long texts. If that leaves much of the budget,
+        // the texts are what is too long, and each is shown by its own rule.
         if node.text_bytes() / 4 <= budget.bytes {
             for max_bytes in TRIMMED_BYTES {
-                let trimmed = trim_node(node, *max_bytes).to_text(self.style);
+                let trimmed = trim_node(node, "", *max_bytes).to_text(self.style);
                 if budget.allows(&trimmed) {
-                    return trimmed;
+                    if !budget.share(MIN_TRIMMED_PERCENT).allows(&trimmed) || !has_long_text(node) {
+                        return trimmed;
+                    }
+                    break;
                 }
             }
         }
@@ -211,6 +217,15 @@ fn group_by_kind<'n, 'a>(items: &'n [Node<'a>]) -> Vec<(&'n str, Vec<&'n Node<'a
     groups
 }
 
+/// Returns whether a node has a text that the widest cut shortens.
+fn has_long_text(node: &Node<'_>) -> bool {
+    match node {
+        Node::Scalar(text, _) => text.len() > TRIMMED_BYTES[0],
+        Node::List(items) => items.iter().any(has_long_text),
+        Node::Map(fields) => fields.iter().any(|(_, value)| has_long_text(value)),
+    }
+}
+
 /// Returns whether a scalar in a node sounds wrong.
 fn sounds_wrong(node: &Node<'_>) -> bool {
     match node {
@@ -221,21 +236,20 @@ fn sounds_wrong(node: &Node<'_>) -> bool {
 }
 
 /// Returns a node without fields that only identify it or are null, and with the beginnings of long texts on one line.
-fn trim_node<'a>(node: &'a Node<'_>, max_bytes: usize) -> Node<'a> {
+fn trim_node<'a>(node: &'a Node<'_>, key: &str, max_bytes: usize) -> Node<'a> {
     match node {
         Node::Scalar(text, kind) if text.len() > max_bytes && !text.contains('\n') => {
             let max_bytes = if sounds_wrong(node) { TRIMMED_BYTES[0] } else { max_bytes };
             Node::Scalar(clip_value(text, max_bytes), *kind)
         }
         Node::Scalar(text, kind) => Node::Scalar(Cow::Borrowed(text), *kind),
-        Node::List(items) => Node::List(items.iter().map(|item| trim_node(item, max_bytes)).collect()),
+        Node::List(items) => Node::List(items.iter().map(|item| trim_node(item, key, max_bytes)).collect()),
         Node::Map(fields) => {
-            let is_needless = |key: &str, value: &Node<'_>| {
-                IDENTIFYING_FIELDS.contains(&key)
-                    || matches!(value, Node::Scalar(text, ScalarKind::Literal) if text == "null")
+            let is_needless = |field: &str, value: &Node<'_>| {
+                is_identity(field, key) || matches!(value, Node::Scalar(text, ScalarKind::Literal) if text == "null")
             };
             let kept = fields.iter().filter(|(key, value)| !is_needless(key, value));
-            Node::Map(kept.map(|(key, value)| (Cow::Borrowed(&**key), trim_node(value, max_bytes))).collect())
+            Node::Map(kept.map(|(key, value)| (Cow::Borrowed(&**key), trim_node(value, key, max_bytes))).collect())
         }
     }
 }

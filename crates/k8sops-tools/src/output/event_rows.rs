@@ -1,17 +1,27 @@
 //! Events of Kubernetes, each as a row: time, type, reason, object, count and message.
 
-use std::fmt::Write;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write,
+};
 
 use super::{
     budget::{BudgetedText, OutputBudget},
     list_item::ListItem,
     node::Node,
     truncate::clip_value,
+    value_statistics::value_shape,
 };
 
 /// Longest messages of a normal event and of a warning in bytes, from one attempt to fit all rows to the next.
 const MESSAGE_BYTES: &[(usize, usize)] =
     &[(1_000, 1_000), (160, 400), (100, 240), (60, 160), (40, 110), (24, 80), (0, 60)];
+
+/// Most reasons that are counted in words.
+const MAX_REASONS: usize = 30;
+/// Longest messages if not all events fit: of the first event of a kind, and of the further ones.
+const FIRST_MESSAGE_BYTES: (usize, usize) = (160, 400);
+const FURTHER_MESSAGE_BYTES: (usize, usize) = (24, 110);
 
 struct EventRow<'a> {
     time: &'a str,
@@ -56,23 +66,103 @@ pub(super) fn list_events(items: &[ListItem<'_>], budget: OutputBudget) -> Optio
             return Some(format!("{heading}\n{printed}"));
         }
     }
-    let mut kept = vec![false; rows.len()];
     let mut text = BudgetedText::new(budget);
-    let mut chosen = BudgetedText::new(rest.minus("[... 100000 of 100000 events left out ...]"));
-    for is_warning in [true, false] {
-        for (at, row) in rows.iter().enumerate() {
-            if (row.event_type != "Normal") == is_warning && chosen.remaining().tokens > 12 {
-                kept[at] = chosen.push_line(&print(row, (24, 110)));
-            }
+    text.push_line(&format!("Reasons: {}\n{heading}", count_reasons(&rows)));
+    let mut chosen = BudgetedText::new(text.remaining().minus("[... 100000 of 100000 events left out ...]"));
+    let mut kept: Vec<Option<String>> = vec![None; rows.len()];
+    for RankedEvent { at, rank, .. } in rank_events(&rows) {
+        if chosen.remaining().tokens <= 12 {
+            break;
         }
+        let lengths = if rank == EventRank::FurtherOfMessage { FURTHER_MESSAGE_BYTES } else { FIRST_MESSAGE_BYTES };
+        let printed = print(&rows[at], lengths);
+        kept[at] = chosen.push_line(&printed).then_some(printed);
     }
-    text.push_line(&heading);
-    for (row, _) in rows.iter().zip(&kept).filter(|(_, kept)| **kept) {
-        text.push_line(&print(row, (24, 110)));
+    for row in kept.iter().flatten() {
+        text.push_line(row);
     }
-    let left_out = kept.iter().filter(|kept| !**kept).count();
+    let left_out = kept.iter().filter(|kept| kept.is_none()).count();
     text.push_line(&format!("[... {left_out} of {} events left out ...]", rows.len()));
     Some(text.into_text())
+}
+
+/// How much an event says that the events before it do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum EventRank {
+    /// The first event of its reason.
+    FirstOfReason,
+    /// The first event with such a message.
+    FirstOfMessage,
+    FurtherOfMessage,
+}
+
+/// An event in the order in which events are shown: by rank, and the rarest first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RankedEvent {
+    rank: EventRank,
+    /// Warnings come first among further events, and rare events among the first of their reason.
+    is_normal: bool,
+    /// How many events have this reason, and how many such a message.
+    counts: (usize, usize),
+    at: usize,
+}
+
+fn rank_events(rows: &[EventRow<'_>]) -> Vec<RankedEvent> {
+    let message_key = |row: &EventRow<'_>| {
+        let message = row.message.get(..row.message.floor_char_boundary(240)).unwrap_or_default();
+        let object = row.object.rsplit('/').next().unwrap_or_default();
+        let message = if object.len() > 2 { message.replace(object, "{name}") } else { message.to_owned() };
+        format!("{} {}", row.reason, value_shape(&message))
+    };
+    let messages: Vec<String> = rows.iter().map(message_key).collect();
+    let mut by_reason: HashMap<&str, usize> = HashMap::new();
+    let mut by_message: HashMap<&str, usize> = HashMap::new();
+    for (row, message) in rows.iter().zip(&messages) {
+        *by_reason.entry(row.reason).or_default() += 1;
+        *by_message.entry(message).or_default() += 1;
+    }
+    let mut seen_reasons: HashSet<&str> = HashSet::new();
+    let mut seen_messages: HashSet<&str> = HashSet::new();
+    let mut ranked: Vec<RankedEvent> = rows
+        .iter()
+        .zip(&messages)
+        .enumerate()
+        .map(|(at, (row, message))| {
+            let is_first_message = seen_messages.insert(message);
+            let rank = if seen_reasons.insert(row.reason) {
+                EventRank::FirstOfReason
+            } else if is_first_message {
+                EventRank::FirstOfMessage
+            } else {
+                EventRank::FurtherOfMessage
+            };
+            let counts = (by_reason[row.reason], by_message[message.as_str()]);
+            let is_normal = row.event_type == "Normal" && rank != EventRank::FirstOfReason;
+            RankedEvent { rank, is_normal, counts, at }
+        })
+        .collect();
+    ranked.sort_unstable();
+    ranked
+}
+
+/// Returns how often each reason occurs, warnings first and then the rarest first.
+fn count_reasons(rows: &[EventRow<'_>]) -> String {
+    let mut counts: HashMap<(bool, &str), usize> = HashMap::new();
+    for row in rows {
+        *counts.entry((row.event_type == "Normal", row.reason)).or_default() += 1;
+    }
+    let mut counts: Vec<((bool, &str), usize)> = counts.into_iter().collect();
+    counts.sort_by(|a, b| a.0.0.cmp(&b.0.0).then(a.1.cmp(&b.1)).then(a.0.1.cmp(b.0.1)));
+    let total = counts.len();
+    let mut line: Vec<String> = counts
+        .iter()
+        .take(MAX_REASONS)
+        .map(|((_, reason), count)| format!("{} ×{count}", clip_value(reason, 60)))
+        .collect();
+    if total > MAX_REASONS {
+        line.push(format!("and {} more", total - MAX_REASONS));
+    }
+    line.join(", ")
 }
 
 fn read_event<'a>(node: &'a Node<'_>) -> Option<EventRow<'a>> {

@@ -5,7 +5,7 @@ use super::{node::Node, quantity::parse_quantity};
 /// Deepest level whose facts are collected.
 const MAX_DEPTH: usize = 24;
 /// Fields that identify an object or a version of it, and so differ between all objects without saying anything.
-pub(super) const IDENTIFYING_FIELDS: &[&str] = &[
+const IDENTIFYING_FIELDS: &[&str] = &[
     "uid",
     "resourceVersion",
     "managedFields",
@@ -17,7 +17,6 @@ pub(super) const IDENTIFYING_FIELDS: &[&str] = &[
     "hostIP",
     "hostIPs",
     "containerID",
-    "imageID",
     "machineID",
     "systemUUID",
     "bootID",
@@ -38,6 +37,24 @@ pub(super) const IDENTIFYING_FIELDS: &[&str] = &[
     "traceId",
 ];
 
+/// Returns whether a field identifies the object that has it: a `uid` in its metadata does, that of a data source does not.
+/// `parent` is the path or the key of the map that has the field.
+pub(super) fn is_identity(key: &str, parent: &str) -> bool {
+    const OWNERS: &[&str] = &["metadata", "ownerReferences", "ref", "object", "regarding", "related", "owner"];
+    IDENTIFYING_FIELDS.contains(&key)
+        && (key != "uid" || {
+            let parent = parent.rsplit('.').next().unwrap_or_default().trim_end_matches("[]");
+            parent.is_empty() || OWNERS.iter().any(|owner| ends_with_word(parent, owner))
+        })
+}
+
+/// Returns whether a key is a word or ends with it: `claimRef` ends with `ref`.
+fn ends_with_word(key: &str, word: &str) -> bool {
+    key.len() >= word.len()
+        && key.is_char_boundary(key.len() - word.len())
+        && key[key.len() - word.len()..].eq_ignore_ascii_case(word)
+}
+
 /// Calls `visit` with the path and the value of each fact.
 ///
 /// Lists do not number their items: `spec.containers[].image`. A condition is one fact with its reason and its message:
@@ -55,7 +72,7 @@ fn visit_node(node: &Node<'_>, path: &mut String, depth: usize, visit: &mut dyn 
         Node::Map(fields) if fields.is_empty() => visit(path, "{}"),
         Node::Map(fields) => {
             for (key, value) in fields {
-                if IDENTIFYING_FIELDS.contains(&&**key) {
+                if is_identity(key, path) {
                     continue;
                 }
                 if !path.is_empty() {
@@ -159,6 +176,14 @@ pub(super) fn path_weight(path: &str) -> f64 {
     let has_any = |words: &[&str]| words.iter().any(|word| lower.contains(word));
     if matches!(lower.as_str(), "name" | "namespace" | "metadata.name" | "metadata.namespace" | "id") {
         return 0.2;
+    }
+    // How old a thing is says nothing about what is wrong with it.
+    if matches!(lower.as_str(), "age" | "last seen" | "first seen" | "created" | "created at" | "since") {
+        return 0.1;
+    }
+    // The object is to go, and something holds it.
+    if lower.ends_with("deletiontimestamp") {
+        return 1.2;
     }
     if has_any(&["metadata.annotations", "metadata.labels", "ownerreferences"]) {
         return 0.4;

@@ -1,11 +1,20 @@
 //! Chooses lines of a text until the budget is spent, and shows them in their order with the gaps between them.
 
+use std::{borrow::Cow, collections::HashMap};
+
 use k8sops_models::tokens;
 
-use super::{alarm_words::alarm_level, budget::OutputBudget};
+use super::{budget::OutputBudget, line_excerpt::excerpt_line};
 
 /// Longest line in bytes that is shown completely, of a text with many lines.
 const MAX_LINE_BYTES: usize = 2_000;
+/// Shortest excerpt in bytes of a line that is too long.
+const MIN_EXCERPT_BYTES: usize = 300;
+/// Lines of a text that is read as one long line.
+const MAX_FEW_LINES: usize = 3;
+/// Most lines above a line that are shown because it belongs to them, and how far above they are looked for.
+const MAX_PARENTS: usize = 4;
+const MAX_PARENT_DISTANCE: usize = 500;
 /// Tokens of the line that says how many lines are left out.
 const GAP_TOKENS: usize = 9;
 /// Bytes of that line.
@@ -16,6 +25,8 @@ pub(super) struct LineSelection<'a> {
     lines: &'a [&'a str],
     notes: Vec<Option<String>>,
     kept: Vec<bool>,
+    /// The excerpts of lines that are too long.
+    excerpts: HashMap<usize, String>,
     remaining: OutputBudget,
     max_line: usize,
 }
@@ -26,8 +37,14 @@ impl<'a> LineSelection<'a> {
             tokens: budget.tokens.saturating_sub(GAP_TOKENS),
             bytes: budget.bytes.saturating_sub(GAP_BYTES),
         };
-        let max_line = (remaining.estimate_bytes() / lines.len().max(1)).max(MAX_LINE_BYTES);
-        Self { lines, notes: vec![None; lines.len()], kept: vec![false; lines.len()], remaining, max_line }
+        Self {
+            lines,
+            notes: vec![None; lines.len()],
+            kept: vec![false; lines.len()],
+            excerpts: HashMap::new(),
+            remaining,
+            max_line: fair_line_bytes(lines, remaining.estimate_bytes()).max(MAX_LINE_BYTES),
+        }
     }
 
     pub(super) fn remaining(&self) -> OutputBudget {
@@ -35,36 +52,77 @@ impl<'a> LineSelection<'a> {
     }
 
     /// Shows a line if the budget allows it. `note` stands before the line.
-    pub(super) fn keep(&mut self, at: usize, note: Option<String>) -> bool {
+    pub(super) fn keep(&mut self, at: usize, note: Option<&str>) -> bool {
         self.keep_within(at, note, self.remaining.tokens)
     }
 
     /// Shows a line if it takes at most `max_tokens` and the budget allows it.
-    pub(super) fn keep_within(&mut self, at: usize, note: Option<String>, max_tokens: usize) -> bool {
+    pub(super) fn keep_within(&mut self, at: usize, note: Option<&str>, max_tokens: usize) -> bool {
         if self.kept[at] {
             return true;
         }
-        let line = shorten_line(self.lines[at], self.max_line);
         let limit = self.remaining.tokens.min(max_tokens);
+        // A text of few lines is mostly this one, and may have more bytes in a token than was estimated.
+        let max_line = if self.lines.len() <= MAX_FEW_LINES { self.max_line * 8 / 5 } else { self.max_line };
+        let line = excerpt_line(self.lines[at], max_line);
+        if self.keep_text(at, &line, note, limit) {
+            if let Cow::Owned(excerpt) = line {
+                self.excerpts.insert(at, excerpt);
+            }
+            return true;
+        }
+        // Dense text has few bytes in a token, so that less of such a line fits than was estimated.
+        let mut max_bytes = max_line.min(self.lines[at].len()).min(limit.saturating_mul(5)) * 7 / 8;
+        while self.lines[at].len() > MAX_LINE_BYTES && max_bytes >= MIN_EXCERPT_BYTES {
+            let excerpt = excerpt_line(self.lines[at], max_bytes).into_owned();
+            if self.keep_text(at, &excerpt, note, limit) {
+                self.excerpts.insert(at, excerpt);
+                return true;
+            }
+            max_bytes = max_bytes * 7 / 8;
+        }
+        false
+    }
+
+    /// Marks a line as shown by `line` if that takes at most `limit` tokens.
+    fn keep_text(&mut self, at: usize, line: &str, note: Option<&str>, limit: usize) -> bool {
         if line.len() / 16 > limit {
             return false;
         }
-        let note_text = note.as_deref().map_or(0, |note| note.len() + 4);
-        let note_tokens = note.as_deref().map_or(0, |note| tokens::count(note) + 3);
+        let note_text = note.map_or(0, |note| note.len() + 4);
+        let note_tokens = note.map_or(0, |note| tokens::count(note) + 3);
         // A line between two gaps makes one gap more, and a line between two shown lines makes one less.
         let is_kept = |at: Option<usize>| at.and_then(|at| self.kept.get(at)).copied().unwrap_or(false);
         let shown_neighbors = usize::from(is_kept(at.checked_sub(1))) + usize::from(is_kept(Some(at + 1)));
         let gap = usize::from(shown_neighbors == 0);
-        let cost = tokens::count(&line) + 1 + note_tokens + gap * GAP_TOKENS;
+        let cost = tokens::count(line) + 1 + note_tokens + gap * GAP_TOKENS;
         let bytes = line.len() + 1 + note_text + gap * GAP_BYTES;
         if cost > limit || bytes > self.remaining.bytes {
             return false;
         }
         self.remaining.tokens -= cost;
         self.remaining.bytes -= bytes;
-        self.notes[at] = note;
+        self.notes[at] = note.map(str::to_owned);
         self.kept[at] = true;
         true
+    }
+
+    /// Shows the lines that a line is indented below, as the keys of YAML.
+    pub(super) fn keep_parents(&mut self, at: usize) {
+        let indent_of = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+        let mut indent = indent_of(self.lines[at]);
+        let mut parents = 0;
+        for parent in (at.saturating_sub(MAX_PARENT_DISTANCE)..at).rev() {
+            if indent == 0 || parents == MAX_PARENTS {
+                break;
+            }
+            let parent_indent = indent_of(self.lines[parent]);
+            if parent_indent < indent {
+                self.keep(parent, None);
+                indent = parent_indent;
+                parents += 1;
+            }
+        }
     }
 
     /// Shows further lines until the budget is spent: those around the lines that are shown, then the last and the first ones.
@@ -116,7 +174,7 @@ impl<'a> LineSelection<'a> {
             if let Some(note) = &self.notes[at] {
                 text.push_str(&format!("[{note}] "));
             }
-            text.push_str(&shorten_line(line, self.max_line));
+            text.push_str(self.excerpts.get(&at).map_or(line, String::as_str));
             text.push('\n');
         }
         end_gap(&mut text, &mut gap);
@@ -125,23 +183,17 @@ impl<'a> LineSelection<'a> {
     }
 }
 
-/// Returns the beginning of a long line with the part of the rest that sounds wrong, or else with its end.
-fn shorten_line(line: &str, max_bytes: usize) -> std::borrow::Cow<'_, str> {
-    if line.len() <= max_bytes {
-        return line.into();
-    }
-    let head_end = line.floor_char_boundary(max_bytes * 5 / 8);
-    let (head, rest) = line.split_at(head_end);
-    let part_bytes = max_bytes / 4;
-    let mut at = 0;
-    while at < rest.len() {
-        let end = rest.ceil_char_boundary(at + part_bytes);
-        let part = &rest[at..end];
-        if alarm_level(part) > super::alarm_words::AlarmLevel::Warning {
-            return format!("{head}…[{at} bytes]…{part}…[{} bytes]", rest.len() - end).into();
+/// Returns how many bytes of each line fit if short lines leave their part to the longer ones.
+fn fair_line_bytes(lines: &[&str], bytes: usize) -> usize {
+    let mut lengths: Vec<usize> = lines.iter().map(|line| line.len() + 1).collect();
+    lengths.sort_unstable();
+    let mut remaining = bytes;
+    for (n, length) in lengths.iter().enumerate() {
+        let fair = remaining / (lengths.len() - n);
+        if *length > fair {
+            return fair;
         }
-        at = end;
+        remaining -= length;
     }
-    let tail = &rest[rest.ceil_char_boundary(rest.len() - part_bytes)..];
-    format!("{head}…[{} bytes]…{tail}", rest.len() - tail.len()).into()
+    bytes
 }

@@ -39,7 +39,7 @@ impl<'a> ListItem<'a> {
 fn item_name(node: &Node<'_>) -> Option<String> {
     let metadata = node.field("metadata").filter(|metadata| metadata.as_map().is_some()).unwrap_or(node);
     let labels = node.field("metric").or_else(|| node.field("labels")).or_else(|| node.field("stream"));
-    let name = ["name", "id", "podName", "pod", "title", "instance", "host", "key"]
+    let name = ["name", "podName", "pod", "title", "id", "instance", "host", "key"]
         .iter()
         .find_map(|field| metadata.field_text(field).or_else(|| labels?.field_text(field)))
         .or_else(|| node.field("podRef")?.field_text("name"))?;

@@ -20,12 +20,14 @@
 
 mod alarm_words;
 mod budget;
+mod cut_json;
 mod describe;
 mod diffs;
 mod documents;
 mod event_rows;
 mod facts;
 mod fit;
+mod line_excerpt;
 mod line_groups;
 mod line_selection;
 mod line_tokens;
@@ -37,6 +39,8 @@ mod object_lists;
 mod paging;
 #[cfg(test)]
 mod planted_fact_tests;
+#[cfg(test)]
+mod planted_kind_tests;
 mod quantity;
 mod recognize;
 #[cfg(test)]

@@ -15,8 +15,10 @@ use super::{
 const MAX_LINE_ITEM_BYTES: usize = 240;
 /// Least weight of a fact that makes an object unusual.
 pub(super) const MIN_WEIGHT: f64 = 0.35;
-/// Most unusual facts that are shown of an object.
+/// Most unusual values that are shown of an object.
 const MAX_FACTS: usize = 8;
+/// Most paths that are named as missing in an object: why they are missing is in the values.
+const MAX_MISSING: usize = 3;
 /// Longest value in bytes that is shown as a fact.
 const MAX_FACT_BYTES: usize = 400;
 /// Most names of a group of unusual objects that are shown at once.
@@ -95,7 +97,11 @@ fn judge_item(item: &ListItem<'_>, statistics: &ValueStatistics) -> JudgedItem {
     facts.retain(|fact| fact.weight >= MIN_WEIGHT);
     facts.sort_by(|a, b| b.weight.total_cmp(&a.weight));
     let score = combine_weights(facts.iter().map(|fact| fact.weight));
-    JudgedItem { facts, score }
+    let (mut shown, mut missing): (Vec<_>, Vec<_>) = facts.into_iter().partition(|fact| fact.value.is_some());
+    shown.truncate(MAX_FACTS);
+    missing.truncate(MAX_MISSING);
+    shown.append(&mut missing);
+    JudgedItem { facts: shown, score }
 }
 
 /// Returns the shortest beginning of a path that no path of an item has.
@@ -140,7 +146,7 @@ fn push_unusual(text: &mut BudgetedText, items: &[ListItem<'_>], judged: &[Judge
     let mut by_key: HashMap<String, usize> = HashMap::new();
     for (at, item) in judged.iter().enumerate().filter(|(_, item)| !item.facts.is_empty()) {
         let mut key = String::new();
-        for fact in item.facts.iter().take(MAX_FACTS) {
+        for fact in &item.facts {
             let _ = write!(key, "{}={};", fact.path, fact.value.as_deref().map_or_else(String::new, value_shape));
         }
         let group = *by_key.entry(key).or_insert_with(|| {
@@ -158,7 +164,7 @@ fn push_unusual(text: &mut BudgetedText, items: &[ListItem<'_>], judged: &[Judge
         let more = members.len() - names.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let Some(first) = members.first() else { continue };
-        let facts: Vec<String> = judged[*first].facts.iter().take(MAX_FACTS).map(describe_fact).collect();
+        let facts: Vec<String> = judged[*first].facts.iter().map(describe_fact).collect();
         if lines.push_line(&format!("- {}{more}: {}", names.join(", "), facts.join("; "))) {
             shown += 1;
         } else if lines.remaining().tokens < 40 {

@@ -92,7 +92,12 @@ fn parse_time(text: &str) -> Option<f64> {
         return None;
     }
     let part = |from: usize, to: usize| text.get(from..to)?.parse::<u32>().ok().map(f64::from);
-    let days = part(0, 4)? * 365.25 + part(5, 7)? * 30.44 + part(8, 10)?;
+    let month = part(5, 7)?;
+    // Days since 1970 of the Gregorian calendar, in which a year begins in March.
+    let year = part(0, 4)? - f64::from(u8::from(month <= 2.0));
+    let day_of_year = ((153.0 * ((month + 9.0) % 12.0) + 2.0) / 5.0).floor() + part(8, 10)?;
+    let leap_days = (year / 4.0).floor() - (year / 100.0).floor() + (year / 400.0).floor();
+    let days = year * 365.0 + leap_days + day_of_year - 719_469.0;
     Some(days * 86_400.0 + part(11, 13)? * 3_600.0 + part(14, 16)? * 60.0 + part(17, 19)?)
 }
 
@@ -126,5 +131,13 @@ mod tests {
         }
         let earlier = parse_quantity("2026-11-29T10:00:00Z");
         assert!(earlier.is_some() && earlier < parse_quantity("2026-11-30T09:00:00.5Z"));
+        for (time, seconds) in [
+            ("1970-01-01T00:00:00Z", 0.0),
+            ("2024-02-29T23:59:59Z", 1_709_251_199.0),
+            ("2024-03-01T00:00:00Z", 1_709_251_200.0),
+            ("2026-12-31 12:00:00", 1_798_718_400.0),
+        ] {
+            assert_eq!(parse_quantity(time), Some(seconds), "{time}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Recognizes what an output is, and shows it by the rule of its kind.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
     budget::{BudgetedText, OutputBudget},
+    cut_json::close_cut_json,
     describe::{read_object, shrink_sections, split_objects},
     diffs::{cut_diff, is_diff},
     documents::DocumentShrinker,
@@ -22,6 +23,8 @@ use super::{
 const MAX_YAML_BYTES: usize = 32 << 20;
 /// Lines before JSON or YAML that a server may add.
 const MAX_PREAMBLE_LINES: usize = 20;
+/// Fewest tables that are joined if they have the same columns.
+const MIN_JOINED_TABLES: usize = 4;
 /// Fewest objects of `kubectl describe` that are compared and not shown one after another.
 const MIN_COMPARED_OBJECTS: usize = 6;
 
@@ -42,18 +45,36 @@ pub(super) fn shrink_text(text: &str, budget: OutputBudget) -> String {
     if is_diff(text) {
         return cut_diff(text, budget);
     }
-    let shown = match parse_documents(text) {
-        Some(parsed) => shrink_parsed(parsed, budget),
-        None => match split_objects(text) {
-            Some(objects) => shrink_described(&objects, budget),
-            None => match find_tables(text) {
-                Some(blocks) => shrink_blocks(&blocks, budget),
-                None if is_log(text) => fold_lines(text, budget),
-                None => select_lines(text, budget),
+    // A whole output as a string of JSON.
+    if text.starts_with('"')
+        && let Ok(inner) = serde_json::from_str::<String>(text.trim_end())
+    {
+        return shrink_text(&inner, budget);
+    }
+    let shown =
+        match parse_documents(text).map(|parsed| shrink_parsed(parsed, budget)).or_else(|| shrink_cut(text, budget)) {
+            Some(shown) => shown,
+            None => match split_objects(text) {
+                Some(objects) => shrink_described(&objects, budget),
+                None => match find_tables(text) {
+                    Some(blocks) => shrink_blocks(blocks, budget),
+                    None if is_log(text) => fold_lines(text, budget),
+                    None => select_lines(text, budget),
+                },
             },
-        },
-    };
+        };
     if budget.allows(&shown) { shown } else { truncate_middle(&shown, budget, "") }
+}
+
+/// Shows JSON whose end is missing; `None` if the text is none.
+fn shrink_cut(text: &str, budget: OutputBudget) -> Option<String> {
+    const NOTE: &str = "[the end of this JSON is missing, and so is its last value]";
+    if is_json_lines(text) {
+        return None;
+    }
+    let closed = close_cut_json(text)?;
+    let parsed = parse_documents(&closed)?;
+    Some(format!("{NOTE}\n{}", shrink_parsed(parsed, budget.minus(NOTE))))
 }
 
 /// Removes the colors of a terminal.
@@ -91,7 +112,7 @@ fn parse_documents(text: &str) -> Option<ParsedDocuments<'_>> {
             || line.starts_with("---")
             || line.starts_with("apiVersion:")
             || line.starts_with("items:")
-            || at == 0 && is_yaml_key(line);
+            || is_yaml_key(line) && text[..at].lines().all(is_heading);
         if is_yaml_start && rest.len() <= MAX_YAML_BYTES && split_objects(rest).is_none() {
             let (yaml, after) = rest.split_once("\n```").unwrap_or((rest, ""));
             return read_yaml(yaml).map(|documents| ParsedDocuments {
@@ -104,6 +125,13 @@ fn parse_documents(text: &str) -> Option<ParsedDocuments<'_>> {
         at += line.len();
     }
     None
+}
+
+/// Returns whether a line only says what follows: `USER-SUPPLIED VALUES:`, a comment, or nothing.
+fn is_heading(line: &str) -> bool {
+    let line = line.trim();
+    let is_title = line.strip_suffix(':').is_some_and(|title| title.contains(' ') && !title.contains(": "));
+    line.is_empty() || line.starts_with('#') || is_title
 }
 
 /// Returns whether a line is `key:` or `key: value`.
@@ -166,8 +194,32 @@ fn shrink_described(objects: &[&str], budget: OutputBudget) -> String {
     list_objects(&items, "described objects", NodeStyle::Yaml, budget, &shrink_object)
 }
 
+/// Joins tables of the same columns if there are several, as of many namespaces: one by one, each would get too little room.
+fn join_tables(blocks: Vec<TextBlock<'_>>) -> Vec<TextBlock<'_>> {
+    let mut joined: Vec<TextBlock<'_>> = Vec::with_capacity(blocks.len());
+    let mut by_columns: HashMap<Vec<&str>, usize> = HashMap::new();
+    let tables = blocks.iter().filter(|block| matches!(block, TextBlock::Table(_))).count();
+    for block in blocks {
+        match block {
+            TextBlock::Table(table) if tables >= MIN_JOINED_TABLES => {
+                let first = by_columns.get(&table.columns).and_then(|at| joined.get_mut(*at));
+                if let Some(TextBlock::Table(first)) = first {
+                    first.parts += 1;
+                    first.rows.extend(table.rows);
+                } else {
+                    by_columns.insert(table.columns.clone(), joined.len());
+                    joined.push(TextBlock::Table(table));
+                }
+            }
+            block => joined.push(block),
+        }
+    }
+    joined
+}
+
 /// Shows tables and the text between them. Small ones are shown as they are, and large ones share the rest.
-fn shrink_blocks(blocks: &[TextBlock<'_>], budget: OutputBudget) -> String {
+fn shrink_blocks(blocks: Vec<TextBlock<'_>>, budget: OutputBudget) -> String {
+    let blocks = join_tables(blocks);
     let whole: Vec<Cow<'_, str>> = blocks
         .iter()
         .map(|block| match block {

@@ -1,5 +1,7 @@
 //! Recognizes tables and reads their cells: columns of kubectl and its relatives, tabs, and `|`.
 
+use super::alarm_words::{AlarmLevel, alarm_level};
+
 /// Fewest rows of a table.
 pub(super) const MIN_ROWS: usize = 4;
 /// Share of the rows in percent that must have the cells of the headings.
@@ -17,6 +19,8 @@ pub(super) struct TableBlock<'a> {
     pub(super) heading: &'a str,
     pub(super) columns: Vec<&'a str>,
     pub(super) rows: Vec<TableRow<'a>>,
+    /// Tables of the output whose rows these are.
+    pub(super) parts: usize,
 }
 
 /// A row with its cells.
@@ -103,6 +107,13 @@ fn read_table<'a>(
     let mut rows: Vec<TableRow<'_>> = Vec::new();
     let mut fitting = 0;
     let mut next = end;
+    // Long headings have a second line.
+    if separator == CellSeparator::Spaces {
+        let second_end = line_end(text, next);
+        if is_heading_continued(text[next..second_end].trim_end(), &starts) {
+            next = second_end;
+        }
+    }
     while next < text.len() {
         let row_end = line_end(text, next);
         let line = text[next..row_end].trim_end();
@@ -118,7 +129,8 @@ fn read_table<'a>(
             break;
         }
         let cells = row_cells(line, separator, &starts, columns.len());
-        let is_continued = cells.len() < 2 && columns.len() > 2;
+        // What sounds wrong may be an error below the table, and is a row of its own then.
+        let is_continued = cells.len() < 2 && columns.len() > 2 && alarm_level(line) != AlarmLevel::Fault;
         if let Some(row) = rows.last_mut().filter(|_| is_continued) {
             let start = row.text.as_ptr() as usize - text.as_ptr() as usize;
             row.text = text[start..row_end].trim_end();
@@ -132,8 +144,10 @@ fn read_table<'a>(
             return None;
         }
     }
-    let is_table = rows.len() >= MIN_ROWS && fitting * 100 >= rows.len() * MIN_FITTING_PERCENT;
-    is_table.then(|| (TableBlock { heading, columns, rows }, next.max(at + 1)))
+    // Words in capitals are headings also of few rows.
+    let min_rows = if columns.len() > 2 && is_capital_heading(heading) { 1 } else { MIN_ROWS };
+    let is_table = rows.len() >= min_rows && fitting * 100 >= rows.len() * MIN_FITTING_PERCENT;
+    is_table.then(|| (TableBlock { heading, columns, rows, parts: 1 }, next.max(at + 1)))
 }
 
 /// Returns how the cells of a table are separated, if a line can be its headings.
@@ -156,7 +170,7 @@ fn heading_separator(heading: &str, after: &str) -> Option<CellSeparator> {
                 column.len() <= 30 && column.starts_with(|char: char| char.is_alphabetic() || char == '%')
             })
     };
-    if is_capital_heading(heading) || is_underlined || looks_like_heading() {
+    if is_capital_heading(heading) || is_underlined || looks_like_heading() || is_mostly_capital(heading) {
         return (heading_columns(heading, CellSeparator::Spaces).len() >= 2).then_some(CellSeparator::Spaces);
     }
     let commas = heading.matches(',').count();
@@ -183,6 +197,29 @@ fn is_capital_heading(line: &str) -> bool {
         words += 1;
     }
     words >= 2
+}
+
+/// Returns whether most columns of a line begin with a word in capitals: `POLICY (ingress)   IDENTITY   IPv6`.
+fn is_mostly_capital(line: &str) -> bool {
+    let columns = split_by_spaces(line, 2);
+    let is_capital = |column: &&&str| {
+        let word = column.split_whitespace().next().unwrap_or_default();
+        word.len() >= 2 && !word.bytes().any(|byte| byte.is_ascii_lowercase()) && word.starts_with(char::is_alphabetic)
+    };
+    columns.len() >= 4
+        && columns.iter().filter(is_capital).count() * 4 >= columns.len() * 3
+        && columns.iter().all(|column| column.len() <= 40 && column.starts_with(char::is_alphabetic))
+}
+
+/// Returns whether a line continues headings: words in capitals below some of them, and nothing below the first one.
+fn is_heading_continued(line: &str, starts: &[usize]) -> bool {
+    let words = split_by_spaces(line, 2);
+    let is_below = |word: &&str| {
+        let at = word.as_ptr() as usize - line.as_ptr() as usize;
+        starts.contains(&at)
+            && word.bytes().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b' ' | b'-' | b'(' | b')'))
+    };
+    line.starts_with(' ') && !words.is_empty() && words.iter().all(is_below)
 }
 
 /// Returns whether a line only separates, as below headings.

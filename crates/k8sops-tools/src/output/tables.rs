@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::{
+    alarm_words::{AlarmLevel, alarm_level},
     budget::{BudgetedText, OutputBudget},
     object_lists::MIN_WEIGHT,
     table_layout::{TableBlock, TableRow},
@@ -21,6 +22,10 @@ const SHORT_CELL_BYTES: usize = 100;
 const MAX_ROW_BYTES: usize = 1_200;
 /// Share of the budget in percent for rows if not all of them fit.
 const ROWS_PERCENT: usize = 75;
+/// Weight of a row in which two counts differ that are equal in nearly all rows, as `DESIRED` and `READY`.
+const UNEQUAL_WEIGHT: f64 = 1.4;
+/// Most columns whose counts are compared.
+const MAX_COMPARED_COLUMNS: usize = 12;
 /// Weight of the rows with the largest numbers of a column.
 const EXTREME_WEIGHT: f64 = 0.9;
 
@@ -108,20 +113,23 @@ fn score_rows(table: &TableBlock<'_>, statistics: &ValueStatistics) -> Vec<f64> 
     for row in &table.rows {
         let mut weights: Vec<f64> = Vec::new();
         visit_cells(table, row, &mut |column, cell| {
-            if let Some(fact) = statistics.judge_fact(column, cell) {
+            if let Some(fact) = statistics.judge_fact(column, cell).filter(|fact| fact.weight >= MIN_WEIGHT) {
                 weights.push(fact.weight);
             }
             if is_incomplete(cell) {
                 weights.push(1.3);
             }
         });
-        // A row that could not be read may hold anything.
+        // A row that could not be read may hold anything, and an error of the tool.
         if row.cells.is_empty() {
-            weights.push(0.6);
+            weights.push(if alarm_level(row.text) == AlarmLevel::Fault { 2.6 } else { 0.6 });
         }
         weights.sort_by(|a, b| b.total_cmp(a));
         let score = combine_weights(weights.into_iter());
         scores.push(if score < MIN_WEIGHT { 0.0 } else { score });
+    }
+    for (score, differs) in scores.iter_mut().zip(find_unequal_rows(table)) {
+        *score += if differs { UNEQUAL_WEIGHT } else { 0.0 };
     }
     for column in statistics.paths().iter().filter(|column| is_measured(column)) {
         for extreme in &column.largest {
@@ -133,6 +141,29 @@ fn score_rows(table: &TableBlock<'_>, statistics: &ValueStatistics) -> Vec<f64> 
     scores
 }
 
+/// Returns for each row whether two of its counts differ that are equal in at least 19 of 20 rows.
+fn find_unequal_rows(table: &TableBlock<'_>) -> Vec<bool> {
+    let count = |row: &TableRow<'_>, at: usize| row.cells.get(at)?.parse::<u64>().ok();
+    let total = table.rows.len();
+    let counts: Vec<usize> = (0..table.columns.len())
+        .filter(|at| table.rows.iter().filter(|row| count(row, *at).is_some()).count() * 20 >= total * 19)
+        .take(MAX_COMPARED_COLUMNS)
+        .collect();
+    let mut differs = vec![false; total];
+    for (n, left) in counts.iter().enumerate() {
+        for right in &counts[n + 1..] {
+            let is_unequal = |row: &TableRow<'_>| matches!((count(row, *left), count(row, *right)), (Some(left), Some(right)) if left != right);
+            let unequal: Vec<usize> = (0..total).filter(|at| is_unequal(&table.rows[*at])).collect();
+            if unequal.len() * 20 <= total {
+                for at in unequal {
+                    differs[at] = true;
+                }
+            }
+        }
+    }
+    differs
+}
+
 /// Returns whether a cell is `1/2` or `0/1`, as of pods that are not ready.
 fn is_incomplete(cell: &str) -> bool {
     cell.split_once('/').is_some_and(|(ready, all)| {
@@ -142,6 +173,10 @@ fn is_incomplete(cell: &str) -> bool {
 
 fn is_measured(column: &PathStatistics) -> bool {
     column.is_numeric() && column.distinct() > 2 && !column.has_times() && column.weight() > 0.4
+}
+
+fn is_dated(column: &PathStatistics) -> bool {
+    column.has_times() && column.is_numeric() && column.distinct() > 2
 }
 
 /// Returns whether all rows have the same value in a column.
@@ -160,6 +195,9 @@ fn describe_columns(
 ) -> String {
     let mut lines = BudgetedText::new(budget.share(20));
     let mut summary = format!("{} rows", table.rows.len());
+    if table.parts > 1 {
+        let _ = write!(summary, " of {} tables", table.parts);
+    }
     let constant: Vec<String> = (0..table.columns.len())
         .filter(|at| !shown.contains(at))
         .filter_map(|at| {
@@ -178,7 +216,7 @@ fn describe_columns(
             let values: Vec<String> =
                 column.values().iter().map(|(value, count)| format!("{} ×{count}", clip_value(value, 60))).collect();
             lines.push_line(&format!("{}: {}", column.path, values.join(", ")));
-        } else if let Some(smallest) = column.smallest.as_ref().filter(|_| is_measured(column)) {
+        } else if let Some(smallest) = column.smallest.as_ref().filter(|_| is_measured(column) || is_dated(column)) {
             let largest: Vec<&str> = column.largest.iter().map(|extreme| &*extreme.text).collect();
             lines.push_line(&format!("{}: {} to {}", column.path, smallest.text, largest.join(", ")));
         }

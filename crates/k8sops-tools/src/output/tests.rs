@@ -111,7 +111,7 @@ fn long_log_shows_the_error_and_folds_the_rest() {
         found.contains("10001: 2026-11-23T10:00:00Z ERROR payment 4711") && found.contains("1 of 1 matches"),
         "{found}"
     );
-    let page = page_lines(&text, 10_001, 1, BUDGET);
+    let page = page_lines(&text, 10_001, None, 1, BUDGET);
     assert!(page.starts_with("2026-11-23T10:00:00Z ERROR") && page.contains("continue with from_line=10002"), "{page}");
 }
 
@@ -165,10 +165,43 @@ fn structured_output_is_kept_if_both_fit() {
 #[test]
 fn pages_are_bounded() {
     let text = format!("{}\nb\nc", "x".repeat(1 << 20));
-    let page = page_lines(&text, 1, 10, BUDGET);
+    let page = page_lines(&text, 1, None, 10, BUDGET);
     assert!(BUDGET.allows(&page) && page.contains("bytes more in this line") && page.contains("of 3"), "{page}");
-    assert_eq!(page_lines("a\nb", 5, 1, BUDGET), "[the output has 2 lines]");
-    assert_eq!(page_lines("a\nb", 2, 9, BUDGET), "b\n[lines 2 to 2 of 2]");
+    assert_eq!(page_lines("a\nb", 5, None, 1, BUDGET), "[the output has 2 lines]");
+    assert_eq!(page_lines("a\nb", 2, None, 9, BUDGET), "b\n[lines 2 to 2 of 2]");
+}
+
+#[test]
+fn long_lines_are_read_in_parts() {
+    let words: Vec<String> = (0..40_000).map(|n| format!("word-{n}")).collect();
+    let text = format!("first\n{}\nlast", words.join(" "));
+    // Each part ends where the next one begins.
+    let mut read = String::new();
+    let mut at = Some(0);
+    let mut pages = 0;
+    while let Some(from) = at {
+        let page = page_lines(&text, 2, Some(from), 1, BUDGET);
+        assert!(BUDGET.allows(&page), "{}", page.len());
+        let (part, note) = page.rsplit_once("\n[bytes ").unwrap();
+        read.push_str(part);
+        at = note.split_once("from_byte=").map(|(_, next)| next.trim_end_matches(']').parse().unwrap());
+        assert!(at.is_some() || note.ends_with("continue with from_line=3]"), "{note}");
+        pages += 1;
+    }
+    assert!(read == text.lines().nth(1).unwrap() && pages > 5, "{pages} pages");
+    assert!(page_lines(&text, 1, None, 9, BUDGET).contains("from_line=2, from_byte=4000]"));
+    assert!(page_lines(&text, 2, None, 1, BUDGET).len() > 10_000);
+    assert_eq!(page_lines("ab", 1, Some(1), 1, BUDGET), "ab\n[lines 1 to 1 of 1]");
+    // A match anywhere in the line is shown with what is around it.
+    let found = search_lines(&text, "word-31234", 0, 5, BUDGET);
+    let start = text.lines().nth(1).unwrap().find("word-31234 ").unwrap() - 300;
+    assert!(found.starts_with(&format!("2: [byte {start}]…")), "{found}");
+    assert!(found.contains("word-31233 word-31234 word-31235"), "{found}");
+    assert!(found.contains("[1 of 1 matches in this line of"), "{found}");
+    let many = search_lines(&text, "word-1.*", 2, 5, OutputBudget { tokens: 500, bytes: 5_000 });
+    assert!(many.contains("word-1") && many.len() <= 5_000, "{many}");
+    let every = search_lines(&text, "9 ", 0, 9, BUDGET);
+    assert!(every.contains("[9 of 3999 matches in this line of"), "{every}");
 }
 
 #[test]
@@ -205,7 +238,7 @@ proptest! {
             prop_assert!(fitted.content.len() <= bytes, "{} > {bytes}", fitted.content.len());
             prop_assert!(budget.allows(&fitted.content) || fitted.content.len() <= budget.estimate_bytes());
         }
-        page_lines(&text, 1, 5, budget);
+        page_lines(&text, 1, None, 5, budget);
         search_lines(&text, "a", 1, 5, budget);
     }
 }

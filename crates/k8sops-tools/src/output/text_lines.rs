@@ -8,12 +8,20 @@ use super::{
     line_groups::{GroupedLines, group_lines, line_alarm},
     line_selection::LineSelection,
     line_tokens::{has_level, line_time},
+    quantity::{is_time, parse_quantity},
 };
 
 /// Lines that are looked at to decide whether a text is a log.
 const SAMPLED_LINES: usize = 200;
 /// Share of the budget in percent that lines about errors get at first.
 const ALARM_PERCENT: usize = 60;
+
+/// Fewest seconds and lines, and how much longer it is than nearly all others, of a time without a line that says something.
+const MIN_SILENCE_SECONDS: f64 = 120.0;
+const MIN_SILENCE_LINES: usize = 50;
+const MIN_SILENCE_FACTOR: f64 = 10.0;
+/// Priority of the lines before and after such a time.
+const SILENCE_PRIORITY: f64 = 3.2;
 
 /// Whether similar lines are folded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +76,8 @@ fn shrink_lines(text: &str, folding: LineFolding, budget: OutputBudget) -> Strin
     };
     let mut selection = LineSelection::new(&lines, budget.minus(&heading));
     let candidates = rank_candidates(&grouped, &lines, folding);
+    let keys = lines.iter().filter(|line| line.trim_end().ends_with([':', '{'])).count();
+    let is_nested = folding == LineFolding::Off && keys * 20 > lines.len();
     let mut for_alarms = selection.remaining().tokens * ALARM_PERCENT / 100;
     let mut skipped = Vec::new();
     for candidate in candidates {
@@ -75,18 +85,22 @@ fn shrink_lines(text: &str, folding: LineFolding, budget: OutputBudget) -> Strin
             break;
         }
         let before = selection.remaining().tokens;
+        let at = candidate.at;
         if candidate.is_alarm {
-            if selection.keep_within(candidate.at, candidate.note.clone(), for_alarms) {
+            if selection.keep_within(candidate.at, candidate.note.as_deref(), for_alarms) {
                 for_alarms = for_alarms.saturating_sub(before - selection.remaining().tokens);
             } else {
                 skipped.push(candidate);
             }
         } else {
-            selection.keep(candidate.at, candidate.note);
+            selection.keep(candidate.at, candidate.note.as_deref());
+        }
+        if is_nested && selection.remaining().tokens < before {
+            selection.keep_parents(at);
         }
     }
     for candidate in skipped {
-        selection.keep(candidate.at, candidate.note);
+        selection.keep(candidate.at, candidate.note.as_deref());
     }
     selection.fill();
     format!("{heading}\n{}", selection.into_text())
@@ -115,6 +129,13 @@ fn rank_candidates(grouped: &GroupedLines, lines: &[&str], folding: LineFolding)
             is_alarm: false,
         });
     }
+    if folding == LineFolding::Folded
+        && let Some((before, after, gap)) = find_silence(lines)
+    {
+        let note = |text: &str| Some(format!("{text} {gap:.0} s without a line"));
+        candidates.push(Candidate { at: before, priority: SILENCE_PRIORITY, note: note("before"), is_alarm: false });
+        candidates.push(Candidate { at: after, priority: SILENCE_PRIORITY, note: note("after"), is_alarm: false });
+    }
     // Among thousands of kinds that begin in the same way, a few stand for all of them.
     let families: HashMap<usize, u64> = grouped.groups.iter().map(|group| (group.first, group.family)).collect();
     candidates.sort_by(|a, b| b.priority.total_cmp(&a.priority).then(a.at.cmp(&b.at)));
@@ -127,4 +148,32 @@ fn rank_candidates(grouped: &GroupedLines, lines: &[&str], folding: LineFolding)
     }
     candidates.sort_by(|a, b| b.priority.total_cmp(&a.priority).then(a.at.cmp(&b.at)));
     candidates
+}
+
+/// Returns the lines before and after the longest time without a line, and its seconds; `None` if it is not much longer than the
+/// others.
+fn find_silence(lines: &[&str]) -> Option<(usize, usize, f64)> {
+    let times: Vec<(usize, f64)> =
+        lines.iter().enumerate().filter_map(|(at, line)| Some((at, line_seconds(line)?))).collect();
+    let mut gaps: Vec<(f64, usize)> =
+        times.windows(2).enumerate().map(|(n, pair)| (pair[1].1 - pair[0].1, n)).collect();
+    gaps.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (longest, n) = *gaps.first()?;
+    let usual = gaps.get(gaps.len() / 50 + 1)?.0.max(1.0);
+    let is_silence =
+        gaps.len() >= MIN_SILENCE_LINES && longest >= MIN_SILENCE_SECONDS && longest >= usual * MIN_SILENCE_FACTOR;
+    is_silence.then(|| (times[n].0, times[n + 1].0, longest))
+}
+
+/// Returns the time of a line in seconds: since 1970, or since midnight if the line has no date of RFC 3339.
+fn line_seconds(line: &str) -> Option<f64> {
+    let time = line_time(line)?;
+    if is_time(time) {
+        return parse_quantity(time);
+    }
+    let mut parts = time.rsplitn(3, ':');
+    let (second, minute, hour) = (parts.next()?, parts.next()?, parts.next()?);
+    let number = |text: &str| text.parse::<f64>().ok();
+    let hour = hour.get(hour.len().checked_sub(2)?..)?;
+    Some(number(hour)? * 3_600.0 + number(minute)? * 60.0 + number(second.get(..2)?)?)
 }

@@ -1,7 +1,7 @@
 //! Time series, as Prometheus and its relatives return them: first, last, smallest, largest and average value of each, and as
 //! many points as the budget allows.
 
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
 use super::{
     budget::{BudgetedText, OutputBudget},
@@ -30,8 +30,11 @@ pub(super) fn list_series(items: &[ListItem<'_>], style: NodeStyle, budget: Outp
     let mut order: Vec<usize> = (0..items.len()).collect();
     let summaries: Vec<String> = series.iter().map(|(_, points)| points.summarize(style)).collect();
     let total: usize = summaries.iter().map(String::len).sum();
-    if total > budget.estimate_bytes() {
-        order.sort_by(|a, b| series[*b].1.spread().total_cmp(&series[*a].1.spread()));
+    if total > budget.tokens * 2 {
+        // A series that ends before the others, or begins after them, has something to say with any values.
+        let usual = usual_span(&series);
+        let key = |at: &usize| (series[*at].1.span() == usual, -series[*at].1.spread());
+        order.sort_by(|a, b| key(a).0.cmp(&key(b).0).then(key(a).1.total_cmp(&key(b).1)));
     }
     let mut text = BudgetedText::new(budget);
     text.push_line(&format!("{} time series", items.len()));
@@ -60,6 +63,15 @@ pub(super) fn list_series(items: &[ListItem<'_>], style: NodeStyle, budget: Outp
         text.push_line(&format!("{name}{points}"));
     }
     Some(text.into_text())
+}
+
+/// Returns the first and last time that most series have.
+fn usual_span<'a>(series: &'a [(&str, SeriesPoints<'_>)]) -> (&'a str, &'a str) {
+    let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
+    for (_, points) in series {
+        *counts.entry(points.span()).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(span, _)| span).unwrap_or_default()
 }
 
 /// Returns a list of points with its statistics; `None` if the list is no series.
@@ -108,6 +120,13 @@ fn without_field<'a>(node: &'a Node<'a>, field: &str) -> Node<'a> {
 impl SeriesPoints<'_> {
     fn numbers(&self) -> impl Iterator<Item = f64> {
         self.points.iter().map(|point| point.2).filter(|number| number.is_finite())
+    }
+
+    /// Returns the first and the last time.
+    fn span(&self) -> (&str, &str) {
+        let first = self.points.first().and_then(|(time, ..)| time.as_text());
+        let last = self.points.last().and_then(|(time, ..)| time.as_text());
+        (first.unwrap_or_default(), last.unwrap_or_default())
     }
 
     /// Returns by how much the values differ, in proportion to their size.

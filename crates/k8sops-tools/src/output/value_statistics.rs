@@ -22,6 +22,8 @@ const MAX_VALUE_BYTES: usize = 400;
 const MAX_RARE_PERCENT: usize = 5;
 /// How much more often than an unusual value the next usual one occurs.
 const RARE_FACTOR: usize = 3;
+/// Least typical distance of times in seconds.
+const MIN_TIME_DISTANCE: f64 = 5.0;
 /// Distance from the median, in typical distances, from which on a number is unusual.
 const MIN_DISTANCE: f64 = 8.0;
 
@@ -42,6 +44,8 @@ pub(super) struct PathStatistics {
     counts: HashMap<Box<str>, usize>,
     /// Values are counted by their shape.
     pub(super) has_shapes: bool,
+    /// Different values that were counted before that.
+    distinct_values: usize,
     /// Items that have this path, and the last of them.
     pub(super) present: usize,
     last_item: usize,
@@ -155,6 +159,7 @@ impl PathStatistics {
             weight: path_weight(path),
             counts: HashMap::new(),
             has_shapes: false,
+            distinct_values: 0,
             present: 0,
             last_item: 0,
             occurrences: 0,
@@ -219,6 +224,7 @@ impl PathStatistics {
 
     fn count_shapes(&mut self) {
         self.has_shapes = true;
+        self.distinct_values = self.counts.len();
         for (value, count) in std::mem::take(&mut self.counts) {
             *self.counts.entry(value_shape(&value).into()).or_default() += count;
         }
@@ -250,8 +256,9 @@ impl PathStatistics {
         *max_count > 0 || *is_rare_path || numbers.is_some() || !self.is_numeric()
     }
 
+    /// Returns the number of different values; of a path with very many, the number up to which they were counted.
     pub(super) fn distinct(&self) -> usize {
-        self.counts.len()
+        if self.has_shapes { self.distinct_values } else { self.counts.len() }
     }
 
     /// Returns the median of the numbers.
@@ -272,7 +279,7 @@ impl PathStatistics {
         self.rare.is_usual_path = items >= 8 && self.present < items && items - self.present <= few(items);
         let is_spread = self.has_shapes || self.counts.len() > (self.occurrences / 4).max(12);
         if self.is_numeric() && is_spread {
-            self.rare.numbers = spread_of(&self.numbers);
+            self.rare.numbers = spread_of(&self.numbers, self.is_time);
             return;
         }
         if is_spread && !self.has_shapes {
@@ -311,31 +318,34 @@ impl PathStatistics {
         } else {
             self.counts.get(clipped).copied()
         };
-        let mut weight: f64 = 0.0;
+        let mut rarity: f64 = 0.0;
         if self.rare.is_rare_path {
-            weight = weight.max(0.7);
+            rarity = rarity.max(0.7);
         }
         // Values beyond the largest number of shapes are not counted, and so nothing is known of them.
         if count.is_some_and(|count| count <= self.rare.max_count) {
-            weight = weight.max(1.0);
+            rarity = rarity.max(1.0);
         }
         if let (Some((median, distance)), Some(number)) = (self.rare.numbers, parse_quantity(clipped)) {
             let distances = (number - median).abs() / distance;
             if distances > MIN_DISTANCE {
-                weight = weight.max(if self.is_time { 0.7 } else { (distances / MIN_DISTANCE).clamp(1.0, 2.0) });
+                rarity = rarity.max(if self.is_time { 0.7 } else { (distances / MIN_DISTANCE).clamp(1.0, 2.0) });
             }
         }
         let is_common = items > 8 && self.present * 3 > items && count.is_some_and(|count| count * 3 > items);
+        let mut alarm: f64 = 0.0;
         if !is_common && self.weight > 0.4 {
-            if is_bad_state(&self.path, value) {
-                weight = weight.max(1.4);
-            }
-            weight = match alarm_level(value) {
-                AlarmLevel::Fault => weight.max(1.3),
-                AlarmLevel::Warning => weight.max(0.8),
-                AlarmLevel::None => weight,
+            alarm = match alarm_level(value) {
+                AlarmLevel::Fault => 1.3,
+                AlarmLevel::Warning => 0.8,
+                AlarmLevel::None => 0.0,
             };
+            if is_bad_state(&self.path, value) {
+                alarm = alarm.max(1.4);
+            }
         }
+        // What is rare and sounds wrong comes before what is only one of both, and so a rare fault before a common one.
+        let weight = rarity + alarm;
         (weight > 0.0).then_some(weight * self.weight)
     }
 }
@@ -372,13 +382,15 @@ fn median_of(numbers: &[f64]) -> Option<f64> {
 }
 
 /// Returns the median and the typical distance from it; `None` if there are too few numbers, or if they are nearly all one.
-fn spread_of(numbers: &[f64]) -> Option<(f64, f64)> {
+fn spread_of(numbers: &[f64], are_times: bool) -> Option<(f64, f64)> {
     if numbers.len() < 8 {
         return None;
     }
     let median = median_of(numbers)?;
     let distances: Vec<f64> = numbers.iter().map(|number| (number - median).abs()).collect();
-    let typical = median_of(&distances)?.max(median.abs() * 0.02);
+    // Where the time begins is arbitrary, so that a part of a time says nothing.
+    let least = if are_times { MIN_TIME_DISTANCE } else { median.abs() * 0.02 };
+    let typical = median_of(&distances)?.max(least);
     (typical > 0.0).then_some((median, typical * 1.5))
 }
 
