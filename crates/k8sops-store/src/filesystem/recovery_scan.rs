@@ -95,7 +95,7 @@ fn scan_file(
     }
     // A damaged session has no known size.
     let acknowledged = retention.acknowledged_bytes(known.map_or(0, |line| line.bytes));
-    match SessionFile::open(layout.session_file(user, session), acknowledged) {
+    match SessionFile::open(&layout.session_file(user, session), acknowledged) {
         Ok(file) if file.summary.session_id == session && file.summary.user_id == *user => {
             if let Some(line) = known.filter(|line| line.summary.last_seq > file.summary.last_seq) {
                 let (ends_at, ended_at) = (file.summary.last_seq, line.summary.last_seq);

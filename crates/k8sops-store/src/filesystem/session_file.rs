@@ -4,7 +4,7 @@ use std::{
     fs::OpenOptions,
     io::{self, ErrorKind},
     os::unix::fs::{FileExt, OpenOptionsExt},
-    path::PathBuf,
+    path::Path,
     sync::Arc,
 };
 
@@ -40,26 +40,33 @@ pub(super) struct SessionFile {
     pub(super) summary: SessionSummary,
     pub(super) inbox: InboxState,
     pub(super) lease: LeaseState,
-    /// A write failed and could not be undone: bytes that are not committed may be behind the committed lines.
-    must_undo: bool,
-    /// The file was replaced, and it is not known whether that is durable. Reopening it finds out.
-    must_reopen: bool,
+    write_state: WriteState,
+}
+
+/// Whether an open file can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WriteState {
+    Ready,
     /// The disk took no writes when the file was opened.
-    is_read_only: bool,
+    ReadOnly,
+    /// A write failed and could not be undone: bytes that are not committed may be behind the committed lines.
+    MustUndo,
+    /// Only opening the file again tells what is on the disk, or whether it takes writes by now.
+    MustReopen,
 }
 
 impl SessionFile {
     /// Creates a session's file with its first event.
-    pub(super) fn create(path: PathBuf, created: &SessionEvent) -> Result<Self, StoreError> {
+    pub(super) fn create(path: &Path, created: &SessionEvent) -> Result<Self, StoreError> {
         let session = created.session_id;
         let summary = SessionSummary::from_first_event(created)
             .ok_or_else(|| StoreError::Corrupt("the first event of a session must be session_created".into()))?;
-        let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
         let file = match opened {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(StoreError::Exists(session)),
-            opened => opened.map_err(|error| unavailable(&path, error))?,
+            opened => opened.map_err(|error| unavailable(path, error))?,
         };
-        let log = LogReader::new(path.clone(), file, 0).map_err(|error| unavailable(&path, error))?;
+        let log = LogReader::new(path.to_owned(), file, 0).map_err(|error| unavailable(path, error))?;
         let mut created_file = Self {
             log,
             must_name_format: true,
@@ -68,9 +75,7 @@ impl SessionFile {
             summary,
             inbox: InboxState::default(),
             lease: LeaseState::after_epoch(0),
-            must_undo: false,
-            must_reopen: false,
-            is_read_only: false,
+            write_state: WriteState::Ready,
         };
         let commit = CommitRecord { epoch: 0, events: vec![Arc::new(created.clone())], consumed: Vec::new() };
         let line =
@@ -86,14 +91,14 @@ impl SessionFile {
 
     /// Opens a session's file and repairs its end: a line that is not complete was never acknowledged, and is cut off. A
     /// whole line is never changed. `acknowledged` is the smallest size that the file is known to have had.
-    pub(super) fn open(path: PathBuf, acknowledged: u64) -> Result<Self, StoreError> {
-        let failed = |error: io::Error| unavailable(&path, error);
-        let mut is_read_only = false;
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+    pub(super) fn open(path: &Path, acknowledged: u64) -> Result<Self, StoreError> {
+        let failed = |error: io::Error| unavailable(path, error);
+        let mut write_state = WriteState::Ready;
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
             // What is stored can be read on a disk that takes no writes.
             Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
-                is_read_only = true;
-                OpenOptions::new().read(true).open(&path)
+                write_state = WriteState::ReadOnly;
+                OpenOptions::new().read(true).open(path)
             }
             opened => opened,
         };
@@ -107,10 +112,10 @@ impl SessionFile {
         let mut tail = vec![0; usize::try_from(file_bytes - end).unwrap_or(usize::MAX)];
         file.read_exact_at(&mut tail, end).map_err(failed)?;
         if !is_incomplete_write(&tail) {
-            return Err(damaged_line(&file, &path, end, LineError::NoLineEnd));
+            return Err(damaged_line(&file, path, end, LineError::NoLineEnd));
         }
         let replay = loop {
-            match SessionReplay::replay_file(&file, &path, end, acknowledged)? {
+            match SessionReplay::replay_file(&file, path, end, acknowledged)? {
                 ReplayOutcome::Complete(replay) => break *replay,
                 ReplayOutcome::TornLastLine(start) => end = start,
             }
@@ -124,31 +129,33 @@ impl SessionFile {
             file.set_len(end).and_then(|()| file.sync_all()).map_err(failed)?;
         }
         Ok(Self {
-            log: LogReader::new(path.clone(), file, end).map_err(failed)?,
+            log: LogReader::new(path.to_owned(), file, end).map_err(failed)?,
             must_name_format: replay.format != Some(FormatRecord::current()),
             indexed_bytes: acknowledged,
             checkpoint_start: replay.checkpoint_start,
             summary: state.summary,
             inbox: replay.inbox,
             lease: LeaseState::after_epoch(replay.epoch),
-            must_undo: false,
-            must_reopen: false,
-            is_read_only,
+            write_state,
         })
     }
 
     /// See [`LogReader::is_current`].
     pub(super) fn is_current(&self) -> Result<bool, StoreError> {
-        self.log.is_current(if self.must_undo { ExtraBytes::Excused } else { ExtraBytes::Foreign })
+        self.log.is_current(if self.write_state == WriteState::MustUndo {
+            ExtraBytes::Excused
+        } else {
+            ExtraBytes::Foreign
+        })
     }
 
     /// Removes what a failed write left, if that was not possible right after it.
     fn undo_failed_write(&mut self) -> Result<(), StoreError> {
-        if !self.must_undo {
+        if self.write_state != WriteState::MustUndo {
             return Ok(());
         }
         self.truncate_to_committed().map_err(|error| unavailable(&self.log.path, error))?;
-        self.must_undo = false;
+        self.write_state = WriteState::Ready;
         Ok(())
     }
 
@@ -178,7 +185,7 @@ impl SessionFile {
     }
 
     pub(super) fn must_reopen(&self) -> bool {
-        self.must_reopen
+        self.write_state == WriteState::MustReopen
     }
 
     /// The summary as of now.
@@ -263,9 +270,9 @@ impl SessionFile {
         if bytes.is_empty() {
             return Ok(());
         }
-        if self.is_read_only {
+        if self.write_state == WriteState::ReadOnly {
             // The disk may take writes by now.
-            self.must_reopen = true;
+            self.write_state = WriteState::MustReopen;
             let error = io::Error::from(ErrorKind::ReadOnlyFilesystem);
             return Err(unavailable(&self.log.path, error));
         }
@@ -274,7 +281,9 @@ impl SessionFile {
             self.log.file.write_all_at(bytes, self.log.committed_bytes).and_then(|()| self.log.file.sync_data());
         if let Err(error) = written {
             // A part of the lines must not become the beginning of the next line.
-            self.must_undo = self.truncate_to_committed().is_err();
+            if self.truncate_to_committed().is_err() {
+                self.write_state = WriteState::MustUndo;
+            }
             return Err(unavailable(&self.log.path, error));
         }
         self.log.committed_bytes += bytes.len() as u64;
@@ -301,6 +310,6 @@ impl SessionFile {
         self.must_name_format = false;
         self.log.committed_bytes = bytes.len() as u64;
         // The rename took effect, but may not survive a power failure.
-        sync_parent_folder(&self.log.path).inspect_err(|_| self.must_reopen = true)
+        sync_parent_folder(&self.log.path).inspect_err(|_| self.write_state = WriteState::MustReopen)
     }
 }

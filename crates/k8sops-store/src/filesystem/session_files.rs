@@ -189,7 +189,7 @@ impl SessionFiles {
             self.explain_missing_file(path)?;
         }
         let acknowledged = self.retention.acknowledged_bytes(self.index.lock().session_bytes(session));
-        SessionFile::open(path.to_owned(), acknowledged)
+        SessionFile::open(path, acknowledged)
     }
 
     /// Returns the error of a file that the index knows and that does not exist: its folder is away, or the file was removed
@@ -282,7 +282,7 @@ impl SessionFiles {
             create_private_subfolder(&folder).map_err(|error| unavailable(&folder, error))?;
             sync_parent_folder(&folder)?;
         }
-        let file = SessionFile::create(path, created)?;
+        let file = SessionFile::create(&path, created)?;
         self.index.lock().write_line(&IndexLine::from_session(&file));
         Ok(())
     }

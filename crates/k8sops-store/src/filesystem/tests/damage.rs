@@ -29,7 +29,7 @@ async fn incomplete_line_is_cut_off_and_damage_is_reported() {
     }
     let first = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     fs::write(&path, [&good[..first], b"garbage\n", &good[first..]].concat()).unwrap();
-    let error = SessionFile::open(path, 0).unwrap_err().to_string();
+    let error = SessionFile::open(&path, 0).unwrap_err().to_string();
     assert!(
         error.contains(&format!("line 2 at byte {first}, written by k8sops {}", env!("CARGO_PKG_VERSION"))),
         "{error}"
