@@ -139,7 +139,7 @@ pub(super) const PLACED_VALUES: &[PlacedValue] = &[
     ("password", "using", ValueCheck::Any, r"(?i)\buser[ \t]+\S+[ \t]+using[ \t]+(?P<v>\S+)"),
     ("password", "AUTH", ValueCheck::Any, r#""AUTH"(?: "[^"]*")? "(?P<v>[^"]+)""#),
     ("password", "AUTH", ValueCheck::NotName, r"(?m)^(?:\S+>[ \t]+)?AUTH[ \t]+(?:[\w.-]+[ \t]+)?(?P<v>\S+)[ \t]*$"),
-    ("password", "digest", ValueCheck::Any, r"\bdigest[ \t]+[A-Za-z0-9_.-]+:(?P<v>[^\s:]+)"),
+    ("password", "digest", ValueCheck::Any, r"\bdigest[ \t]+[A-Za-z0-9_.-]+:(?P<v>[^\s:]*[^\s:0-9a-f][^\s:]*)"),
     ("password", "digest,'", ValueCheck::Any, r"digest,'[\w.-]+:(?P<v>[^\s']+)"),
     ("password", ":", ValueCheck::Any, r#"(?m)(?:^|["'])[\w.@-]+:[\w .@-]+:(?P<v>[0-9a-f]{32})(?:\r?$|["'])"#),
     ("encrypt", "encrypt", ValueCheck::Any, r#"\bencrypt"?\s*[:=]\s*"(?P<v>[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{22}==)""#),
