@@ -179,6 +179,7 @@ impl ModelQuirk {
             Self::NoDeferredTools => &[
                 "defer_loading",
                 "deferred tool",
+                "tool search",
                 "tool_reference",
                 "tool reference",
                 "additional_tools",

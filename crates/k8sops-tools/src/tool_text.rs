@@ -93,12 +93,52 @@ const WELL_KNOWN_ARGUMENTS: &[&str] = &[
     "context",
 ];
 
-/// Words of a clause that says what is special about an argument: what its absence means, when it counts, what it excludes.
-const SPECIAL_WORDS: &[&str] =
-    &["if ", "when ", "not ", "unless", "only", "required", "ignored", "instead", "must", "default", "all ", "without"];
+/// Words in which such an argument is described at every tool, as they are compared.
+const ORDINARY_WORDS: &[&str] = &[
+    "across",
+    "api",
+    "apply",
+    "cluster",
+    "command",
+    "config",
+    "deployment",
+    "field",
+    "filter",
+    "if",
+    "kubeconfig",
+    "label",
+    "limit",
+    "list",
+    "log",
+    "name",
+    "namespace",
+    "narrow",
+    "object",
+    "operate",
+    "option",
+    "pod",
+    "query",
+    "read",
+    "resource",
+    "restrict",
+    "scope",
+    "search",
+    "select",
+    "show",
+    "target",
+    "true",
+    "type",
+    "version",
+    "want",
+    "whose",
+    "you",
+];
 
-/// Beginnings of a clause that says nothing of an argument that is known: examples, and when to use it.
-const EMPTY_BEGINNINGS: &[&str] = &["e.g.", "eg.", "example", "for example", "such as", "use this", "if true"];
+/// Words that make a clause special, although the description of the tool may have them as well.
+const LIMITING_WORDS: &[&str] = &["all", "except", "instead", "must", "not", "only", "unless", "without"];
+
+/// Beginnings of a clause that gives examples.
+const EXAMPLE_BEGINNINGS: &[&str] = &["e.g.", "eg.", "example", "for example", "such as"];
 
 static EXAMPLE_LIST: LazyLock<Regex> =
     LazyLock::new(|| compile(r"(?i)\s*\((?:common|e\.g\.|examples?|for example|such as)\b[^()]{24,}\)"));
@@ -115,6 +155,24 @@ fn compile(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern is valid")
 }
 
+/// How the texts of one tool are shortened.
+struct TextRules {
+    detail: TextDetail,
+    /// Beginnings of words that say nothing of a well-known argument of this tool.
+    ordinary: BTreeSet<String>,
+}
+
+impl TextRules {
+    fn new(description: &str, detail: TextDetail) -> Self {
+        let mut ordinary = stems(description);
+        ordinary.extend(stems(&ORDINARY_WORDS.join(" ")));
+        for word in LIMITING_WORDS {
+            ordinary.remove(&word.chars().take(STEM_CHARS).collect::<String>());
+        }
+        Self { detail, ordinary }
+    }
+}
+
 /// Shortens the texts of a tool.
 pub(crate) fn shorten_tool_texts(spec: &mut ToolSpec, detail: TextDetail) {
     let description = DOCUMENTATION_LINK.replace_all(&spec.description, "");
@@ -126,43 +184,46 @@ pub(crate) fn shorten_tool_texts(spec: &mut ToolSpec, detail: TextDetail) {
         }
     };
     let known = stems(&spec.name);
+    let rules = TextRules::new(&spec.description, detail);
     spec.description = description;
-    shorten_properties(&mut spec.input_schema, &known, detail);
+    shorten_properties(&mut spec.input_schema, &known, &rules);
 }
 
-fn shorten_properties(schema: &mut Map<String, Value>, known: &BTreeSet<String>, detail: TextDetail) {
+fn shorten_properties(schema: &mut Map<String, Value>, known: &BTreeSet<String>, rules: &TextRules) {
     for (key, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         let mut known = known.clone();
         known.extend(stems(key));
-        shorten_value(property, key, &known, detail);
+        shorten_value(property, key, &known, rules);
     }
 }
 
-fn shorten_value(schema: &mut Value, key: &str, known: &BTreeSet<String>, detail: TextDetail) {
+fn shorten_value(schema: &mut Value, key: &str, known: &BTreeSet<String>, rules: &TextRules) {
     let Some(fields) = schema.as_object_mut() else { return };
     if fields.get("default").is_some_and(is_empty_default) {
         fields.remove("default");
     }
-    if detail == TextDetail::Brief && fields.get("minimum").and_then(Value::as_i64).is_some_and(|least| least <= 1) {
+    if rules.detail == TextDetail::Brief
+        && fields.get("minimum").and_then(Value::as_i64).is_some_and(|least| least <= 1)
+    {
         fields.remove("minimum");
     }
     if let Some(text) = fields.get("description").and_then(Value::as_str) {
         let has_default = fields.contains_key("default");
-        let shorter = shorten_argument(text, key, has_default, known, detail);
+        let shorter = shorten_argument(text, key, has_default, known, rules);
         if shorter.is_empty() {
             fields.remove("description");
         } else {
             fields.insert("description".to_owned(), shorter.into());
         }
     }
-    shorten_properties(fields, known, detail);
+    shorten_properties(fields, known, rules);
     for inner_key in ["items", "additionalProperties"] {
         if let Some(inner) = fields.get_mut(inner_key) {
-            shorten_value(inner, "", known, detail);
+            shorten_value(inner, "", known, rules);
         }
     }
     for branch in fields.get_mut("anyOf").and_then(Value::as_array_mut).into_iter().flatten() {
-        shorten_value(branch, "", known, detail);
+        shorten_value(branch, "", known, rules);
     }
 }
 
@@ -172,7 +233,7 @@ fn is_empty_default(default: &Value) -> bool {
 }
 
 /// Returns the description of an argument; empty if it only repeats the names of the argument and of its tool.
-fn shorten_argument(text: &str, key: &str, has_default: bool, known: &BTreeSet<String>, detail: TextDetail) -> String {
+fn shorten_argument(text: &str, key: &str, has_default: bool, known: &BTreeSet<String>, rules: &TextRules) -> String {
     // A renamed argument is described by the name that its server knows.
     if text.starts_with('`') {
         return text.to_owned();
@@ -180,33 +241,43 @@ fn shorten_argument(text: &str, key: &str, has_default: bool, known: &BTreeSet<S
     let text = DOCUMENTATION_LINK.replace_all(text, "");
     let text = OPTIONAL_MARK.replace_all(&text, "");
     let mut text = OPTIONAL_REMARK.replace_all(&text, "(").into_owned();
-    if detail == TextDetail::Brief {
+    if rules.detail == TextDetail::Brief {
         if has_default || text.contains("null)") {
             text = DEFAULT_REMARK.replace_all(&text, "").into_owned();
         }
         let plain_key: String = key.chars().filter(|char| char.is_alphanumeric()).collect();
         if WELL_KNOWN_ARGUMENTS.contains(&plain_key.to_lowercase().as_str()) {
-            text = keep_special_clauses(&text);
+            text = keep_special_clauses(&text, known, rules);
         }
     }
     let text = text.trim();
     if stems(text).iter().all(|word| known.contains(word)) {
         return String::new();
     }
-    match detail {
+    match rules.detail {
         TextDetail::Whole => text.to_owned(),
         TextDetail::Brief => cut_text(text, MAX_BRIEF_ARGUMENT_BYTES),
     }
 }
 
-/// Returns the clauses of a description that say what is special about a well-known argument.
-fn keep_special_clauses(text: &str) -> String {
-    let clauses = split_clauses(text).into_iter().filter(|clause| {
+/// Returns the clauses of a description that say what is special about a well-known argument: those that are no examples, and
+/// have a word that is neither ordinary nor part of the tool's own texts.
+fn keep_special_clauses(text: &str, known: &BTreeSet<String>, rules: &TextRules) -> String {
+    let clauses = split_clauses(text);
+    let mut kept: Vec<&str> = Vec::new();
+    let mut keeps_previous = false;
+    for clause in &clauses {
         let lower = clause.to_lowercase();
-        !EMPTY_BEGINNINGS.iter().any(|beginning| lower.starts_with(beginning))
-            && SPECIAL_WORDS.iter().any(|word| lower.contains(word))
-    });
-    clauses.collect::<Vec<_>>().join("; ")
+        let words = stems(clause);
+        let is_special = !EXAMPLE_BEGINNINGS.iter().any(|beginning| lower.starts_with(beginning))
+            && words.iter().any(|word| !known.contains(word) && !rules.ordinary.contains(word));
+        // A clause of signs only belongs to the one before it.
+        keeps_previous = if words.is_empty() { keeps_previous } else { is_special };
+        if keeps_previous {
+            kept.push(clause);
+        }
+    }
+    if kept.len() == clauses.len() { text.to_owned() } else { kept.join("; ") }
 }
 
 /// Splits a text at the ends of its sentences and at its outer brackets.
@@ -225,8 +296,12 @@ fn split_clauses(text: &str) -> Vec<&str> {
                 depth = depth.saturating_sub(1);
                 was_inside
             }
-            '.' | ';' => depth == 0 && next.is_none_or(char::is_whitespace),
+            '.' | ';' => {
+                let is_abbreviation = ["e.g", "i.e", "E.g", "I.e"].iter().any(|short| text[..at].ends_with(short));
+                depth == 0 && next.is_none_or(char::is_whitespace) && !is_abbreviation
+            }
             '\n' => depth == 0,
+            ',' => depth == 0 && text[at..].to_lowercase().starts_with(", e.g"),
             _ => false,
         };
         if is_end {
@@ -323,7 +398,7 @@ mod tests {
                 "ignored in case of cluster scoped resources",
             ),
             ("container", "Container name (required when the pod has several)", "required when the pod has several"),
-            ("name", "Name of the node (all nodes if not provided)", "all nodes if not provided"),
+            ("name", "Name of the pod (all pods if not provided)", "all pods if not provided"),
             ("apiVersion", "apiVersion of the resources (examples of valid apiVersion are: v1, apps/v1)", ""),
             ("context", "Kubeconfig Context to use for the command (optional - defaults to null)", ""),
             (
@@ -332,6 +407,18 @@ mod tests {
                 "Must be in the singular form; plural forms are not accepted",
             ),
             ("allNamespaces", "If true, list resources across all namespaces", ""),
+            ("namespace", "Namespace; use '*' for all", "use '*' for all"),
+            ("namespace", "Comma-separated list of namespaces", "Comma-separated list of namespaces"),
+            ("name", "Name or name prefix of the pod", "Name or name prefix of the pod"),
+            (
+                "name",
+                "Name of the resource; cannot be combined with labelSelector",
+                "cannot be combined with labelSelector",
+            ),
+            ("kind", "Kind, e.g. Deployment", ""),
+            ("kind", "One of Pod, Deployment, StatefulSet", "One of Pod, Deployment, StatefulSet"),
+            ("label_selector", "Only equality (=) is allowed", "Only equality (=) is allowed"),
+            ("context", "Number of lines around a match", "Number of lines around a match"),
             // Any other argument keeps its examples.
             ("query", "PromQL (e.g. 'up == 0')", "PromQL (e.g. 'up == 0')"),
             ("sinceTime", "RFC3339 (optional - now by default)", "RFC3339 (now by default)"),

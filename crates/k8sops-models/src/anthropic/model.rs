@@ -15,7 +15,7 @@ use crate::{
     RecognizedDialect, ReplyStream,
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
-    quirks::{LearnedQuirks, quirk_notices, rejects_returned_blocks},
+    quirks::{LearnedQuirks, ModelQuirk, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
     token_limits::LearnedTokenLimits,
     tool_placement::FoundToolPlace,
@@ -105,6 +105,7 @@ impl ChatModel for AnthropicModel {
         let mut plan = self.plan_request(&request);
         request.place_found_tools(plan.found_tool_place);
         self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
+        let mut blames_loading = false;
         loop {
             let body = MessagesBody::build(&request, &plan);
             let sent = body.removable_parameters();
@@ -117,7 +118,12 @@ impl ChatModel for AnthropicModel {
                     notices.extend(left_out_notice(&offered_tools, &request));
                     let assembler = MessagesAssembler::new(events.call().clone(), notices);
                     match await_first_delta(reply_stream(events, assembler, request.callable_tool_names())).await {
-                        Ok(stream) => return Ok(stream),
+                        Ok(stream) => {
+                            if blames_loading {
+                                self.quirks.insert(&request.model, ModelQuirk::NoDeferredTools);
+                            }
+                            return Ok(stream);
+                        }
                         Err(error) => error,
                     }
                 }
@@ -138,6 +144,11 @@ impl ChatModel for AnthropicModel {
                 }
             } else if self.rejected_tools.learn_from_rejection(&request, &error) {
                 self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
+            } else if error.is_rejected_request() && !request.found_tools.is_empty() {
+                // The rejection names nothing that is known, and servers differ most in what they load.
+                request.list_found_tools(&offered_tools);
+                self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
+                blames_loading = true;
             } else {
                 return Err(error);
             }

@@ -16,7 +16,7 @@ use crate::{
     RecognizedDialect, ReplyStream,
     event_framing::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
-    quirks::{LearnedQuirks, StopReasonHabit, quirk_notices, rejects_returned_blocks},
+    quirks::{LearnedQuirks, ModelQuirk, StopReasonHabit, quirk_notices, rejects_returned_blocks},
     reply_assembly::{await_first_delta, reply_stream},
     token_limits::LearnedTokenLimits,
     tool_placement::FoundToolPlace,
@@ -122,6 +122,7 @@ impl ChatModel for OpenAiModel {
         let mut plan = self.plan_request(&request);
         request.place_found_tools(plan.found_tool_place);
         self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
+        let mut blames_loading = false;
         loop {
             let path = self.api.request_path();
             let (posted, sent, has_returned_blocks) = match self.api {
@@ -158,7 +159,12 @@ impl ChatModel for OpenAiModel {
                         }
                     };
                     match await_first_delta(stream).await {
-                        Ok(stream) => return Ok(stream),
+                        Ok(stream) => {
+                            if blames_loading {
+                                self.quirks.insert(&request.model, ModelQuirk::NoDeferredTools);
+                            }
+                            return Ok(stream);
+                        }
                         Err(error) => error,
                     }
                 }
@@ -183,6 +189,11 @@ impl ChatModel for OpenAiModel {
                 }
             } else if self.rejected_tools.learn_from_rejection(&request, &error) {
                 self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
+            } else if error.is_rejected_request() && !request.found_tools.is_empty() {
+                // The rejection names nothing that is known, and servers differ most in what they load.
+                request.list_found_tools(&offered_tools);
+                self.rejected_tools.leave_out_rejected(&mut request, &plan.dialect);
+                blames_loading = true;
             } else {
                 return Err(error);
             }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::OpenOptions,
-    io,
+    io::{self, ErrorKind},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::PathBuf,
     sync::Arc,
@@ -44,6 +44,8 @@ pub(super) struct SessionFile {
     must_undo: bool,
     /// The file was replaced, and it is not known whether that is durable. Reopening it finds out.
     must_reopen: bool,
+    /// The disk took no writes when the file was opened.
+    is_read_only: bool,
 }
 
 impl SessionFile {
@@ -54,7 +56,7 @@ impl SessionFile {
             .ok_or_else(|| StoreError::Corrupt("the first event of a session must be session_created".into()))?;
         let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = match opened {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(StoreError::Exists(session)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(StoreError::Exists(session)),
             opened => opened.map_err(|error| unavailable(&path, error))?,
         };
         let log = LogReader::new(path.clone(), file, 0).map_err(|error| unavailable(&path, error))?;
@@ -68,6 +70,7 @@ impl SessionFile {
             lease: LeaseState::after_epoch(0),
             must_undo: false,
             must_reopen: false,
+            is_read_only: false,
         };
         let commit = CommitRecord { epoch: 0, events: vec![Arc::new(created.clone())], consumed: Vec::new() };
         let line =
@@ -85,7 +88,16 @@ impl SessionFile {
     /// whole line is never changed. `acknowledged` is the smallest size that the file is known to have had.
     pub(super) fn open(path: PathBuf, acknowledged: u64) -> Result<Self, StoreError> {
         let failed = |error: io::Error| unavailable(&path, error);
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        let mut is_read_only = false;
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            // What is stored can be read on a disk that takes no writes.
+            Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
+                is_read_only = true;
+                OpenOptions::new().read(true).open(&path)
+            }
+            opened => opened,
+        };
+        let file = file.map_err(failed)?;
         let data = file.metadata().map_err(failed)?;
         if !data.is_file() {
             return Err(StoreError::Corrupt(format!("{} is not a file", path.display()).into()));
@@ -121,6 +133,7 @@ impl SessionFile {
             lease: LeaseState::after_epoch(replay.epoch),
             must_undo: false,
             must_reopen: false,
+            is_read_only,
         })
     }
 
@@ -130,7 +143,7 @@ impl SessionFile {
     }
 
     /// Removes what a failed write left, if that was not possible right after it.
-    pub(super) fn undo_failed_write(&mut self) -> Result<(), StoreError> {
+    fn undo_failed_write(&mut self) -> Result<(), StoreError> {
         if !self.must_undo {
             return Ok(());
         }
@@ -250,6 +263,13 @@ impl SessionFile {
         if bytes.is_empty() {
             return Ok(());
         }
+        if self.is_read_only {
+            // The disk may take writes by now.
+            self.must_reopen = true;
+            let error = io::Error::from(ErrorKind::ReadOnlyFilesystem);
+            return Err(unavailable(&self.log.path, error));
+        }
+        self.undo_failed_write()?;
         let written =
             self.log.file.write_all_at(bytes, self.log.committed_bytes).and_then(|()| self.log.file.sync_data());
         if let Err(error) = written {

@@ -106,14 +106,12 @@ impl SessionFiles {
         work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut handle = slot.file.lock();
-        if let FileHandle::Open(file) = &mut *handle {
-            if file.is_current()? {
-                file.undo_failed_write()?;
-            } else {
-                // The owner of the session learns that its lease is lost.
-                tracing::error!(path = %path.display(), "file was changed by another program, reading it again");
-                *handle = FileHandle::Closed;
-            }
+        if let FileHandle::Open(file) = &*handle
+            && !file.is_current()?
+        {
+            // The owner of the session learns that its lease is lost.
+            tracing::error!(path = %path.display(), "file was changed by another program, reading it again");
+            *handle = FileHandle::Closed;
         }
         if let FileHandle::Closed | FileHandle::Readable(..) = &*handle {
             let opened = self.open_file(path, session).inspect_err(|error| {

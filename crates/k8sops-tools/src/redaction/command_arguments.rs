@@ -8,7 +8,7 @@ use std::{ops::Range, sync::LazyLock};
 use super::{
     found_secret::{FoundSecret, SecretReach},
     secret_names::{SecretNameLevel, rate_secret_name},
-    secret_values::{PairContext, is_plain_value, is_secret_value, looks_random},
+    secret_values::{PairContext, is_name_like, is_plain_value, is_secret_value, looks_random},
     word_set::{WordSet, word_set},
 };
 
@@ -49,6 +49,8 @@ enum ExpectedValue<'a> {
     Named(&'a str, SecretNameLevel),
     /// The password of a login.
     Password,
+    /// Perhaps the password of the user that the command names.
+    PossiblePassword,
     /// A user and a password.
     UserAndPassword,
 }
@@ -60,6 +62,7 @@ pub(super) fn find_argument_secrets(text: &str, found: &mut Vec<FoundSecret>) {
     }
     let mut program = "";
     let mut logs_in = false;
+    let mut names_user = false;
     let mut expected: Option<(ExpectedValue<'_>, bool)> = None;
     for word in split_arguments(text) {
         if word.is_first && expected.as_ref().is_none_or(|(_, is_last)| !*is_last) {
@@ -70,7 +73,9 @@ pub(super) fn find_argument_secrets(text: &str, found: &mut Vec<FoundSecret>) {
         {
             let key = match value {
                 ExpectedValue::Named(name, _) => name,
-                ExpectedValue::Password | ExpectedValue::UserAndPassword => "password",
+                ExpectedValue::Password | ExpectedValue::PossiblePassword | ExpectedValue::UserAndPassword => {
+                    "password"
+                }
             };
             push_argument(text, range, key, found);
             continue;
@@ -81,10 +86,15 @@ pub(super) fn find_argument_secrets(text: &str, found: &mut Vec<FoundSecret>) {
             logs_in = !PORT_PROGRAMS.contains(base);
         } else if matches!(word.text, "|" | ";" | "&&" | "||") {
             program = "";
+            names_user = false;
         } else if LOGIN_COMMANDS.contains(word.text) {
             logs_in = true;
         }
-        let value = read_option(text, &word, program, logs_in, found);
+        let value = match read_option(text, &word, program, logs_in, found) {
+            None if names_user && matches!(word.text, "-p" | "-P") => Some(ExpectedValue::PossiblePassword),
+            value => value,
+        };
+        names_user |= matches!(value, Some(ExpectedValue::UserAndPassword)) || word.text == "--username";
         expected = value.map(|value| (value, word.is_last && word.is_first));
     }
 }
@@ -168,6 +178,15 @@ fn match_expected(text: &str, expected: &ExpectedValue<'_>, word: &ArgumentWord<
             let is_port = value.len() <= 5 && value.bytes().all(|b| b.is_ascii_digit());
             (!is_port && !is_plain_value(value)).then(|| word.range.clone())
         }
+        ExpectedValue::PossiblePassword => {
+            let has = |accepts: fn(&u8) -> bool| value.as_bytes().iter().any(accepts);
+            let is_secret = has(u8::is_ascii_digit)
+                && has(u8::is_ascii_alphabetic)
+                && !value.contains([':', '/', '.', '='])
+                && !is_name_like(value)
+                && !is_plain_value(value);
+            is_secret.then(|| word.range.clone())
+        }
         ExpectedValue::UserAndPassword => {
             let (user, secret) = value.split_once(':')?;
             let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
@@ -177,6 +196,12 @@ fn match_expected(text: &str, expected: &ExpectedValue<'_>, word: &ArgumentWord<
             is_secret.then(|| word.range.end - secret.len()..word.range.end)
         }
     }
+}
+
+/// Returns whether a word is the name of an argument in the audit log of Linux: `a2="value"`.
+fn is_audit_field(word: &str) -> bool {
+    let number = word.strip_prefix('a').and_then(|rest| rest.strip_suffix('='));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn push_argument(text: &str, range: Range<usize>, key: &str, found: &mut Vec<FoundSecret>) {
@@ -218,7 +243,7 @@ fn split_arguments(text: &str) -> impl Iterator<Item = ArgumentWord<'_>> {
                 let trimmed = trimmed.trim_end_matches([',', ']', ')', '}']);
                 range.end = range.start + trimmed.len();
             }
-            if range.is_empty() || matches!(&text[range.clone()], "-" | ",") {
+            if range.is_empty() || matches!(&text[range.clone()], "-" | ",") || is_audit_field(&text[range.clone()]) {
                 continue;
             }
             let is_first = !std::mem::replace(&mut is_line_begun, true);

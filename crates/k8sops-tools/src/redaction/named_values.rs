@@ -52,6 +52,8 @@ pub(super) fn find_named_values(text: &str, found: &mut Vec<FoundSecret>) {
         let (level, key) = match level {
             (level @ (SecretNameLevel::Unlikely | SecretNameLevel::Possible), key) => match read_phrase(text, &name) {
                 Some((phrase, of_phrase)) if of_phrase > level => (of_phrase, phrase),
+                // `public key`, `partition key`
+                Some((_, SecretNameLevel::Unlikely)) if level == SecretNameLevel::Possible => continue,
                 _ if level == SecretNameLevel::Unlikely => match rate_member_name(text, name.text, name.start, at) {
                     Some(parent) => (SecretNameLevel::Possible, parent),
                     None => continue,

@@ -139,7 +139,7 @@ pub(super) const PLACED_VALUES: &[PlacedValue] = &[
     ("password", "using", ValueCheck::Any, r"(?i)\buser[ \t]+\S+[ \t]+using[ \t]+(?P<v>\S+)"),
     ("password", "AUTH", ValueCheck::Any, r#""AUTH"(?: "[^"]*")? "(?P<v>[^"]+)""#),
     ("password", "AUTH", ValueCheck::NotName, r"(?m)^(?:\S+>[ \t]+)?AUTH[ \t]+(?:[\w.-]+[ \t]+)?(?P<v>\S+)[ \t]*$"),
-    ("password", "digest", ValueCheck::Any, r"\bdigest[ \t]+[A-Za-z0-9_.-]+:(?P<v>[^\s:]+)"),
+    ("password", "digest", ValueCheck::Any, r"\bdigest[ \t]+[A-Za-z0-9_.-]+:(?P<v>[^\s:]*[^\s:0-9a-f][^\s:]*)"),
     ("password", "digest,'", ValueCheck::Any, r"digest,'[\w.-]+:(?P<v>[^\s']+)"),
     ("password", ":", ValueCheck::Any, r#"(?m)(?:^|["'])[\w.@-]+:[\w .@-]+:(?P<v>[0-9a-f]{32})(?:\r?$|["'])"#),
     ("encrypt", "encrypt", ValueCheck::Any, r#"\bencrypt"?\s*[:=]\s*"(?P<v>[A-Za-z0-9+/]{43}=|[A-Za-z0-9+/]{22}==)""#),
@@ -182,6 +182,14 @@ pub(super) const PLACED_VALUES: &[PlacedValue] = &[
         r#"[0-9]+\)[ \t]*"(?P<k>[A-Za-z][\w.-]*)"\s*\n\s*[0-9]+\)[ \t]*"(?P<v>[^"\n]+)""#,
     ),
     ("password", "requirepass masterauth", ValueCheck::Any, r"(?m)^(?:requirepass|masterauth)\r?\n(?P<v>\S+)\r?$"),
+    // A path with its value in the line below it, as etcd and ZooKeeper answer, and what `pass` prints.
+    ("password", "/", ValueCheck::NamedCertain, r"(?m)^(?:get[ \t]+)?(?P<k>/[\w./-]+)\r?\n(?P<v>\S+)\r?$"),
+    (
+        "password",
+        "login user url email",
+        ValueCheck::NotName,
+        r"\A(?P<v>[^\s:]{8,})\r?\n(?:login|user|username|url|email):[ \t]",
+    ),
     // Arguments of commands.
     ("password", "%", ValueCheck::NotName, r#"-U[ \t]+["']?[A-Za-z0-9_\\.-]+%(?P<v>[^\s"']+)"#),
     (
@@ -201,6 +209,13 @@ pub(super) const PLACED_VALUES: &[PlacedValue] = &[
         "chpasswd",
         ValueCheck::Any,
         r#"\b(?:echo|printf)[ \t]+["']?[\w.-]+:(?P<v>[^\s"'|$]+)["']?[ \t]*\|[^\n|]*chpasswd"#,
+    ),
+    ("password", "chpasswd:", ValueCheck::Any, r"\bchpasswd:[^\n]*\n\s*list:[^\n]*\n\s*[\w.-]+:(?P<v>[^\s$]+)"),
+    (
+        "account-key",
+        "account.key",
+        ValueCheck::Any,
+        r"\baccount\.key\.[\w.-]+[ \t]*[= \t][ \t]*(?P<v>[A-Za-z0-9+/]{60,}={0,2})",
     ),
     ("secret", "from-literal", ValueCheck::SecretCommand, r#"--from-literal[= ]["']?[\w.-]+=(?P<v>[^\s"']+)"#),
     ("secret", "secretGenerator", ValueCheck::SecretCommand, r#"(?m)^[ \t]*- ["']?[\w.-]+=(?P<v>[^\s"']+)"#),

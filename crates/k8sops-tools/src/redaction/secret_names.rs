@@ -60,7 +60,7 @@ static PASSWORD_HEADS: LazyLock<WordSet> = LazyLock::new(|| {
     word_set(
         "password passwords passwd passphrase passcode pass pwd pw psk userpass sshpass dbpass rootpass \
     adminpass authpass smtppass mypass requirepass masterauth rootpw bindpw userpw mnemonic pgpassword \
-        storepass keypass srcstorepass deststorepass srckeypass destkeypass keystorepass truststorepass masterpass",
+        authtok storepass keypass srcstorepass deststorepass srckeypass destkeypass keystorepass truststorepass masterpass",
     )
 });
 /// Words before `pin` that make it a password.

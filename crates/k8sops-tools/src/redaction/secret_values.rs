@@ -53,7 +53,8 @@ static PLAIN_WORDS: LazyLock<WordSet> = LazyLock::new(|| {
 static SENTENCE_WORDS: LazyLock<WordSet> = LazyLock::new(|| {
     word_set(
         "not is was are were be been will for from in of and or the a an to at by on with without has have cannot can could \
-         this that it no failed error invalid missing expired required retrying forbidden denied found does do did must too short minimum maximum least characters",
+         this that it no failed error invalid missing expired required retrying forbidden denied found does do did must too short minimum maximum least characters \
+         changed updated incorrect expiry",
     )
 });
 

@@ -69,6 +69,11 @@ pub(super) fn find_table_secrets(text: &str, found: &mut Vec<FoundSecret>) {
             && (separator != CellSeparator::Comma || (cells.len() == 2 && looks_random(&text[value.clone()])))
         {
             let name = &text[name.clone()];
+            // The parameters of AWS have their type between name and value.
+            let value = match &cells[..] {
+                [_, kind, value] if text[kind.clone()].ends_with("String") => value,
+                _ => value,
+            };
             let is_heading = matches!(name, "Key" | "---");
             let level = if in_vault_data && !is_heading { SecretNameLevel::Certain } else { rate_secret_name(name) };
             push_cell(text, value.clone(), name, level, found);

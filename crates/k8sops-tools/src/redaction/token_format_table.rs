@@ -40,6 +40,7 @@ pub(super) const TOKEN_FORMATS: &[TokenFormat] = &[
         r"\$(?:2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}|(?:1|5|6|y|apr1)\$[^\s:$]{1,32}(?:\$[./A-Za-z0-9]{20,})+)",
     ),
     ("ldap-hash", "{SHA} {SSHA", r"\{S?SHA(?:256|384|512)?\}(?P<v>[A-Za-z0-9+/]{20,}={0,2})"),
+    ("plain-password", "{PLAIN} {noop} {CLEARTEXT}", r#"\{(?:PLAIN|CLEARTEXT|noop)\}(?P<v>[^\s:"'<]{4,})"#),
     ("argon2-hash", "$argon2", r"\$argon2(?:id|i|d)\$v=[0-9]+\$[^\s$]+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]{16,}"),
     ("scram-verifier", "SCRAM-SHA", r"\bSCRAM-SHA-[0-9]+\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+"),
     ("mysql-hash", "*", r"(?:^|[\s|'\x22])(?P<v>\*[0-9A-F]{40})\b"),

@@ -58,10 +58,11 @@ pub(super) fn rate_value_field(text: &str, field: usize) -> (SecretNameLevel, &s
 /// Returns the name of the object around a field if that name sounds like a secret, and the value looks like one of its members:
 /// `"apiKeys": {"stripe": "…"}`.
 pub(super) fn rate_member_name<'a>(text: &'a str, name: &str, name_start: usize, separator: usize) -> Option<&'a str> {
-    let value = text[separator + 1..].trim_start_matches([' ', '\\', '"', '\'']);
+    let to = text.floor_char_boundary((separator + 1 + MAX_DISTANCE).min(text.len()));
+    let value = text[separator + 1..to].trim_start_matches([' ', '\\', '"', '\'']);
     let value =
         value.split(|char: char| char.is_whitespace() || matches!(char, '"' | '\'' | '\\' | ',' | '}')).next()?;
-    if is_identifier_name(name) || value.len() > MAX_DISTANCE || !looks_random(value) || is_plain_value(value) {
+    if is_identifier_name(name) || !looks_random(value) || is_plain_value(value) {
         return None;
     }
     let parent = &text[find_name_around(text, name_start)?];

@@ -174,16 +174,19 @@ async fn rejected_signatures_are_dropped_and_request_resent() {
     assert_eq!(kinds(1), ["text", "tool_use", "tool_use"]);
 }
 
-/// Asks a model of a dialect that loads tools, in a conversation with a search. Returns the bodies that it got.
-async fn ask_with_found_tools(features: &[ModelFeature], responses: Vec<ScriptedResponse>) -> Vec<Value> {
-    let server = ScriptedProvider::start(responses).await;
+/// Returns a model of a dialect that loads tools.
+fn loading_model(server: &ScriptedProvider, features: &[ModelFeature]) -> AnthropicModel {
     let mut config = test_support::provider_config(ProviderProtocol::Anthropic, &server.url);
     config.models[0].features = features.iter().copied().collect();
     let dialect =
         Dialect { protocol: DialectProtocol::Messages, deferred_tools: DeferredTools::AllModels, ..Dialect::default() };
     config.dialect =
         DialectChoice { name: Some("d".into()), known: Arc::new([("d".to_owned(), dialect)].into_iter().collect()) };
-    let model = AnthropicModel::new(&config);
+    AnthropicModel::new(&config)
+}
+
+/// Returns a request in which a search found a tool.
+fn searching_request() -> ChatRequest {
     let mut request = chat_request(vec![
         user_message("hi"),
         assistant_message("", vec![tool_call("s1", "find_tools", json!({"query": "nodes"}))]),
@@ -191,8 +194,15 @@ async fn ask_with_found_tools(features: &[ModelFeature], responses: Vec<Scripted
     ]);
     request.tools = ["find_tools", "nodes_top"].map(tool_spec).into();
     request.found_tools = found_tools(&[("s1", "nodes_top")]);
+    request
+}
+
+/// Sends the request twice to a model that loads tools. Returns the bodies that it got.
+async fn ask_with_found_tools(features: &[ModelFeature], responses: Vec<ScriptedResponse>) -> Vec<Value> {
+    let server = ScriptedProvider::start(responses).await;
+    let model = loading_model(&server, features);
     for _ in 0..2 {
-        collect_reply(model.stream(request.clone()).await.unwrap()).await.end.unwrap();
+        collect_reply(model.stream(searching_request()).await.unwrap()).await.end.unwrap();
     }
     server.received().into_iter().map(|received| received.body).collect()
 }
@@ -205,6 +215,10 @@ async fn refused_references_become_text_for_good() {
         "messages.2.content.0.tool_result.content.0: Input tag 'tool_reference' found using 'type' does not match any of the expected tags: 'text', 'image'",
         "Tool reference 'nodes_top' has no corresponding tool definition",
         "This model does not support deferred tools",
+        "This model does not support tool search",
+        // They name nothing that was sent.
+        "messages.2.content.0.tool_result.content.0.type: Input should be 'text' or 'image'",
+        "Bad request",
     ];
     for text in texts {
         let error = json!({"type": "error", "error": {"type": "invalid_request_error", "message": text}}).to_string();
@@ -232,4 +246,19 @@ async fn model_without_the_feature_gets_text() {
     assert!(!loads(&[ModelFeature::Tools]).await);
     assert!(loads(&[ModelFeature::Tools, ModelFeature::DeferredTools]).await);
     assert!(loads(&[]).await, "the dialect assumes it of models that are not known");
+}
+
+#[tokio::test]
+async fn rejection_for_another_reason_is_not_blamed_on_loading() {
+    let (reply, _) = full_reply();
+    let error = r#"{"type":"error","error":{"type":"invalid_request_error","message":"messages: odd"}}"#;
+    let rejection = || ScriptedResponse::plain(400, "", error);
+    let server = ScriptedProvider::start([rejection(), rejection(), ScriptedResponse::stream(&[&reply])]).await;
+    let model = loading_model(&server, &[]);
+    let error = model.stream(searching_request()).await.err().expect("it is rejected in both forms");
+    assert!(error.is_rejected_request());
+    collect_reply(model.stream(searching_request()).await.unwrap()).await.end.unwrap();
+    let received = server.received();
+    let loads: Vec<bool> = received.iter().map(|request| request.body.to_string().contains("defer_loading")).collect();
+    assert_eq!(loads, [true, false, true]);
 }

@@ -68,6 +68,8 @@ async fn refused_additional_tools_return_to_the_list() {
     let texts = [
         "Invalid value: 'additional_tools'. Supported values are: 'message', 'function_call' and 'reasoning'.",
         "Invalid 'input': value did not match any expected variant",
+        "body.input.5.type: value is not a valid enumeration member; permitted: 'message', 'function_call'",
+        "This model does not support tool search",
         "Missing namespace for function_call 'nodes_top'. It does not exist in the default namespace.",
     ];
     for text in texts {

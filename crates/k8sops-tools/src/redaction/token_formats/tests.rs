@@ -14,6 +14,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("openvpn-key", "-----BEGIN OpenVPN Static key V1-----\n{h32}\n{h32}\n-----END OpenVPN Static key V1-----"),
     ("putty-key", "\nPrivate-Lines: 2\n{a64}\n{a40}\nPrivate-MAC: {h40}"),
     ("openssh-key", "b3BlbnNzaC1rZXktdjEA{a80}"),
+    ("plain-password", "{PLAIN}{a12}"),
     ("scram-verifier", "SCRAM-SHA-256$4096:{a22}==${a43}=:{a43}="),
     ("mysql-hash", " *2470C0C06DEE42FD1618BB99005ADCA2EC9D1E19"),
     ("password-hash", "pbkdf2_sha256$260000${a22}${a43}="),
