@@ -65,6 +65,11 @@ fn to_lenient_text(block: &Value) -> String {
         Value::Object(fields) => match fields.get("text") {
             Some(Value::String(text)) => text.clone(),
             Some(other) if !other.is_null() => other.to_string(),
+            // An embedded resource, or a link to one, that lacks something.
+            _ if fields.get("resource").is_some_and(Value::is_object) => to_lenient_text(&fields["resource"]),
+            _ if fields.get("uri").is_some_and(Value::is_string) => {
+                format!("[resource {}]", quote_server_text(fields["uri"].as_str().unwrap_or_default()))
+            }
             _ => {
                 let kind = fields.get("type").and_then(Value::as_str).unwrap_or("unknown");
                 format!("[content of the unknown kind {}]", quote_server_text(kind))
@@ -134,6 +139,12 @@ mod tests {
                 "{\"pods\":3}\nno type\nbare\n5",
             ),
             (json!({"content": [{"type": "image", "data": 5}, null]}), "[content of the unknown kind image]\nnull"),
+            (json!({"content": [{"type": "resource", "resource": {"text": "kind: Pod"}}]}), "kind: Pod"),
+            (json!({"content": [{"type": "resource_link", "uri": "file:///a.log"}]}), "[resource file:///a.log]"),
+            (
+                json!({"content": [{"type": "resource", "resource": {"blob": 5}}]}),
+                "[content of the unknown kind unknown]",
+            ),
             (json!({"content": "all of it"}), "all of it"),
             (json!({"content": {"type": "text", "text": "one"}}), "one"),
             (json!({"content": null}), ""),

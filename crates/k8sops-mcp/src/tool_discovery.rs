@@ -67,6 +67,11 @@ async fn list_all_pages(connection: &ActiveConnection) -> Result<DiscoveredTools
             Ok(page) => page,
             // A healthy server without tools.
             Err(ServiceError::McpError(error)) if error.code == ErrorCode::METHOD_NOT_FOUND => return Ok(discovered),
+            // The server is healthy, and what it listed before can be used.
+            Err(ServiceError::McpError(error)) if !discovered.tools.is_empty() => {
+                tracing::warn!(server = handler.server(), reason = %error.message, "mcp tool list cut: a page failed");
+                return Ok(discovered);
+            }
             Err(error) => {
                 let error = RequestError::from_service_error(&error, || handler.close_reason());
                 return Err(DiscoveryError::Request(error));

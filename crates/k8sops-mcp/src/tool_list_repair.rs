@@ -11,6 +11,10 @@ const INVALID_TOOL_TYPE: &str = "invalid";
 pub(crate) fn repair_tool_list(result: &mut ServerResult) {
     let ServerResult::CustomResult(custom) = result else { return };
     let Value::Object(answer) = &mut custom.0 else { return };
+    // No tools, as several languages write it.
+    if answer.get("tools").is_some_and(Value::is_null) {
+        answer.insert("tools".to_owned(), json!([]));
+    }
     let Some(Value::Array(tools)) = answer.get_mut("tools") else { return };
     for tool in tools {
         if serde_json::from_value::<Tool>(tool.clone()).is_err() {
@@ -84,6 +88,13 @@ mod tests {
             assert_eq!(hints.map(|hints| (hints.read_only_hint, hints.destructive_hint)), Some((None, Some(true))));
             assert_eq!(list.next_cursor.as_deref(), Some("2"));
         }
+    }
+
+    #[test]
+    fn null_is_an_empty_list() {
+        let mut result: ServerResult = serde_json::from_value(json!({"tools": null})).unwrap();
+        repair_tool_list(&mut result);
+        assert!(matches!(result, ServerResult::ListToolsResult(list) if list.tools.is_empty()));
     }
 
     #[test]

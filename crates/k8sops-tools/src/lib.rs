@@ -44,6 +44,7 @@ mod output;
 mod output_tools;
 mod preview;
 mod preview_reads;
+mod redacted_output;
 mod redacting_elicitation;
 mod redaction;
 mod release_preview;

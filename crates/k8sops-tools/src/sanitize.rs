@@ -1,4 +1,8 @@
-//! Descriptions of tools, which are the words of their server: bounded, and without invisible characters.
+//! The words of servers without invisible characters: descriptions of tools, which are bounded as well, and outputs.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
 
 /// Returns the description of a tool without invisible characters, shortened to the `max_bytes` that all providers accept.
 pub(crate) fn sanitize_description(text: &str, max_bytes: usize) -> String {
@@ -28,6 +32,41 @@ fn is_hidden_char(char: char) -> bool {
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
             | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{e0fff}' | '\u{f0000}'..='\u{10ffff}')
+}
+
+/// Returns an output without the characters in it that are invisible or turn the direction of the text. Colors of a terminal stay, and
+/// so does what joins emojis and letters.
+pub(crate) fn remove_hidden_chars(text: &str) -> Cow<'_, str> {
+    let is_kept = |char: char| {
+        !is_hidden_char(char)
+            || matches!(char, '\r' | '\u{1b}' | '\u{200c}' | '\u{200d}' | '\u{ad}' | '\u{e000}'..='\u{f8ff}')
+    };
+    if text.chars().all(is_kept) {
+        text.into()
+    } else {
+        text.chars().filter(|char| is_kept(*char)).collect::<String>().into()
+    }
+}
+
+/// Removes the same characters from the texts and the keys of a JSON value.
+pub(crate) fn remove_hidden_in_json(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Cow::Owned(visible) = remove_hidden_chars(text) {
+                *text = visible;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_hidden_in_json),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(remove_hidden_in_json);
+            if fields.keys().any(|key| matches!(remove_hidden_chars(key), Cow::Owned(_))) {
+                let visible = std::mem::take(fields).into_iter();
+                *fields =
+                    visible.map(|(key, value)| (remove_hidden_chars(&key).into_owned(), value)).collect::<Map<_, _>>();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 #[cfg(test)]

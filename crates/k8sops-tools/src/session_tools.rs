@@ -30,6 +30,7 @@ use crate::{
     output::{OutputBudget, TruncatedOutput, fit_output},
     output_tools,
     preview::{FittedPreview, PreviewBody, fit_preview},
+    redacted_output::{RedactedOutput, redact_output},
     redacting_elicitation::RedactingElicitationHandler,
     redaction::{ContentHint, RedactionVault, arguments_contain_placeholder},
     server_introduction::introduce_server,
@@ -104,14 +105,6 @@ pub(crate) struct SessionToolExecutor {
     vault: VaultCell,
     /// Tools that earlier runs found with `find_tools`. Fixed within a run.
     found: Mutex<Arc<[String]>>,
-}
-
-/// The answer of a server without the secrets in it.
-struct RedactedOutput {
-    status: ToolStatus,
-    /// The whole text.
-    text: String,
-    structured: Option<Value>,
 }
 
 impl SessionToolExecutor {
@@ -271,25 +264,6 @@ impl SessionToolExecutor {
             Err(error) => text_outcome(ToolStatus::Error, error.to_string()),
         }
     }
-}
-
-fn redact_output(vault: &RedactionVault, output: CallOutput, hint: ContentHint) -> RedactedOutput {
-    let CallOutput { text, mut structured, is_error } = output;
-    // The text of a failure is a message and not a bare value.
-    let hint = if is_error && hint == ContentHint::Values { ContentHint::Any } else { hint };
-    if let Some(structured) = &mut structured {
-        vault.redact_json(structured, hint);
-    }
-    let text = match vault.redact_text(&text, hint) {
-        Cow::Borrowed(_) => text,
-        Cow::Owned(redacted) => redacted,
-    };
-    let text = match &structured {
-        Some(structured) if text.is_empty() => structured.to_string(),
-        None if text.is_empty() => "(no output)".to_owned(),
-        _ => text,
-    };
-    RedactedOutput { status: if is_error { ToolStatus::Error } else { ToolStatus::Ok }, text, structured }
 }
 
 fn text_outcome(status: ToolStatus, content: String) -> ToolOutcome {

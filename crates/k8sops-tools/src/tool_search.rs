@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     sync::Arc,
 };
 
@@ -20,6 +21,9 @@ const MAX_RESULTS: usize = 10;
 const RESULT_HEADING: &str = "### ";
 /// Names of hidden tools that the description lists, in bytes.
 const MAX_NAME_LIST_BYTES: usize = 700;
+/// Tools that are listed if none is found: bytes of a description, and of all lines.
+const MAX_SUMMARY_LINE_BYTES: usize = 80;
+const MAX_SUMMARY_BYTES: usize = 2_000;
 /// Similarity from which on a tool is found by its meaning alone.
 const MIN_SIMILARITY: f32 = 0.35;
 /// Weight of the meaning compared with that of words.
@@ -62,6 +66,21 @@ fn list_names(names: &[&str], max_bytes: usize) -> String {
         more if shown.is_empty() => format!("{more} tools"),
         more => format!("{} and {more} more", shown.join(", ")),
     }
+}
+
+/// Lists tools with the beginnings of their descriptions, as far as they fit: the names say what a search can find.
+fn summarize_tools(tools: &[ToolSpec]) -> String {
+    let mut summary = String::new();
+    for spec in tools {
+        let end = spec.description.floor_char_boundary(MAX_SUMMARY_LINE_BYTES);
+        let line = spec.description[..end].lines().next().unwrap_or_default();
+        if summary.len() + spec.name.len() + line.len() > MAX_SUMMARY_BYTES {
+            summary.push_str("- …\n");
+            break;
+        }
+        let _ = writeln!(summary, "- {}: {line}", spec.name);
+    }
+    summary
 }
 
 /// A search that cannot be made. The message is for the model.
@@ -113,7 +132,8 @@ impl ToolSearch {
             .collect();
         scored.sort_by(|(a, first), (b, second)| b.total_cmp(a).then_with(|| first.name.cmp(&second.name)));
         if scored.is_empty() {
-            return Ok(format!("No tool matches {query:?}. Try other words for what the tool is to do."));
+            let tools = summarize_tools(hidden);
+            return Ok(format!("No tool matches {query:?}. Search for one of these by its name:\n{tools}"));
         }
         let results = scored.into_iter().take(limit).map(|(_, spec)| {
             let schema = serde_json::to_string(&spec.input_schema).unwrap_or_default();
@@ -298,6 +318,17 @@ mod tests {
         assert_eq!(find("custom resource").await[0], "listCustomResources");
         assert_eq!(find("sync").await, ["argocd_app_sync"]);
         assert!(find("weather").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn search_that_finds_nothing_names_what_there_is() {
+        let tools: Vec<ToolSpec> =
+            (0..200).map(|at| spec(&format!("tool_{at:03}"), "Returns the sum of two numbers.")).collect();
+        let arguments = json!({"query": "add"});
+        let text = ToolSearch::default().find_tools(&tools, arguments.as_object().unwrap()).await.unwrap();
+        assert!(text.contains("\n- tool_000: Returns the sum of two numbers.\n"), "{text}");
+        assert!(text.ends_with("- …\n") && text.len() < 2_200, "{}", text.len());
+        assert!(!text.contains(RESULT_HEADING), "they are not found yet");
     }
 
     #[tokio::test]

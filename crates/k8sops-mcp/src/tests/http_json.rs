@@ -64,6 +64,21 @@ async fn invalid_parts_of_an_answer_cost_only_themselves() {
 }
 
 #[tokio::test]
+async fn plain_texts_of_failures_are_told() {
+    for (status, is_certain) in [
+        ("500 Internal Server Error\r\ncontent-type: text/plain", false),
+        ("503 Service Unavailable", false),
+        ("429 Too Many Requests\r\ncontent-type: text/plain; charset=utf-8", true),
+        ("401 Unauthorized\r\ncontent-type: text/plain", true),
+    ] {
+        let error = call(status, b"zebra is asleep").await.unwrap_err();
+        assert_eq!(matches!(error, CallError::Refused(_)), is_certain, "{status}: {error:?}");
+        let text = ErrorChain(&error).to_string();
+        assert!(text.contains("zebra is asleep") && text.contains(&status[..3]), "{status}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn failures_keep_their_meaning() {
     let error = br#"{"jsonrpc":"2.0","id":ID,"error":{"message":"no such pod"}}"#;
     for status in ["200 OK", "400 Bad Request", "500 Internal Server Error"] {

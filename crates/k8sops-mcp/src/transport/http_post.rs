@@ -26,6 +26,7 @@ use super::message_repair::{parse_messages, repair_message};
 const SESSION_HEADER: &str = "mcp-session-id";
 const EVENT_STREAM: &str = "text/event-stream";
 const JSON: &str = "application/json";
+const PLAIN_TEXT: &str = "text/plain";
 
 type HttpResult<T> = Result<T, StreamableHttpError<reqwest::Error>>;
 
@@ -111,10 +112,12 @@ async fn read_failure(
 ) -> HttpResult<StreamableHttpPostResponse> {
     let status = response.status();
     let is_transient = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
-    let status_error = is_transient
-        .then(|| HttpStatusError::new(status.as_u16(), header_text(&response, RETRY_AFTER.as_str())).into());
-    if let Some(error) = status_error.filter(|_| !is_json || status == StatusCode::TOO_MANY_REQUESTS) {
-        return Err(error);
+    let is_readable = is_json || has_content_type(&response, PLAIN_TEXT);
+    let retry_after = header_text(&response, RETRY_AFTER.as_str());
+    let status_error = || HttpStatusError::new(status.as_u16(), retry_after.clone()).into();
+    // A page of a proxy says nothing but the status.
+    if is_transient && !is_readable {
+        return Err(status_error());
     }
     let body = read_body(response, limits.max_json_response_size).await.unwrap_or_default();
     let text = repair_message(&body);
@@ -125,8 +128,8 @@ async fn read_failure(
     {
         return Ok(StreamableHttpPostResponse::Json(message, session));
     }
-    if is_transient {
-        return Err(HttpStatusError::new(status.as_u16(), None).into());
+    if is_transient && text.trim().is_empty() {
+        return Err(status_error());
     }
     let text = &text[..text.floor_char_boundary(limits.max_error_response_size)];
     Err(StreamableHttpError::UnexpectedServerResponse(Cow::Owned(format!("HTTP {status}: {text}"))))

@@ -210,6 +210,16 @@ fn what_decides_comes_before_what_is_only_different() {
 }
 
 #[test]
+fn json_below_a_text_has_its_own_rule() {
+    let pod = |n: usize| format!("shop   web-{n:04}   1/1   Running");
+    let table = rows("NAMESPACE   NAME   READY   STATUS", 400, "shop   web-odd   0/1   Failed", pod);
+    let mut items = pods(200);
+    items[50]["spec"]["containers"][0]["image"] = json!("docker.io/evil:1");
+    let text = format!("{table}\nstructured content:\n{}", list(&items));
+    assert_shows("table and JSON", &text, 1_600, &["web-odd", "docker.io/evil:1", "web-0050"]);
+}
+
+#[test]
 fn states_of_objects_are_not_lost() {
     let mut items = pods(300);
     items[30]["metadata"]["deletionTimestamp"] = json!("2026-11-28T02:00:00Z");

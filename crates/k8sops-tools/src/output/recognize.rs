@@ -23,6 +23,8 @@ use super::{
 const MAX_YAML_BYTES: usize = 32 << 20;
 /// Lines before JSON or YAML that a server may add.
 const MAX_PREAMBLE_LINES: usize = 20;
+/// Fewest bytes of JSON below a text that are shown by their own rule.
+const MIN_TRAILING_JSON_BYTES: usize = 500;
 /// Fewest tables that are joined if they have the same columns.
 const MIN_JOINED_TABLES: usize = 4;
 /// Fewest objects of `kubectl describe` that are compared and not shown one after another.
@@ -51,19 +53,37 @@ pub(super) fn shrink_text(text: &str, budget: OutputBudget) -> String {
     {
         return shrink_text(&inner, budget);
     }
-    let shown =
-        match parse_documents(text).map(|parsed| shrink_parsed(parsed, budget)).or_else(|| shrink_cut(text, budget)) {
-            Some(shown) => shown,
-            None => match split_objects(text) {
-                Some(objects) => shrink_described(&objects, budget),
-                None => match find_tables(text) {
-                    Some(blocks) => shrink_blocks(blocks, budget),
-                    None if is_log(text) => fold_lines(text, budget),
-                    None => select_lines(text, budget),
-                },
+    let shown = match parse_documents(text)
+        .map(|parsed| shrink_parsed(parsed, budget))
+        .or_else(|| shrink_before_json(text, budget))
+        .or_else(|| shrink_cut(text, budget))
+    {
+        Some(shown) => shown,
+        None => match split_objects(text) {
+            Some(objects) => shrink_described(&objects, budget),
+            None => match find_tables(text) {
+                Some(blocks) => shrink_blocks(blocks, budget),
+                None if is_log(text) => fold_lines(text, budget),
+                None => select_lines(text, budget),
             },
-        };
+        },
+    };
     if budget.allows(&shown) { shown } else { truncate_middle(&shown, budget, "") }
+}
+
+/// Shows a text that ends with JSON, as of a server that prints a summary and then its data; `None` if the text is none.
+fn shrink_before_json(text: &str, budget: OutputBudget) -> Option<String> {
+    if is_json_lines(text) {
+        return None;
+    }
+    let start = text.match_indices(['{', '[']).map(|(at, _)| at).find(|at| text[..*at].ends_with('\n'))?;
+    let (before, json) = text.split_at(start);
+    let (_, after) = read_json(json)?;
+    if !after.trim().is_empty() || json.len() < MIN_TRAILING_JSON_BYTES {
+        return None;
+    }
+    let before = shrink_text(before.trim_end(), budget.share(50));
+    Some(format!("{before}\n{}", shrink_text(json.trim_end(), budget.minus(&before))))
 }
 
 /// Shows JSON whose end is missing; `None` if the text is none.
