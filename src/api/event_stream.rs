@@ -6,8 +6,8 @@ use actix_web::{HttpResponse, http::header, web::Bytes};
 use backon::{BackoffBuilder as _, ConstantBuilder};
 use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use k8sops_core::{
-    ChatMessage, ErrorChain, EventCursor, MessageId, PROTOCOL_VERSION, RunId, SessionId, SessionWarning, StoreError,
-    StreamFrame, StreamHello, TransientEvent, UserId,
+    ChatMessage, ErrorChain, EventCursor, GapReason, MessageId, PROTOCOL_VERSION, RunId, SessionId, SessionWarning,
+    StoreError, StreamFrame, StreamHello, TransientEvent, UserId,
 };
 use k8sops_telemetry::{OpenStreamGuard, StreamKind};
 use tokio::time::{sleep, timeout};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     negotiation::{NDJSON, SSE},
     problem::ProblemDetails,
+    problem_code::ProblemCode,
     quota::StreamPermit,
     state::ApiState,
 };
@@ -83,6 +84,9 @@ pub(super) struct StreamStart {
     pub(super) after: u64,
     /// Whether a snapshot of the session replaces the events up to now.
     pub(super) snapshot: bool,
+    /// Whether the client did not choose the seq: a browser repeats the last one that it saw (`Last-Event-ID`), and gives up at an
+    /// error.
+    pub(super) is_repeated: bool,
 }
 
 /// Opens a cursor for a client. Also returns the first frame of its stream.
@@ -92,12 +96,18 @@ pub(super) async fn open_cursor(
     session: SessionId,
     start: StreamStart,
 ) -> Result<(StreamFrame, EventCursor), ProblemDetails> {
-    let StreamStart { after, snapshot } = start;
+    let StreamStart { after, snapshot, is_repeated } = start;
     let mut cursor = state.sessions.open_cursor(user, session, after).await?;
     let hello = stream_hello(state, user, session).await?;
-    if after > hello.last_seq {
-        // The store has lost the event, or the cursor is wrong. A client that is told so continues; one that gets an error
-        // (a browser that repeats `Last-Event-ID`) gives up.
+    let last_seq = hello.last_seq;
+    if after > last_seq {
+        // A store that processes share may have lost the event in a failover. Otherwise the client is wrong.
+        if !is_repeated && state.store.notifications().is_none() {
+            let detail = format!(
+                "after={after} is beyond the newest event, which is {last_seq}; use the seq of a received event"
+            );
+            return Err(ProblemDetails::new(ProblemCode::CursorBeyondHead, detail));
+        }
         cursor.start_after_truncation().await?;
     } else if snapshot {
         cursor.start_with_snapshot().await?;
@@ -143,7 +153,17 @@ impl EventStream {
         });
         let shutdown = state.shutdown.clone();
         let first = Some(hello);
-        let writer = StreamWriter { first, cursor, format, end, shutdown, ended: false, guard, _counted: counted };
+        let writer = StreamWriter {
+            first,
+            cursor,
+            format,
+            end,
+            shutdown,
+            ended: false,
+            has_lost_events: false,
+            guard,
+            _counted: counted,
+        };
         let content_type = match format {
             StreamFormat::Sse => SSE,
             StreamFormat::Ndjson => NDJSON,
@@ -164,6 +184,8 @@ struct StreamWriter {
     end: StreamEnd,
     shutdown: CancellationToken,
     ended: bool,
+    /// The store has lost events since the stream began.
+    has_lost_events: bool,
     guard: StreamGuard,
     _counted: OpenStreamGuard,
 }
@@ -247,16 +269,20 @@ impl StreamWriter {
     }
 
     fn write_frame(&mut self, frame: &StreamFrame, chunk: &mut String) {
+        let mut is_message_lost = false;
         if let StreamEnd::RunEnd(run_id, message_id) = self.end {
             match frame {
-                StreamFrame::Transient(
-                    TransientEvent::Hello(_) | TransientEvent::Gap(_) | TransientEvent::Warning(_),
-                ) => {}
+                StreamFrame::Transient(TransientEvent::Gap(gap)) => {
+                    self.has_lost_events |= gap.reason == GapReason::LogTruncated;
+                }
+                StreamFrame::Transient(TransientEvent::Hello(_) | TransientEvent::Warning(_)) => {}
                 // The log was truncated since the message was sent. The end of the run may be in the removed part.
                 StreamFrame::Transient(TransientEvent::Snapshot(snapshot)) => {
                     let is_message =
                         |m: &Arc<ChatMessage>| matches!(m.as_ref(), ChatMessage::User(m) if m.message_id == message_id);
-                    self.ended = snapshot.open_run != Some(run_id) && snapshot.messages.iter().any(is_message);
+                    let has_message = snapshot.messages.iter().any(is_message);
+                    is_message_lost = !has_message && self.has_lost_events;
+                    self.ended = snapshot.open_run != Some(run_id) && (has_message || is_message_lost);
                 }
                 frame if frame.run_id() != Some(run_id) => return,
                 StreamFrame::Event(event) => self.ended = event.body.ends_run(),
@@ -281,6 +307,13 @@ impl StreamWriter {
                 chunk.push_str(&json);
                 chunk.push_str("\n\n");
             }
+        }
+        if is_message_lost {
+            let warning = SessionWarning::new(
+                "message_lost",
+                "the store has lost the message; send it again, with the same Idempotency-Key if it had one",
+            );
+            self.write_frame(&StreamFrame::Transient(TransientEvent::Warning(warning)), chunk);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
 };
 
 document_errors!(
-    StreamEventsErrors: InvalidRequest, SessionNotFound, SessionDamaged, TooManyStreams,
+    StreamEventsErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, TooManyStreams,
     StoreUnavailable, Overloaded
 );
 
@@ -26,8 +26,7 @@ document_errors!(
 #[into_params(parameter_in = Query)]
 pub(super) struct EventStreamQuery {
     /// Start with the first event after this seq. 0 starts with the oldest event that is kept. The header `Last-Event-ID` takes
-    /// precedence. After the seq of an event that the store has lost, or one beyond the newest event, the stream starts with
-    /// `gap` and `snapshot`.
+    /// precedence. After the seq of an event that the store has lost, the stream starts with `gap` and `snapshot`.
     #[serde(default)]
     #[param(default = 0)]
     after: u64,
@@ -79,7 +78,7 @@ pub(super) async fn stream_events(
     let end =
         if query.follow.unwrap_or(format == StreamFormat::Sse) { StreamEnd::Never } else { StreamEnd::NewestEvent };
     let guard = StreamGuard::new(&state, &caller.identity)?;
-    let start = StreamStart { after, snapshot: query.snapshot };
+    let start = StreamStart { after, snapshot: query.snapshot, is_repeated: last_event_id.is_some() };
     let (hello, cursor) = open_cursor(&state, &caller.user, session.session_id, start).await?;
     Ok(EventStream { guard, hello, cursor, format, end }.into_response(&state))
 }

@@ -66,7 +66,7 @@ pub enum ProblemCode {
     TooManySessions,
     /// The origin of the web page, or the requested host, is not allowed.
     OriginNotAllowed,
-    /// Not returned any more: a stream whose cursor is beyond the newest event starts with `gap` and `snapshot`.
+    /// The cursor is beyond the newest event, and the store cannot have lost an event.
     CursorBeyondHead,
     /// The request must be a WebSocket handshake.
     UpgradeRequired,

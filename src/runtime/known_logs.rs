@@ -1,11 +1,12 @@
 //! What this process knows of logs: how far they went, and which changes were sent. A store that has lost acknowledged writes
 //! (a failover to a replica that lagged) cannot tell; the processes that saw the writes can.
 
-use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use lru::LruCache;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use k8sops_core::{
     EventBody, LogHead, LostBranch, LostToolCall, SessionEvent, SessionId, SessionLog, StoreError, ToolEffect,
@@ -15,6 +16,8 @@ use k8sops_core::{
 const MAX_LOGS: NonZeroUsize = NonZeroUsize::new(4096).expect("the constant is not zero");
 /// Upper bound of calls that are known of a log.
 const MAX_CALLS: usize = 32;
+/// How old the newest use of a log is at most for the loss of its newest events to be likely: far more than replicas lag.
+const RECENT: Duration = Duration::from_mins(5);
 /// Longer arguments of a call are not kept: the call is then known by its id only.
 const MAX_ARGUMENT_BYTES: usize = 4096;
 
@@ -37,6 +40,8 @@ struct KnownLog {
     head: LogHead,
     /// The newest calls that may have changed something.
     sent_calls: VecDeque<SentToolCall>,
+    /// When `head` was recorded.
+    recorded_at: Option<Instant>,
     is_damaged: bool,
 }
 
@@ -89,6 +94,7 @@ impl KnownLogs {
     pub(super) fn record_commit(&self, session: SessionId, events: &[Arc<SessionEvent>], head: LogHead) {
         self.update(session, |known| {
             known.head = head;
+            known.recorded_at = Some(Instant::now());
             if events.first().is_some_and(|first| first.body.is_log_truncated()) {
                 known.sent_calls.clear();
             }
@@ -104,8 +110,16 @@ impl KnownLogs {
             known.is_damaged = false;
             if head.seq > known.head.seq || (head.seq == known.head.seq && known.head.lineage.is_none()) {
                 known.head = head;
+                known.recorded_at = Some(Instant::now());
             }
         });
+    }
+
+    /// The logs that were recorded lately, and where they ended.
+    pub(super) fn recent_logs(&self) -> Vec<(SessionId, LogHead)> {
+        let logs = self.logs.lock();
+        let is_recent = |known: &KnownLog| known.recorded_at.is_some_and(|at| at.elapsed() < RECENT);
+        logs.iter().filter(|(_, known)| is_recent(known)).map(|(session, known)| (*session, known.head)).collect()
     }
 
     /// Whether a log that is at `held` or later, and ends at `found`, has to be compared with the known one by

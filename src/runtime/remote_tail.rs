@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, future, stream};
 use parking_lot::{Mutex, MutexGuard};
 
 use tokio::{
@@ -14,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::known_logs::KnownLogs;
+use super::known_logs::{DamageFinding, KnownLogs};
 use k8sops_core::{
     LogContinuity, LogHead, NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SessionFeed, SessionId, SessionStore,
     StoreError,
@@ -222,6 +223,24 @@ impl RemoteTails {
         }
     }
 
+    /// Compares the logs that were used lately with what the store has, because a lost connection may mean that it has failed
+    /// over. Until a loss is reported, an owner on a replica that does not know of it would use the seqs again.
+    pub(super) async fn verify_recent_logs(self: Arc<Self>) {
+        let verify = |(session, known): (SessionId, LogHead)| {
+            let this = &self;
+            async move {
+                let page = this.store.read_events(session, known.seq, 1).await?;
+                if page.continues(known) { Ok(()) } else { this.report_loss(session, page.head()).await }
+            }
+        };
+        let verified = stream::iter(self.known_logs.recent_logs()).map(verify).buffer_unordered(MAX_CONCURRENT_POLLS);
+        let failed = verified.filter(|result| future::ready(result.is_err())).count().await;
+        if failed > 0 {
+            // Their sessions were deleted, or a stream or an owner compares again.
+            tracing::debug!(failed, "some logs could not be compared with the store");
+        }
+    }
+
     /// Tells the next owner if the store has lost events that this process knows of.
     async fn report_loss(&self, session: SessionId, head: LogHead) -> Result<(), StoreError> {
         if let Some(lost) = self.known_logs.find_lost_branch(self.store.as_ref(), session, head).await? {
@@ -242,6 +261,12 @@ impl RemoteTails {
         entry.is_polling = false;
         match result {
             Ok(preview) => entry.preview = preview,
+            Err(error @ StoreError::Corrupt(_)) => {
+                if self.known_logs.record_damage(session) == DamageFinding::New {
+                    tracing::error!(%session, %error, "session cannot be read");
+                }
+                feed.close_damaged();
+            }
             Err(error) => {
                 tracing::debug!(%session, %error, "tailing a session failed, retrying");
                 feed.warn_store_unavailable();

@@ -43,6 +43,7 @@ pub(super) async fn watch_other_replicas(shared: Arc<RuntimeInner>) {
                 StoreNotification::All => {
                     shared.remote_tails.mark_all_due();
                     shared.registry.wake_all_owners();
+                    tokio::spawn(shared.remote_tails.clone().verify_recent_logs());
                     true
                 }
             },

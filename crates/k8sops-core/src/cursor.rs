@@ -140,7 +140,10 @@ impl EventCursor {
     async fn advance(&mut self) -> Result<CursorState, StoreError> {
         let step = self.feed.next_step(self.after, self.fork_count, &mut self.position);
         match step {
-            FeedStep::Closed => return Ok(CursorState::SessionDeleted),
+            FeedStep::SessionDeleted => return Ok(CursorState::SessionDeleted),
+            FeedStep::LogDamaged => {
+                return Err(StoreError::Corrupt(format!("the log of session {}", self.session).into()));
+            }
             FeedStep::StartOver(fork_count) => {
                 self.start_after_truncation().await?;
                 self.fork_count = fork_count;

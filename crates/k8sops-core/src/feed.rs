@@ -48,7 +48,14 @@ struct FeedState {
     /// How often streams were warned that the store is unavailable, and the newest seq of the last time.
     warnings: u64,
     warned_at: Option<u64>,
-    closed: bool,
+    end: Option<FeedEnd>,
+}
+
+/// Why streams end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FeedEnd {
+    SessionDeleted,
+    LogDamaged,
 }
 
 /// What a feed held of the log before a look into the store.
@@ -84,7 +91,9 @@ pub(crate) enum FeedStep {
     /// Send these previews (if empty: wait for a change); all events were sent.
     UpToDate(Vec<StreamFrame>),
     /// End: the session was deleted.
-    Closed,
+    SessionDeleted,
+    /// End: the log cannot be read.
+    LogDamaged,
 }
 
 impl SessionFeed {
@@ -247,7 +256,13 @@ impl SessionFeed {
 
     /// Ends all streams, because the session was deleted.
     pub fn close(&self) {
-        self.state.lock().closed = true;
+        self.state.lock().end = Some(FeedEnd::SessionDeleted);
+        self.wake_streams();
+    }
+
+    /// Ends all streams with an error, because the log was found to be damaged.
+    pub fn close_damaged(&self) {
+        self.state.lock().end = Some(FeedEnd::LogDamaged);
         self.wake_streams();
     }
 
@@ -260,8 +275,10 @@ impl SessionFeed {
     /// the previews what `position` says.
     pub(crate) fn next_step(&self, after: u64, fork_count: u64, position: &mut StreamPosition) -> FeedStep {
         let state = self.state.lock();
-        if state.closed {
-            return FeedStep::Closed;
+        match state.end {
+            Some(FeedEnd::SessionDeleted) => return FeedStep::SessionDeleted,
+            Some(FeedEnd::LogDamaged) => return FeedStep::LogDamaged,
+            None => {}
         }
         if fork_count != state.fork_count {
             return FeedStep::StartOver(state.fork_count);

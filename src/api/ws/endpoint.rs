@@ -35,7 +35,7 @@ use crate::{
 };
 
 document_errors!(
-    WebSocketErrors: InvalidRequest, SessionNotFound, SessionDamaged, UpgradeRequired, TooManyStreams,
+    WebSocketErrors: InvalidRequest, CursorBeyondHead, SessionNotFound, SessionDamaged, UpgradeRequired, TooManyStreams,
     StoreUnavailable, Overloaded
 );
 
@@ -50,7 +50,7 @@ const MAX_AUTH_FRAME_BYTES: usize = 64 * 1024;
 #[into_params(parameter_in = Query)]
 pub(super) struct WebSocketQuery {
     /// Start with the first event after this seq. 0 starts with the oldest event that is kept. After the seq of an event that
-    /// the store has lost, or one beyond the newest event, the stream starts with `gap` and `snapshot`.
+    /// the store has lost, the stream starts with `gap` and `snapshot`.
     #[serde(default)]
     #[param(default = 0)]
     after: u64,
@@ -92,7 +92,7 @@ pub(in crate::api) async fn open_websocket(
         return Ok(response);
     }
     let session = path.session_id;
-    let start = StreamStart { after: query.after, snapshot: query.snapshot };
+    let start = StreamStart { after: query.after, snapshot: query.snapshot, is_repeated: false };
     let identity = request.extensions().get::<CallerIdentity>().cloned();
     let authorized = match identity {
         Some(identity) => Some(AuthorizedStream::open(&state, identity, session, start).await?),

@@ -239,3 +239,13 @@ async fn log_without_its_events_is_damaged() {
     let error = cursor.next_logged().await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
 }
+
+#[tokio::test]
+async fn damage_that_another_reader_found_ends_waiting_cursors() {
+    let fixture = Fixture::new();
+    let mut cursor = fixture.cursor(5);
+    assert!(drain(&mut cursor).await.is_empty());
+    fixture.feed.close_damaged();
+    let error = cursor.next().await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+}

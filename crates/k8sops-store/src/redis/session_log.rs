@@ -77,9 +77,7 @@ impl SessionLog for RedisStore {
                 Err(StoreError::SeqConflict { session, expected, found: last_seq })
             }
             CommitReply::Forked { seq } => Err(StoreError::Forked { session, seq }),
-            CommitReply::LogMissing => {
-                Err(StoreError::Corrupt(format!("session {session} exists, but the key of its log is gone").into()))
-            }
+            CommitReply::LogMissing => Err(missing_log(session)),
         }
     }
 
@@ -88,10 +86,14 @@ impl SessionLog for RedisStore {
         read.atomic().cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
         read.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
         read.arg("COUNT").arg(limit.max(1));
-        let (fields, entries): (LogFields, Vec<StreamEntry>) = self.reads.query(&read).await?;
+        read.cmd("EXISTS").arg(self.keys.log(session));
+        let (fields, entries, exists): (LogFields, Vec<StreamEntry>, bool) = self.reads.query(&read).await?;
         let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
             return Err(StoreError::NotFound(session));
         };
+        if !exists {
+            return Err(missing_log(session));
+        }
         let events: Result<Vec<Arc<SessionEvent>>, StoreError> =
             entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new)).collect();
         let lineage_after = entries.last().map(lineage_after_entry).transpose()?.flatten();
@@ -137,6 +139,11 @@ impl SessionLog for RedisStore {
 const LOG_FIELDS: &[&str] = &["last_seq", "oldest_seq", "head", "lost_seq", "lost_calls"];
 /// The values of [`LOG_FIELDS`].
 type LogFields = (Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<String>);
+
+/// The error of a session whose log is gone, while its other keys are there.
+fn missing_log(session: SessionId) -> StoreError {
+    StoreError::Corrupt(format!("session {session} exists, but the key of its log is gone").into())
+}
 
 /// Chains the events of a commit. Returns them with the chain value after them, which is `None` if nothing is known.
 fn chain_events(commit: &LogCommit<'_>) -> (Vec<ChainedEvent>, Option<LogLineage>) {
