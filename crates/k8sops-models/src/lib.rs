@@ -25,7 +25,9 @@
 //! use async_trait::async_trait;
 //! use futures_util::{StreamExt as _, stream};
 //! use k8sops_core::RequestForm;
-//! use k8sops_models::{ChatModel, ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta, ReplyStream, ToolChoice};
+//! use k8sops_models::{
+//!     ChatModel, ChatRequest, FoundTools, ModelError, ModelErrorKind, ModelReply, ReplyDelta, ReplyStream, ToolChoice,
+//! };
 //!
 //! struct EchoModel;
 //!
