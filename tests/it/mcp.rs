@@ -91,8 +91,15 @@ async fn stdio_server_is_discovered_and_called() {
     assert_eq!((&echo["server"], &echo["effect"]), (&json!("default"), &json!("read")));
     assert!(echo["reason"].as_str().unwrap().contains("readOnlyHint"), "{echo}");
     assert_two_calls(&service).await;
-    // The model gets the discovered tools.
-    assert_eq!(model.requests()[0].tools.len(), tool_names(&tools).len());
+    // The model gets the discovered tools that fit the budget.
+    let is_offered = |tool: &&Value| tool["offer"] == "always";
+    let all = tools["tools"].as_array().unwrap();
+    let mut expected: Vec<_> = all.iter().filter(is_offered).map(|tool| tool["name"].as_str().unwrap()).collect();
+    let requests = model.requests();
+    let mut offered: Vec<_> = requests[0].tools.iter().map(|tool| tool.name.as_str()).collect();
+    expected.sort_unstable();
+    offered.sort_unstable();
+    assert_eq!(offered, expected);
     service.stop().await;
 }
 
