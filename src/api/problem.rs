@@ -164,10 +164,8 @@ impl From<SessionsError> for ProblemDetails {
 impl From<StoreError> for ProblemDetails {
     fn from(error: StoreError) -> Self {
         let detail = ErrorChain(&error).to_string();
-        if let Some(outage) = error.outage() {
-            return Self::new(ProblemCode::of_outage(outage), detail);
-        }
         match error {
+            StoreError::Unavailable(error) => Self::new(ProblemCode::of_outage(error.outage()), detail),
             StoreError::NotFound(_) => Self::new(ProblemCode::SessionNotFound, detail),
             StoreError::Busy(_) => Self::new(
                 ProblemCode::Busy,
@@ -190,7 +188,6 @@ impl From<StoreError> for ProblemDetails {
                 )
             }
             StoreError::Exists(_)
-            | StoreError::Unavailable(_)
             | StoreError::Fenced { .. }
             | StoreError::Held(_)
             | StoreError::InUse(_)

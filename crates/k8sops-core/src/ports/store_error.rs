@@ -79,7 +79,7 @@ impl StoreError {
     #[must_use]
     pub fn outage(&self) -> Option<StoreOutage> {
         match self {
-            Self::Unavailable(error) => Some(error.outage),
+            Self::Unavailable(error) => Some(error.outage()),
             _ => None,
         }
     }
@@ -131,6 +131,12 @@ impl BackendError {
     #[must_use]
     pub fn caused_by(message: impl Into<String>, cause: impl Error + Send + Sync + 'static) -> Self {
         Self { message: message.into(), cause: Some(Arc::new(cause)), outage: StoreOutage::default() }
+    }
+
+    /// What the error says about the backend.
+    #[must_use]
+    pub fn outage(&self) -> StoreOutage {
+        self.outage
     }
 
     /// The error with what it says about the backend.
