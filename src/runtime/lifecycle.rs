@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{error::SessionsError, inner::RuntimeInner, memory_extraction, sessions::Sessions};
 use crate::audit::{AuditAction, AuditRecord};
 use k8sops_core::{
-    ConfirmableWrite, EventAuthor, EventBody, EventDraft, IdleDeletion, ListCursor, SessionCreated, SessionId, SessionSettings,
-    SessionState, SessionSummary, StoreError, UserId, load_state,
+    ConfirmableWrite, EventAuthor, EventBody, EventDraft, IdleDeletion, ListCursor, SessionCreated, SessionId,
+    SessionSettings, SessionState, SessionSummary, StoreError, UserId, load_state,
 };
 
 impl Sessions {

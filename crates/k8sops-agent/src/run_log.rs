@@ -60,7 +60,7 @@ pub enum PreviewChunk<'a> {
 /// Whether the start of a call is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartConfirmation {
-    /// It survives a failure of the store: whoever resumes the run knows that the call was sent.
+    /// It survives a failure of the store: another owner that resumes the run knows that the call was sent.
     Confirmed,
     /// It may be lost. If the call were sent, it could be sent again by another owner that knows nothing of it.
     Unconfirmed,

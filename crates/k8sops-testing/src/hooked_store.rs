@@ -4,11 +4,11 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use k8sops_core::{
-    CommandId, CommandReceipt, ConfirmableWrite, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
-    Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore, MemoryVersion,
-    MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId,
-    SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId,
-    UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
+    CommandId, CommandReceipt, ConfirmableWrite, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion,
+    Inbox, InboxEntry, Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore,
+    MemoryVersion, MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent,
+    SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError,
+    ToolCallId, UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 /// A write that passes the hooks.
