@@ -6,7 +6,9 @@
 //! of keys are in [`keys`].
 
 mod config;
+mod confirmation;
 mod connection;
+mod connector;
 mod encoding;
 mod inbox;
 mod keys;
@@ -16,6 +18,8 @@ mod memory_cache;
 mod notifications;
 mod outage;
 mod outputs;
+mod pool;
+mod query;
 mod registry;
 mod script;
 mod scripts;
@@ -26,6 +30,7 @@ mod store;
 mod subscriber;
 mod target;
 mod usage;
+mod write_confirmation;
 
-pub use config::{RedisConfig, RedisDeployment};
+pub use config::{ConfirmationPolicy, RedisConfig, RedisDeployment};
 pub use store::RedisStore;

@@ -236,6 +236,12 @@ impl<'a> ScriptCall<'a> {
         }
     }
 
+    /// Returns the command that runs the script, with its text: for pipelines, in which a script that the server does not know
+    /// could not be sent again.
+    pub(super) fn whole_command(&self) -> Cmd {
+        self.command("EVAL", &self.source.text)
+    }
+
     fn command(&self, name: &str, script: &str) -> Cmd {
         let mut command = redis::cmd(name);
         command.arg(script).arg(self.values.keys.len()).arg(&self.values.keys);

@@ -115,15 +115,12 @@ impl WriteConfirmer {
             return Ok(ServerNode::Single);
         }
         let known = self.slot_owners.lock().clone();
-        let owners = match known {
-            Some(owners) => owners,
-            None => {
-                let slots = self.reads.query(redis::cmd("CLUSTER").arg("SLOTS")).await?;
-                let owners = Arc::new(SlotOwners::from_reply(slots));
-                *self.slot_owners.lock() = Some(owners.clone());
-                owners
-            }
-        };
+        if let Some(owners) = known {
+            return Ok(owners.owner_of(key));
+        }
+        let slots = self.reads.query(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+        let owners = Arc::new(SlotOwners::from_reply(slots));
+        *self.slot_owners.lock() = Some(owners.clone());
         Ok(owners.owner_of(key))
     }
 
