@@ -205,13 +205,11 @@ impl Manager for ConnectionManager {
             return Ok(());
         }
         // A connection that does not respond would hold up its caller for as long as a large reply may take.
-        match tokio::time::timeout(CHECK_LIMIT, pooled.connection.check_alive()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                pooled.end_generation();
-                Err(RecycleError::message("does not respond"))
-            }
+        if let Ok(Ok(())) = tokio::time::timeout(CHECK_LIMIT, pooled.connection.check_alive()).await {
+            return Ok(());
         }
+        pooled.end_generation();
+        Err(RecycleError::message("does not respond"))
     }
 }
 

@@ -11,7 +11,6 @@ pub(super) enum RedisQuery<'a> {
     Pipeline(&'a Pipeline),
     Script(&'a ScriptCall<'a>),
     /// A script and then a command, see [`ScriptCall::execute_with`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "the confirmation of writes will use it"))]
     ScriptAnd(&'a ScriptCall<'a>, &'a Cmd),
 }
 
