@@ -37,11 +37,13 @@ struct ConfirmedService {
 impl ConfirmedService {
     async fn start(url: String, confirm: &str, replies: impl IntoIterator<Item = Vec<ReplyStep>>) -> Self {
         let (model, tools) = (ScriptedModel::new(replies), CountingMcpServer::new());
+        // Replicas answer at once or, in these tests, not at all; a disk may be slow.
+        let timeout = if confirm == "1" { "800ms" } else { "20s" };
         let env = vec![
             ("MEMORY_BACKEND", "redis".into()),
             ("REDIS_URL", url),
             ("REDIS_CONFIRM", confirm.into()),
-            ("REDIS_CONFIRM_TIMEOUT", "800ms".into()),
+            ("REDIS_CONFIRM_TIMEOUT", timeout.into()),
         ];
         let servers = vec![tools.connector()];
         let service =
