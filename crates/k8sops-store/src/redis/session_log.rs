@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
+    lost_keys::{foreign_log, missing_log},
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
     },
@@ -68,7 +69,7 @@ impl SessionLog for RedisStore {
         }
         match reply? {
             CommitReply::Committed => Ok(lineage),
-            CommitReply::NotFound => Err(StoreError::NotFound(session)),
+            CommitReply::NotFound => Err(self.registry.missing_session(session).await),
             CommitReply::Fenced { current_epoch } => {
                 let current = LeaseEpoch(current_epoch);
                 Err(StoreError::Fenced { session, attempted: commit.epoch, current })
@@ -82,25 +83,21 @@ impl SessionLog for RedisStore {
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let mut read = redis::pipe();
-        read.atomic().cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
-        read.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
-        read.arg("COUNT").arg(limit.max(1));
-        read.cmd("EXISTS").arg(self.keys.log(session));
-        let (fields, entries, exists): (LogFields, Vec<StreamEntry>, bool) = self.reads.query(&read).await?;
+        let StoredPage { fields, entries, has_log } = self.read_stored_page(session, after, limit).await?;
         let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
-            return Err(StoreError::NotFound(session));
+            return Err(self.registry.missing_session(session).await);
         };
-        if !exists {
+        if !has_log {
             return Err(missing_log(session));
         }
-        let events: Result<Vec<Arc<SessionEvent>>, StoreError> =
-            entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new)).collect();
+        let events = entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new));
+        let events: Vec<Arc<SessionEvent>> = events.collect::<Result<_, StoreError>>()?;
         let lineage_after = entries.last().map(lineage_after_entry).transpose()?.flatten();
         let stored_head = fields.2.as_deref().and_then(parse_head);
         let head = stored_head.filter(|head| head.seq == last_seq).and_then(|head| head.lineage);
+        check_events(session, &events, LogHead { seq: last_seq, lineage: head }, lineage_after)?;
         Ok(EventPage {
-            events: events?,
+            events,
             last_seq,
             oldest_seq,
             lineage_before: entries.first().and_then(lineage_before_entry),
@@ -115,7 +112,7 @@ impl SessionLog for RedisStore {
         read.cmd("EXISTS").arg(self.keys.meta(session)).cmd("GET").arg(self.keys.checkpoint(session));
         let (exists, checkpoint): (bool, Option<String>) = self.reads.query(&read).await?;
         if !exists {
-            return Err(StoreError::NotFound(session));
+            return Err(self.registry.missing_session(session).await);
         }
         checkpoint.map(|json| parse_json("a session checkpoint", &json)).transpose()
     }
@@ -130,9 +127,19 @@ impl SessionLog for RedisStore {
         };
         match self.writes.run_script(&report).await? {
             ReportReply::Recorded => Ok(()),
-            ReportReply::NotFound => Err(StoreError::NotFound(session)),
+            ReportReply::NotFound => Err(self.registry.missing_session(session).await),
         }
     }
+}
+
+/// How often a page is read while the log changes.
+const PAGE_ATTEMPTS: usize = 16;
+
+/// A page of a log, and the fields of the session's hash that were current when it was read.
+struct StoredPage {
+    fields: LogFields,
+    entries: Vec<StreamEntry>,
+    has_log: bool,
 }
 
 /// The fields of a session's hash that say how its log stands.
@@ -140,9 +147,27 @@ const LOG_FIELDS: &[&str] = &["last_seq", "oldest_seq", "head", "lost_seq", "los
 /// The values of [`LOG_FIELDS`].
 type LogFields = (Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<String>);
 
-/// The error of a session whose log is gone, while its other keys are there.
-fn missing_log(session: SessionId) -> StoreError {
-    StoreError::Corrupt(format!("session {session} exists, but the key of its log is gone").into())
+/// Checks that events follow each other, and that the last one is not beyond `head`, or another one than there.
+fn check_events(
+    session: SessionId,
+    events: &[Arc<SessionEvent>],
+    head: LogHead,
+    lineage_after: Option<LogLineage>,
+) -> Result<(), StoreError> {
+    let follows = |pair: &[Arc<SessionEvent>]| pair[1].body.may_follow(pair[0].seq, pair[1].seq);
+    if let Some(gap) = events.windows(2).find(|pair| !follows(pair)) {
+        let found = format!("the log of session {session} has a gap after seq {}", gap[0].seq);
+        return Err(StoreError::Corrupt(found.into()));
+    }
+    let Some(last) = events.last() else { return Ok(()) };
+    let end = LogHead { seq: last.seq, lineage: lineage_after };
+    if last.seq > head.seq {
+        return Err(foreign_log(session, head.seq, &format!("it has an event at seq {}", last.seq)));
+    }
+    if last.seq == head.seq && end.contradicts(head) {
+        return Err(foreign_log(session, head.seq, "the event there is another one"));
+    }
+    Ok(())
 }
 
 /// Chains the events of a commit. Returns them with the chain value after them, which is `None` if nothing is known.
@@ -188,6 +213,24 @@ fn parse_lost_branch(known_seq: Option<u64>, calls: Option<&str>) -> Result<Opti
 }
 
 impl RedisStore {
+    /// Reads a page and the fields before and after it: if they are the same, the page is as of one instant. A transaction
+    /// would be simpler, but a server that is full rejects it.
+    async fn read_stored_page(&self, session: SessionId, after: u64, limit: usize) -> Result<StoredPage, StoreError> {
+        let mut read = redis::pipe();
+        read.cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
+        read.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
+        read.arg("COUNT").arg(limit.max(1));
+        read.cmd("XLEN").arg(self.keys.log(session));
+        read.cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
+        for _ in 0..PAGE_ATTEMPTS {
+            let (before, entries, has_log, fields): (LogFields, _, bool, LogFields) = self.reads.query(&read).await?;
+            if before == fields {
+                return Ok(StoredPage { fields, entries, has_log });
+            }
+        }
+        Err(StoreError::Unavailable(format!("the log of session {session} changed in {PAGE_ATTEMPTS} reads").into()))
+    }
+
     fn commit_script(
         &self,
         commit: &LogCommit<'_>,
@@ -216,6 +259,7 @@ impl RedisStore {
             first_seq: commit.events.first().map_or(commit.expected_seq + 1, |first| first.seq),
             lineage: lineage.map(|lineage| lineage.to_string()).filter(|_| !commit.events.is_empty()),
             says_lost: commit.says_lost(),
+            says_messages_lost: commit.says_messages_lost(),
             commit_id: uuid::Uuid::now_v7().to_string(),
             summary: to_json(commit.summary),
             open_work: open_work(commit.summary),

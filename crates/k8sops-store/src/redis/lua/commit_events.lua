@@ -13,7 +13,7 @@ if expected_lineage and head_seq == last_seq and head_lineage ~= expected_lineag
   return {'forked', tonumber(last_seq)}
 end
 if lost_seq and #events > 0 and tonumber(first_seq) <= tonumber(lost_seq) then return {'forked', tonumber(lost_seq)} end
-if redis.call('EXISTS', log_key) == 0 then return {'log_missing'} end
+if redis.call('XLEN', log_key) == 0 then return {'log_missing'} end
 
 for i, event in ipairs(events) do
   redis.call('XADD', log_key, string.format('%.0f-0', first_seq + i - 1), 'e', event.json, 'p', event.previous or '')
@@ -28,6 +28,19 @@ for _, position in ipairs(consumed) do
     end
   end
   redis.call('XDEL', inbox_key, id)
+end
+
+if says_messages_lost then
+  -- They may be sent again. The receipts of the others are made again from the log and the inbox.
+  local waiting = 0
+  for _, entry in ipairs(redis.call('XRANGE', inbox_key, '-', '+')) do
+    local fields = entry[2]
+    for i = 1, #fields, 2 do
+      if fields[i] == 'message' and fields[i + 1] == '1' then waiting = waiting + 1 end
+    end
+  end
+  redis.call('HSET', meta_key, 'waiting', waiting)
+  redis.call('DEL', receipts_key, receipt_order_key)
 end
 
 local new_last_seq = expected_seq
