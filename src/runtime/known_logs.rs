@@ -98,6 +98,7 @@ impl KnownLogs {
         self.update(session, |known| {
             known.head = head;
             known.recorded_at = Some(Instant::now());
+            known.damaged_at = None;
             if events.first().is_some_and(|first| first.body.is_log_truncated()) {
                 known.sent_calls.clear();
             }

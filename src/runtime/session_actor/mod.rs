@@ -27,8 +27,8 @@ use super::{
     usage_recorder,
 };
 use k8sops_core::{
-    EventBody, EventDraft, LogHead, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered, SessionFeed,
-    SessionId, StoreError, Timestamp, load_state,
+    BackendError, EventBody, EventDraft, LogHead, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered,
+    SessionFeed, SessionId, StoreError, Timestamp, load_state,
 };
 use k8sops_telemetry::{EndedOutage, OutageLog, OutageObserver, OutageStage};
 use k8sops_tools::ToolExecutor;
@@ -143,6 +143,15 @@ impl OwnershipAttempts {
         if let Some(EndedOutage { failures, .. }) = self.conflicts.count_success() {
             tracing::info!(%session, failures, "session owned again");
         }
+    }
+}
+
+/// Reports a checkpoint without which a session was loaded, once.
+fn report_damaged_checkpoint(shared: &RuntimeInner, session: SessionId, error: &BackendError) {
+    const MESSAGE: &str = "checkpoint damaged, log replayed without it, writing another one";
+    match shared.known_logs.record_damage(session) {
+        DamageFinding::New => tracing::warn!(%session, %error, "{MESSAGE}"),
+        DamageFinding::Known => tracing::debug!(%session, %error, "{MESSAGE}"),
     }
 }
 
@@ -269,6 +278,10 @@ impl<'a> SessionActor<'a> {
             loaded_head.lineage,
             loaded.replayed_bytes,
         );
+        if let Some(error) = loaded.damaged_checkpoint {
+            report_damaged_checkpoint(shared, lease.session, &error);
+            writer.queue_checkpoint();
+        }
         match lost_branch {
             Some(lost) => writer.queue_truncation(lost),
             None => shared.known_logs.record_head(lease.session, loaded_head),
