@@ -201,8 +201,8 @@ impl RedisSessionRegistry {
         let (has_log, (summary, queued_messages)): (bool, (Option<String>, Option<u64>)) =
             connection.query(&read).await?;
         let waiting = queued_messages.is_some_and(|messages| messages > 0);
-        let summary = summary.map(|text| Ok(SessionSummary { waiting, ..parse_json("a session summary", &text)? }));
-        Ok(StoredSummary { summary: summary.transpose()?, has_log })
+        let summary: Option<SessionSummary> = summary.map(|text| parse_json("a session summary", &text)).transpose()?;
+        Ok(StoredSummary { summary: summary.map(|summary| SessionSummary { waiting, ..summary }), has_log })
     }
 
     /// Schedules a session to be claimed after `delay`.
