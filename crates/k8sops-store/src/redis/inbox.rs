@@ -106,7 +106,7 @@ impl Inbox for RedisStore {
 
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
         let mut read = redis::pipe();
-        read.cmd("XLEN").arg(self.keys.log(session)).cmd("EXISTS").arg(self.keys.meta(session));
+        read.cmd("EXISTS").arg(self.keys.log(session)).cmd("EXISTS").arg(self.keys.meta(session));
         read.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+");
         let (has_log, exists, entries): (bool, bool, Vec<StreamEntry>) = self.reads.query(&read).await?;
         if !(exists && has_log) {

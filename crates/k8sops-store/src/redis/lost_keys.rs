@@ -12,7 +12,7 @@ pub(super) async fn explain_missing_session(
     session: SessionId,
 ) -> StoreError {
     let mut look = redis::pipe();
-    look.cmd("XLEN").arg(keys.log(session)).cmd("EXISTS").arg(keys.checkpoint(session));
+    look.cmd("EXISTS").arg(keys.log(session)).cmd("EXISTS").arg(keys.checkpoint(session));
     look.cmd("EXISTS").arg(keys.meta(session));
     match reads.query::<(bool, bool, bool)>(&look).await {
         Ok((false, false, false)) => StoreError::NotFound(session),

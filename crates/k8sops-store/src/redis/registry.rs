@@ -27,6 +27,14 @@ const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How many list entries are read at a time.
 const PAGE_SIZE: usize = 256;
 
+/// Whether the list of a user was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListUpdate {
+    Updated,
+    /// The list does not have the session, or has it with the same time.
+    Unchanged,
+}
+
 /// What spans sessions.
 pub(super) struct RedisSessionRegistry {
     connection: Arc<SharedConnection>,
@@ -54,12 +62,13 @@ impl RedisSessionRegistry {
         self.connection.query(&add).await
     }
 
-    /// Updates the last activity of a session in the list of its user. Adds it if the list was lost.
-    pub(super) async fn touch_session(&self, summary: &SessionSummary) -> Result<(), StoreError> {
+    /// Updates the last activity of a session in the list of its user, if the list has the session.
+    pub(super) async fn touch_session(&self, summary: &SessionSummary) -> Result<ListUpdate, StoreError> {
         let mut update = redis::cmd("ZADD");
-        update.arg(self.keys.user_sessions(&summary.user_id));
+        update.arg(self.keys.user_sessions(&summary.user_id)).arg("XX").arg("CH");
         update.arg(summary.updated_at.as_millis()).arg(summary.session_id.to_string());
-        self.connection.query(&update).await
+        let changed: bool = self.connection.query(&update).await?;
+        Ok(if changed { ListUpdate::Updated } else { ListUpdate::Unchanged })
     }
 
     /// Removes a session from the list of a user.
@@ -196,7 +205,7 @@ impl RedisSessionRegistry {
         session: SessionId,
     ) -> Result<StoredSummary, StoreError> {
         let mut read = redis::pipe();
-        read.cmd("XLEN").arg(self.keys.log(session));
+        read.cmd("EXISTS").arg(self.keys.log(session));
         read.cmd("HMGET").arg(self.keys.meta(session)).arg("summary").arg("waiting");
         let (has_log, (summary, queued_messages)): (bool, (Option<String>, Option<u64>)) =
             connection.query(&read).await?;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
     lost_keys::{foreign_log, missing_log},
+    registry::ListUpdate,
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
     },
@@ -64,10 +65,18 @@ impl SessionLog for RedisStore {
         let script = self.commit_script(&commit, events, lineage);
         // Both are sent together. If the list falls behind, the next commit puts it right.
         let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
-        if let Err(error) = touched {
+        let reply = reply?;
+        let listed = match touched {
+            // A list that was lost gets its sessions back. Not before the commit: the session may be deleted.
+            Ok(ListUpdate::Unchanged) if reply == CommitReply::Committed => {
+                self.registry.add_session(commit.summary).await
+            }
+            touched => touched.map(drop),
+        };
+        if let Err(error) = listed {
             tracing::debug!(%session, %error, "session list not updated");
         }
-        match reply? {
+        match reply {
             CommitReply::Committed => Ok(lineage),
             CommitReply::NotFound => Err(self.registry.missing_session(session).await),
             CommitReply::Fenced { current_epoch } => {
@@ -83,11 +92,12 @@ impl SessionLog for RedisStore {
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let StoredPage { fields, entries, has_log } = self.read_stored_page(session, after, limit).await?;
+        let StoredPage { fields, entries, has_log, length } = self.read_stored_page(session, after, limit).await?;
         let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
             return Err(self.registry.missing_session(session).await);
         };
-        if !has_log {
+        // With all events in a checkpoint, the log is empty.
+        if !has_log || (length == 0 && oldest_seq <= last_seq) {
             return Err(missing_log(session));
         }
         let events = entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new));
@@ -140,6 +150,7 @@ struct StoredPage {
     fields: LogFields,
     entries: Vec<StreamEntry>,
     has_log: bool,
+    length: u64,
 }
 
 /// The fields of a session's hash that say how its log stands.
@@ -220,12 +231,13 @@ impl RedisStore {
         read.cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
         read.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
         read.arg("COUNT").arg(limit.max(1));
-        read.cmd("XLEN").arg(self.keys.log(session));
+        read.cmd("EXISTS").arg(self.keys.log(session)).cmd("XLEN").arg(self.keys.log(session));
         read.cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
         for _ in 0..PAGE_ATTEMPTS {
-            let (before, entries, has_log, fields): (LogFields, _, bool, LogFields) = self.reads.query(&read).await?;
+            let (before, entries, has_log, length, fields): (LogFields, _, bool, u64, LogFields) =
+                self.reads.query(&read).await?;
             if before == fields {
-                return Ok(StoredPage { fields, entries, has_log });
+                return Ok(StoredPage { fields, entries, has_log, length });
             }
         }
         Err(StoreError::Unavailable(format!("the log of session {session} changed in {PAGE_ATTEMPTS} reads").into()))

@@ -13,7 +13,7 @@ if expected_lineage and head_seq == last_seq and head_lineage ~= expected_lineag
   return {'forked', tonumber(last_seq)}
 end
 if lost_seq and #events > 0 and tonumber(first_seq) <= tonumber(lost_seq) then return {'forked', tonumber(lost_seq)} end
-if redis.call('XLEN', log_key) == 0 then return {'log_missing'} end
+if redis.call('EXISTS', log_key) == 0 then return {'log_missing'} end
 
 for i, event in ipairs(events) do
   redis.call('XADD', log_key, string.format('%.0f-0', first_seq + i - 1), 'e', event.json, 'p', event.previous or '')

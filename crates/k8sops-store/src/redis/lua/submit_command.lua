@@ -5,7 +5,10 @@ if not last_seq then return {'not_found'} end
 -- What no owner could load accepts no commands. Its watchers look, and find the same.
 local newest = redis.call('XRANGE', log_key, last_seq .. '-0', '+', 'COUNT', 2)
 local is_whole = #newest == 1 and newest[1][1] == last_seq .. '-0'
-if (tonumber(oldest_seq) or 1) > 1 and redis.call('EXISTS', checkpoint_key) == 0 then is_whole = false end
+local kept_from = tonumber(oldest_seq) or 1
+-- With all events in a checkpoint, the log is empty.
+if kept_from > tonumber(last_seq) then is_whole = #newest == 0 and redis.call('EXISTS', log_key) == 1 end
+if kept_from > 1 and redis.call('EXISTS', checkpoint_key) == 0 then is_whole = false end
 if not is_whole then
   for _, channel in ipairs({log_channel, inbox_channel}) do redis.pcall('PUBLISH', channel, 'damaged') end
   return {'damaged', tonumber(last_seq)}
