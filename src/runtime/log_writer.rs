@@ -125,6 +125,11 @@ impl LogWriter {
         self.next.drafts.push(EventDraft::new(EventBody::LogTruncated(body)));
     }
 
+    /// Queues a checkpoint.
+    pub(super) fn queue_checkpoint(&mut self) {
+        self.next.checkpoint = true;
+    }
+
     /// The position of the newest event.
     pub(super) fn head(&self) -> LogHead {
         LogHead { seq: self.projection.read(SessionState::last_seq), lineage: self.lineage }
@@ -236,7 +241,7 @@ impl LogWriter {
         if events.iter().any(|event| event.body.ends_run())
             && self.since_checkpoint >= self.checkpoint_weight.max(CHECKPOINT_AT_LEAST)
         {
-            self.next.checkpoint = true;
+            self.queue_checkpoint();
         }
         Ok(events)
     }

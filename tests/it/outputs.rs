@@ -71,8 +71,11 @@ async fn truncated_output_is_readable_in_pages() {
     // A part that is not stored any more is not passed over.
     let data = again.stop().await;
     let (folder, call) = (session.rsplit('/').next().unwrap(), end["tool_call_id"].as_str().unwrap());
-    let file = data.path().join("outputs").join(folder).join(call);
-    std::fs::write(&file, &whole[..1000]).unwrap();
+    let file = data.path().join("outputs").join(folder).join(format!("{call}.output"));
+    let stored = std::fs::read_to_string(&file).unwrap();
+    let header = stored.find('\n').unwrap() + 1;
+    assert!(stored.starts_with("{\"format\":{"), "the file names its format");
+    std::fs::write(&file, &stored[..header + 1000]).unwrap();
     let again = TestService::start(ServiceSetup { data: Some(data), ..ServiceSetup::default() }).await;
     let page = again.get(&path).await;
     assert_eq!((&page["total_bytes"], &page["missing_bytes"]), (&json!(1000), &json!(whole.len() - 1000)));

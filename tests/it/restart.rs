@@ -272,6 +272,34 @@ async fn changed_last_line_is_kept_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damaged_checkpoint_is_replaced_and_loses_nothing() {
+    let model = ScriptedModel::new([]);
+    let first = TestService::start(setup_with(&model)).await;
+    let session = first.create_session().await;
+    for _ in 0..2 {
+        first.turn(&session, &"remember me ".repeat(5000)).await;
+    }
+    let (view, log) = (first.get(&session).await, first.log(&session).await);
+    let data = first.stop().await;
+    let id = session.rsplit('/').next().unwrap();
+    let users = std::fs::read_dir(data.path().join("sessions")).unwrap();
+    let file = users.map(|user| user.unwrap().path()).next().unwrap().join(format!("{id}.jsonl"));
+    let count_checkpoints = || std::fs::read_to_string(&file).unwrap().matches("\"checkpoint\":{").count();
+    let checkpoints = count_checkpoints();
+    let stored = std::fs::read_to_string(&file).unwrap();
+    assert!(checkpoints > 0);
+    std::fs::write(&file, stored.replace("\"checkpoint\":{\"state\"", "\"checkpoint\":{\"stata\"")).unwrap();
+
+    let second = TestService::start(ServiceSetup { data: Some(data), ..setup_with(&model) }).await;
+    assert_eq!(second.get(&session).await, view);
+    assert_eq!(second.get(&format!("{session}/messages")).await["messages"].as_array().unwrap().len(), 4);
+    second.turn(&session, "and now?").await;
+    assert_eq!(second.log(&session).await[..log.len()], log);
+    assert_eq!(model.requests().last().unwrap().messages.len(), 8);
+    assert_eq!(count_checkpoints(), checkpoints + 1, "another one is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_session_is_reported_and_can_be_deleted() {
     let first = TestService::start(setup_with(&ScriptedModel::new([]))).await;
     let (session, other) = (first.create_session().await, first.create_session().await);

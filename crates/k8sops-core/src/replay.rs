@@ -5,7 +5,7 @@ use crate::{
     ids::{SessionId, ToolCallId},
     lineage::{LogHead, LostBranch},
     message::ChatMessage,
-    ports::{SessionLog, StoreError},
+    ports::{BackendError, ReplayStart, SessionLog, StoreError},
     state::SessionState,
 };
 
@@ -26,6 +26,8 @@ pub struct LoadedSession {
     /// The size ([`SessionEvent::estimated_bytes`](crate::SessionEvent::estimated_bytes)) of the events after the
     /// checkpoint.
     pub replayed_bytes: u64,
+    /// Why the newest checkpoint cannot be read, if that is so. The state was replayed without it.
+    pub damaged_checkpoint: Option<BackendError>,
 }
 
 /// Loads a session's state as of its newest event: the checkpoint and the events after it.
@@ -33,7 +35,8 @@ pub struct LoadedSession {
 /// # Errors
 /// `NotFound`, `Unavailable`, `Corrupt`.
 pub async fn load_state(log: &dyn SessionLog, session: SessionId) -> Result<LoadedSession, StoreError> {
-    load_state_before(log, session, |_| false).await
+    let start = log.read_replay_start(session).await;
+    replay_events(log, session, start_or_first_event(log, session, start).await?, |_| false).await
 }
 
 /// Loads a session's state as of the event before the first one after the checkpoint that `is_end` accepts.
@@ -45,9 +48,44 @@ pub(crate) async fn load_state_before(
     session: SessionId,
     is_end: impl Fn(&SessionEvent) -> bool,
 ) -> Result<LoadedSession, StoreError> {
+    // Not from a later state than the checkpoint: that may be after the end.
+    let checkpoint = log.read_checkpoint(session).await;
+    let start = checkpoint.map(|state| ReplayStart { state, ..ReplayStart::default() });
+    replay_events(log, session, start_or_first_event(log, session, start).await?, is_end).await
+}
+
+/// The start of a replay. If it cannot be read, that is the first event of a log that is kept as a whole.
+async fn start_or_first_event(
+    log: &dyn SessionLog,
+    session: SessionId,
+    start: Result<ReplayStart, StoreError>,
+) -> Result<ReplayStart, StoreError> {
+    let error = match start {
+        Err(StoreError::Corrupt(error)) => error,
+        start => return start,
+    };
+    if log.read_events(session, 0, 1).await?.oldest_seq > 1 {
+        return Err(StoreError::Corrupt(BackendError::caused_by(missing_checkpoint(session), error)));
+    }
+    Ok(ReplayStart { damaged_checkpoint: Some(error), ..ReplayStart::default() })
+}
+
+/// What is wrong with a log without its beginning, and what to do.
+fn missing_checkpoint(session: SessionId) -> String {
+    format!(
+        "session {session} has no readable checkpoint, and its log does not begin with its first event; restore the \
+         session from a backup, or delete it"
+    )
+}
+
+async fn replay_events(
+    log: &dyn SessionLog,
+    session: SessionId,
+    start: ReplayStart,
+    is_end: impl Fn(&SessionEvent) -> bool,
+) -> Result<LoadedSession, StoreError> {
     let corrupt = |found: String| Err(StoreError::Corrupt(format!("the log of session {session} {found}").into()));
-    let mut state = log.read_checkpoint(session).await?;
-    let mut replayed_bytes = 0;
+    let ReplayStart { mut state, mut replayed_bytes, damaged_checkpoint } = start;
     loop {
         let after = state.as_ref().map_or(0, SessionState::last_seq);
         let mut page = log.read_events(session, after, REPLAY_PAGE_SIZE).await?;
@@ -55,6 +93,9 @@ pub(crate) async fn load_state_before(
             // The log was truncated to a newer checkpoint between the two reads.
             state = log.read_checkpoint(session).await?;
             if state.as_ref().map_or(0, SessionState::last_seq) <= after {
+                if after == 0 {
+                    return Err(StoreError::Corrupt(missing_checkpoint(session).into()));
+                }
                 return corrupt(format!("has a gap after seq {after}"));
             }
             replayed_bytes = 0;
@@ -81,6 +122,7 @@ pub(crate) async fn load_state_before(
                     oldest_seq: page.oldest_seq,
                     lost_branch: page.lost_branch,
                     replayed_bytes,
+                    damaged_checkpoint,
                 });
             }
             Some(_) => {}
@@ -108,4 +150,78 @@ pub async fn find_tool_end(
         EventBody::ToolEnd(end) if end.tool_call_id == *call => Some(end.clone()),
         _ => None,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        event::{EventAuthor, SessionCreated, SessionWarning},
+        lineage::LogLineage,
+        ports::{EventPage, LogCommit},
+        settings::SessionSettings,
+    };
+
+    /// A log whose checkpoint cannot be read, or is gone.
+    struct CheckpointLess {
+        events: Vec<Arc<SessionEvent>>,
+        oldest_seq: u64,
+        is_gone: bool,
+    }
+
+    #[async_trait]
+    impl SessionLog for CheckpointLess {
+        async fn create_session(&self, _: &SessionEvent) -> Result<(), StoreError> {
+            unreachable!("nothing is written")
+        }
+
+        async fn commit_events(&self, _: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError> {
+            unreachable!("nothing is written")
+        }
+
+        async fn read_events(&self, _: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+            let from = after.max(self.oldest_seq - 1);
+            let events = self.events.iter().filter(|event| event.seq > from).take(limit).cloned().collect();
+            let last_seq = self.events.len() as u64;
+            Ok(EventPage { events, last_seq, oldest_seq: self.oldest_seq, ..EventPage::default() })
+        }
+
+        async fn read_checkpoint(&self, _: SessionId) -> Result<Option<SessionState>, StoreError> {
+            if self.is_gone { Ok(None) } else { Err(StoreError::Corrupt("it is no JSON".into())) }
+        }
+    }
+
+    #[tokio::test]
+    async fn log_is_replayed_without_its_checkpoint_if_it_is_whole() {
+        let session = SessionId::new();
+        let created = SessionCreated {
+            user_id: "anna".parse().unwrap(),
+            title: None,
+            settings: SessionSettings::for_model("p", "m"),
+            by: EventAuthor::System,
+        };
+        let warning = || EventBody::Warning(SessionWarning::new("note", "text"));
+        let bodies = [EventBody::SessionCreated(created), warning(), warning()];
+        let events: Vec<_> = (1..)
+            .zip(bodies)
+            .map(|(seq, body)| Arc::new(crate::EventDraft::new(body).into_event(session, seq)))
+            .collect();
+        for (oldest_seq, is_gone) in [(1, false), (1, true), (2, false), (2, true)] {
+            let log = CheckpointLess { events: events.clone(), oldest_seq, is_gone };
+            for loaded in [load_state(&log, session).await, load_state_before(&log, session, |_| false).await] {
+                if oldest_seq == 1 {
+                    let loaded = loaded.unwrap();
+                    assert_eq!((loaded.state.last_seq(), loaded.damaged_checkpoint.is_some()), (3, !is_gone));
+                } else {
+                    let error = loaded.unwrap_err();
+                    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+                    assert!(error.to_string().contains("restore the session from a backup"), "{error}");
+                }
+            }
+        }
+    }
 }

@@ -17,12 +17,12 @@ impl LogRetention {
         if shallow { Self::SinceCheckpoint } else { Self::Full }
     }
 
-    /// How many bytes at the beginning of a log were acknowledged, if the log had `known_bytes` once: none of a log that is
-    /// shortened at every checkpoint.
-    pub(crate) fn acknowledged_bytes(self, known_bytes: u64) -> u64 {
+    /// What is known of the beginning of a log that was once as `known` says: nothing of a log that is shortened at every
+    /// checkpoint.
+    pub(crate) fn still_known<T: Default>(self, known: T) -> T {
         match self {
-            Self::Full => known_bytes,
-            Self::SinceCheckpoint => 0,
+            Self::Full => known,
+            Self::SinceCheckpoint => T::default(),
         }
     }
 }

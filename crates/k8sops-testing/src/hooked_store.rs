@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
     Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore, MemoryVersion,
-    MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId,
-    SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId,
-    UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories,
+    MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent,
+    SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError,
+    ToolCallId, UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories,
 };
 
 /// A write that passes the hooks.
@@ -99,6 +99,7 @@ forward_port!(SessionLog {
     fn commit_events(commit: LogCommit<'_>) -> Option<LogLineage>, hooked as StoreWrite::Commit(&commit);
     fn read_events(session: SessionId, after: u64, limit: usize) -> EventPage;
     fn read_checkpoint(session: SessionId) -> Option<SessionState>;
+    fn read_replay_start(session: SessionId) -> ReplayStart;
     fn report_lost_branch(session: SessionId, lost: &LostBranch) -> ();
 });
 

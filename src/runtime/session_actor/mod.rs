@@ -26,8 +26,8 @@ use super::{
     usage_recorder,
 };
 use k8sops_core::{
-    EventBody, EventDraft, LogHead, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered, SessionFeed,
-    SessionId, StoreError, Timestamp, load_state,
+    BackendError, EventBody, EventDraft, LogHead, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered,
+    SessionFeed, SessionId, StoreError, Timestamp, load_state,
 };
 use k8sops_tools::ToolExecutor;
 
@@ -118,6 +118,15 @@ async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot
         }
     }
     shared.registry.release_owner(session, slot);
+}
+
+/// Reports a checkpoint without which a session was loaded, once.
+fn report_damaged_checkpoint(shared: &RuntimeInner, session: SessionId, error: &BackendError) {
+    const MESSAGE: &str = "checkpoint damaged, log replayed without it, writing another one";
+    match shared.known_logs.record_damage(session) {
+        DamageFinding::New => tracing::warn!(%session, %error, "{MESSAGE}"),
+        DamageFinding::Known => tracing::debug!(%session, %error, "{MESSAGE}"),
+    }
 }
 
 /// Counts the store error that stopped an actor.
@@ -239,6 +248,10 @@ impl<'a> SessionActor<'a> {
             loaded_head.lineage,
             loaded.replayed_bytes,
         );
+        if let Some(error) = loaded.damaged_checkpoint {
+            report_damaged_checkpoint(shared, lease.session, &error);
+            writer.queue_checkpoint();
+        }
         match lost_branch {
             Some(lost) => writer.queue_truncation(lost),
             None => shared.known_logs.record_head(lease.session, loaded_head),

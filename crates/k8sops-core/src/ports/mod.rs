@@ -34,7 +34,7 @@ pub use memory_store::{MemoryStore, MemoryWrite, UpkeepClaim};
 pub use notifications::{NotificationTopic, Notifications, PreviewPage, StoreNotification};
 pub use output_store::{OutputPart, OutputStore, random_key};
 pub use session_index::{DamagedSession, IdleDeletion, ListCursor, SessionIndex};
-pub use session_log::{EventPage, LogCommit, SessionLog};
+pub use session_log::{EventPage, LogCommit, ReplayStart, SessionLog};
 pub use session_store::SessionStore;
 pub use store_error::{BackendError, StoreError, StoreOutage};
 pub use usage_store::UsageStore;

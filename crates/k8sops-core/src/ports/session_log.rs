@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{LeaseEpoch, StoreError};
+use super::{BackendError, LeaseEpoch, StoreError};
 use crate::{
     event::SessionEvent,
     ids::SessionId,
@@ -110,6 +110,17 @@ impl EventPage {
     }
 }
 
+/// From where a session's log is replayed.
+#[derive(Debug, Clone, Default)]
+pub struct ReplayStart {
+    /// The newest checkpoint, or a later state; `None` to replay the log from its first event on.
+    pub state: Option<SessionState>,
+    /// The size ([`SessionEvent::estimated_bytes`]) of the events between the newest checkpoint and `state`.
+    pub replayed_bytes: u64,
+    /// Why the newest checkpoint cannot be read, if that is so. The log itself has everything that it said.
+    pub damaged_checkpoint: Option<BackendError>,
+}
+
 /// The logs of sessions.
 #[async_trait]
 pub trait SessionLog: Send + Sync + 'static {
@@ -128,6 +139,11 @@ pub trait SessionLog: Send + Sync + 'static {
 
     /// The newest checkpoint, if one was kept.
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError>;
+
+    /// From where the log is replayed. A store that has replayed it already returns the state that it found.
+    async fn read_replay_start(&self, session: SessionId) -> Result<ReplayStart, StoreError> {
+        Ok(ReplayStart { state: self.read_checkpoint(session).await?, ..ReplayStart::default() })
+    }
 
     /// Records what is known of events that the store has lost, for the next owner ([`EventPage::lost_branch`]). Until a
     /// commit begins with a `log_truncated`, commits that would use a seq of the lost events fail with `Forked`.

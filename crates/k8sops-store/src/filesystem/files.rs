@@ -9,6 +9,9 @@ use std::{
 
 use k8sops_core::{BackendError, StoreError, StoreOutage};
 
+/// How the names of files end whose content is to replace another file.
+pub(super) const REPLACEMENT_EXTENSION: &str = ".new";
+
 /// Whether a write waits for the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
@@ -79,7 +82,7 @@ pub(super) fn create_private_subfolder(path: &Path) -> io::Result<()> {
 /// Where the new content of a file is written before it takes the file's place.
 pub(super) fn replacement_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(REPLACEMENT_EXTENSION);
     PathBuf::from(name)
 }
 

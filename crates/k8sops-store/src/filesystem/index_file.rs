@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     files::{create_private_file, if_exists, replacement_path},
     index_line::IndexLine,
+    known_log::KnownLog,
     line_format::{FORMAT_VERSION, FormatRecord},
     session_file::SessionFile,
     session_work::SessionWork,
@@ -54,8 +55,7 @@ struct IndexEntry {
     user: Arc<UserId>,
     updated_at: Timestamp,
     place: LinePlace,
-    /// See [`IndexLine::bytes`].
-    session_bytes: u64,
+    known_log: KnownLog,
     work: SessionWork,
     is_damaged: bool,
 }
@@ -161,7 +161,7 @@ impl IndexFile {
             user: self.intern_user(&line.summary.user_id),
             updated_at: line.summary.updated_at,
             place,
-            session_bytes: line.bytes,
+            known_log: line.known_log(),
             work: line.work,
             is_damaged: line.is_damaged,
         };
@@ -248,9 +248,9 @@ impl IndexFile {
         self.entries.get(&session).is_some_and(|entry| entry.is_damaged)
     }
 
-    /// The size that the session's file is known to have had; 0 if the session does not exist.
-    pub(super) fn session_bytes(&self, session: SessionId) -> u64 {
-        self.entries.get(&session).map_or(0, |entry| entry.session_bytes)
+    /// What is known of the session's file; nothing if the session does not exist.
+    pub(super) fn known_log(&self, session: SessionId) -> KnownLog {
+        self.entries.get(&session).map(|entry| entry.known_log).unwrap_or_default()
     }
 
     /// Whether the session has an open run or commands in its inbox.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{session_file::SessionFile, session_work::SessionWork};
+use super::{known_log::KnownLog, session_file::SessionFile, session_work::SessionWork};
 use k8sops_core::{SessionId, SessionSettings, SessionSummary, Timestamp, TokenUsage, UserId};
 
 /// What a list of sessions shows in place of the newest message of a session that cannot be read.
@@ -14,6 +14,9 @@ pub(super) struct IndexLine {
     pub(super) summary: SessionSummary,
     /// The size of the session's file when the line was written. If the file has another size, the line is outdated.
     pub(super) bytes: u64,
+    /// Where the newest checkpoint of these bytes starts; 0 if they have none. Not known of older lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) checkpoint_start: Option<u64>,
     #[serde(flatten)]
     pub(super) work: SessionWork,
     /// The session's file cannot be read, and the summary is the last one that is known. Detected again at every start.
@@ -24,7 +27,13 @@ pub(super) struct IndexLine {
 impl IndexLine {
     /// The line of a session.
     pub(super) fn from_session(file: &SessionFile) -> Self {
-        Self { summary: file.complete_summary(), bytes: file.size(), work: file.work(), is_damaged: false }
+        Self {
+            summary: file.complete_summary(),
+            bytes: file.size(),
+            checkpoint_start: Some(file.checkpoint_start()),
+            work: file.work(),
+            is_damaged: false,
+        }
     }
 
     /// The line of a session whose file cannot be read: its last known summary, or else one with the time at which the file
@@ -53,6 +62,11 @@ impl IndexLine {
         let preview = DAMAGED_PREVIEW.to_owned();
         let summary = SessionSummary { preview, open_run: None, to_learn: false, ..known };
         // No file has this size, so that the next start reads the session's file again.
-        Self { summary, bytes: u64::MAX, work: SessionWork::default(), is_damaged: true }
+        Self { summary, bytes: u64::MAX, checkpoint_start: None, work: SessionWork::default(), is_damaged: true }
+    }
+
+    /// What the line says of the session's file.
+    pub(super) fn known_log(&self) -> KnownLog {
+        KnownLog { bytes: self.bytes, checkpoint_start: self.checkpoint_start }
     }
 }

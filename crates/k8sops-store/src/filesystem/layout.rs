@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use k8sops_core::{MemoryId, SessionId, ToolCallId, UsageDay, UserId};
 
+/// How the names of outputs end from format 2 on. The id of a call has no dot.
+pub(super) const OUTPUT_EXTENSION: &str = ".output";
+
 /// The paths of all files below a root folder.
 #[derive(Debug, Clone)]
 pub(super) struct StoreLayout {
@@ -56,6 +59,11 @@ impl StoreLayout {
     }
 
     pub(super) fn output_file(&self, session: SessionId, call: &ToolCallId) -> PathBuf {
+        self.session_outputs(session).join(format!("{call}{OUTPUT_EXTENSION}"))
+    }
+
+    /// Where an output is in format 1.
+    pub(super) fn old_output_file(&self, session: SessionId, call: &ToolCallId) -> PathBuf {
         self.session_outputs(session).join(call.as_str())
     }
 

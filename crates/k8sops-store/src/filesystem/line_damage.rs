@@ -1,9 +1,9 @@
-//! The error of a line that cannot be used: where it is, and which version wrote it.
+//! The error of a line or a record that cannot be used: where it is, and which version wrote it.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use super::line_format::{FormatRecord, LineError, named_format};
-use k8sops_core::StoreError;
+use k8sops_core::{BackendError, StoreError};
 
 const BLOCK_BYTES: usize = 64 * 1024;
 /// How a line that names its format contains it.
@@ -11,13 +11,29 @@ const FORMAT_NAME: &[u8] = b"\"format\":{";
 
 /// The error of a line that starts at the offset `start` and cannot be used. The file is read up to this line.
 pub(super) fn damaged_line(file: &File, path: &Path, start: u64, error: LineError) -> StoreError {
-    let writer = |format: FormatRecord| format!("k8sops {} in format {}", format.writer, format.version);
+    StoreError::Corrupt(describe_damage(file, path, start, error))
+}
+
+/// Says which line cannot be used, where it is, and which version wrote it.
+pub(super) fn describe_damage(file: &File, path: &Path, start: u64, error: LineError) -> BackendError {
     let (line, writer) = match locate_line(file, start) {
-        Ok(LineLocation { number, format: Some(format) }) => (number.to_string(), writer(format)),
-        Ok(LineLocation { number, format: None }) => (number.to_string(), "an earlier k8sops in format 1".to_owned()),
+        Ok(LineLocation { number, format }) => (number.to_string(), describe_writer(format.as_ref())),
         Err(_) => ("?".to_owned(), "an unknown version".to_owned()),
     };
-    StoreError::corrupt(format!("{} line {line} at byte {start}, written by {writer}", path.display()), error)
+    BackendError::caused_by(format!("{} line {line} at byte {start}, written by {writer}", path.display()), error)
+}
+
+/// The error of a file that is one record and cannot be used. `format` is the one that it names.
+pub(super) fn damaged_record(path: &Path, format: Option<&FormatRecord>, error: LineError) -> StoreError {
+    let place = format!("{}, written by {}", path.display(), describe_writer(format));
+    StoreError::FileDamaged(BackendError::caused_by(place, error))
+}
+
+fn describe_writer(format: Option<&FormatRecord>) -> String {
+    match format {
+        Some(format) => format!("k8sops {} in format {}", format.writer, format.version),
+        None => "an earlier k8sops in format 1".to_owned(),
+    }
 }
 
 struct LineLocation {

@@ -13,6 +13,7 @@ pub(super) const FORMAT_VERSION: u32 = 2;
 const CHECKSUM_START: &[u8] = b",\"crc\":\"";
 const CHECKSUM_DIGITS: usize = 8;
 const LINE_TAIL: &[u8] = b"\"}";
+const FORMAT_START: &[u8] = b",\"format\":";
 /// The smallest unit in which a disk writes.
 const SECTOR_BYTES: u64 = 512;
 
@@ -36,12 +37,23 @@ impl FormatRecord {
 #[derive(Deserialize)]
 struct LineEnvelope {
     #[serde(default)]
-    format: Option<FormatRecord>,
+    format: Option<NamedFormat>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NamedFormat {
+    Record(FormatRecord),
+    /// In files of usage that an unreleased version wrote.
+    Version(u32),
 }
 
 /// The format that a line names, even if nothing else of it is understood.
 pub(super) fn named_format(line: &[u8]) -> Option<FormatRecord> {
-    serde_json::from_slice::<LineEnvelope>(line).ok()?.format
+    Some(match serde_json::from_slice::<LineEnvelope>(line).ok()?.format? {
+        NamedFormat::Record(format) => format,
+        NamedFormat::Version(version) => FormatRecord { version, writer: "of an unknown version".to_owned() },
+    })
 }
 
 /// Why a line cannot be used.
@@ -62,6 +74,18 @@ pub(super) enum LineError {
     NewerFormat { found: u32 },
     #[error("its line end is missing, although it is complete")]
     NoLineEnd,
+    #[error(
+        "{0}; the events before this checkpoint were not kept (MEMORY_SHALLOW): restore the file from a backup, or delete \
+         the session"
+    )]
+    NotReplaceable(Box<LineError>),
+}
+
+impl LineError {
+    /// Whether the line itself is damaged or not understood, and not the file as a whole.
+    pub(super) fn is_of_line(&self) -> bool {
+        matches!(self, Self::NotUnderstood(_) | Self::Checksum { .. })
+    }
 }
 
 /// Appends the checksum to an encoded line without a line end.
@@ -89,6 +113,37 @@ pub(super) fn verify_checksum(line: &[u8]) -> Result<(), LineError> {
         return Ok(());
     }
     Err(LineError::Checksum { found, expected: String::from_utf8_lossy(digits).into_owned() })
+}
+
+/// Appends format, checksum and line end to an encoded JSON object, which is the content of a whole file.
+pub(super) fn seal_record(mut object: Vec<u8>) -> Result<Vec<u8>, serde_json::Error> {
+    object.pop();
+    object.extend(FORMAT_START);
+    serde_json::to_writer(&mut object, &FormatRecord::current())?;
+    object.push(b'}');
+    Ok(seal_line(object))
+}
+
+/// Checks checksum and format of what [`seal_record`] returned. A record of format 1 has neither.
+pub(super) fn verify_record(bytes: &[u8]) -> Result<(), LineError> {
+    verify_checksum(bytes.strip_suffix(b"\n").unwrap_or(bytes))?;
+    match named_format(bytes) {
+        Some(format) if format.version > FORMAT_VERSION => Err(LineError::NewerFormat { found: format.version }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a line ends with a format and a checksum, whatever its other content is.
+pub(super) fn ends_with_format(line: &[u8]) -> bool {
+    let Some(at) = line.len().checked_sub(CHECKSUM_START.len() + CHECKSUM_DIGITS + LINE_TAIL.len()) else {
+        return false;
+    };
+    let Some(start) = line[..at].windows(FORMAT_START.len()).rposition(|part| part == FORMAT_START) else {
+        return false;
+    };
+    line[at..].starts_with(CHECKSUM_START)
+        && line.ends_with(LINE_TAIL)
+        && serde_json::from_slice::<FormatRecord>(&line[start + FORMAT_START.len()..at]).is_ok()
 }
 
 fn checksum(bytes: &[u8]) -> String {

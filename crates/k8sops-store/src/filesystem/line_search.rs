@@ -31,14 +31,16 @@ pub(super) fn last_line_start(file: &File, end: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The offset of the newest checkpoint; 0 if there is none. `end` is the offset after a line end, or 0. Each block is read
-/// once.
-pub(super) fn newest_checkpoint_start(file: &File, end: u64) -> io::Result<u64> {
+/// The offset of the newest checkpoint that begins at `from` or later, but not at 0; `None` if there is none. `from` and
+/// `end` are offsets after a line end, or 0. Each block is read once.
+pub(super) fn newest_checkpoint_start(file: &File, from: u64, end: u64) -> io::Result<Option<u64>> {
+    // The line end before the first line.
+    let from = from.saturating_sub(1);
     let mut block_end = end;
     // The beginning of the block behind, into which the beginning of a line may reach.
     let mut behind = Vec::new();
-    while block_end > 0 {
-        let block_start = block_end.saturating_sub(BLOCK_BYTES as u64);
+    while block_end > from {
+        let block_start = block_end.saturating_sub(BLOCK_BYTES as u64).max(from);
         let length = usize::try_from(block_end - block_start).unwrap_or(BLOCK_BYTES);
         let mut block = vec![0; length];
         file.read_exact_at(&mut block, block_start)?;
@@ -47,14 +49,14 @@ pub(super) fn newest_checkpoint_start(file: &File, end: u64) -> io::Result<u64> 
         for (at, _) in line_ends {
             let head = &block[at + 1..];
             if is_checkpoint(&head[..head.len().min(LINE_HEAD_BYTES)]) {
-                return Ok(block_start + at as u64 + 1);
+                return Ok(Some(block_start + at as u64 + 1));
             }
         }
         block.truncate(LINE_HEAD_BYTES);
         behind = block;
         block_end = block_start;
     }
-    Ok(0)
+    Ok(None)
 }
 
 /// The offset from which to read for events after `after`: the start of a line such that no line before it has such events,
@@ -113,9 +115,17 @@ mod tests {
             assert!(starts.contains(&start));
             assert!(parse_seq(&read_line_head(&file, start, end).unwrap()).unwrap() <= after.max(1));
         }
-        assert_eq!(newest_checkpoint_start(&file, end).unwrap(), starts[399]);
-        assert_eq!(newest_checkpoint_start(&file, starts[399]).unwrap(), starts[349]);
-        assert_eq!(newest_checkpoint_start(&file, starts[49]).unwrap(), 0);
+        for (from, end, expected) in [
+            (0, end, Some(starts[399])),
+            (starts[399], end, Some(starts[399])),
+            (0, starts[399], Some(starts[349])),
+            (starts[349], starts[399], Some(starts[349])),
+            (starts[350], starts[399], None),
+            (0, starts[49], None),
+            (end, end, None),
+        ] {
+            assert_eq!(newest_checkpoint_start(&file, from, end).unwrap(), expected, "{from}..{end}");
+        }
         assert_eq!(last_line_start(&file, end - 1).unwrap(), starts[399]);
     }
 }

@@ -13,9 +13,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
-use super::line_format::{FORMAT_VERSION, FormatRecord, LineError, named_format, seal_line, verify_checksum};
+use super::line_format::{
+    FORMAT_VERSION, FormatRecord, LineError, ends_with_format, named_format, seal_line, verify_checksum,
+};
 use crate::inbox_state::InboxState;
 use k8sops_core::{InboxEntry, SessionEvent, SessionState};
 
@@ -103,6 +105,19 @@ pub(super) fn is_inbox(head: &[u8]) -> bool {
 /// Whether a line is a commit, from its beginning.
 pub(super) fn is_commit(head: &[u8]) -> bool {
     rest_after_seq(head).is_some_and(|rest| rest.starts_with(b",\"commit\":"))
+}
+
+/// Whether a damaged line can only be a checkpoint. If its line end was damaged, too, the next line seems to belong to it,
+/// which may be a commit: a checkpoint ends with its format and its checksum, and has no other line in it.
+pub(super) fn is_only_checkpoint(line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let starts_line = |at: usize| {
+        let head = &line[at..];
+        head.starts_with(b"{\"seq\":") && (is_commit(head) || is_inbox(head) || is_checkpoint(head))
+    };
+    is_checkpoint(line)
+        && (serde_json::from_slice::<IgnoredAny>(line).is_ok() || ends_with_format(line))
+        && !(1..line.len()).any(starts_line)
 }
 
 fn rest_after_seq(head: &[u8]) -> Option<&[u8]> {

@@ -15,7 +15,7 @@ use super::{
 use k8sops_core::{EventPage, StoreError};
 
 /// How much is read at once. A page of events ends somewhere in what was read last.
-const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES: usize = 8 * 1024;
 
 /// The committed lines of a session's file. All methods block.
 #[derive(Debug)]
@@ -61,6 +61,7 @@ impl LogReader {
         let failed = |error: io::Error| unavailable(&self.path, error);
         let mut at = match self.page_end {
             Some((seq, offset)) if seq == after => offset,
+            _ if after < self.oldest_seq => 0,
             _ => events_start(&self.file, after, self.committed_bytes).map_err(failed)?,
         };
         let mut reader = self.reader_at(at).map_err(failed)?;

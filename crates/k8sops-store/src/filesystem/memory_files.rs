@@ -10,6 +10,8 @@ use super::{
         write_file,
     },
     layout::StoreLayout,
+    line_damage::damaged_record,
+    line_format::{named_format, seal_record, verify_record},
     trash::{Discarded, discard_folder},
 };
 use crate::{
@@ -107,7 +109,8 @@ impl MemoryFiles {
             for change in changes {
                 let path = self.layout.memory_file(user, change.memory.id);
                 let new = replacement_path(&path);
-                let bytes = encode_memory(&change.memory, set.vector_after_change(change).as_ref())?;
+                let record = encode_memory(&change.memory, set.vector_after_change(change).as_ref())?;
+                let bytes = seal_record(record).map_err(|error| failed(error.into()))?;
                 write_file(&new, &bytes, Durability::Synced).map_err(failed)?;
                 renames.push((new, path));
             }
@@ -158,11 +161,17 @@ fn read_memories(folder: &Path) -> Result<UserMemorySet, StoreError> {
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        // A damaged file does not make the other memories unreadable.
-        let bytes = fs::read(&path).map_err(|error| unavailable(&path, error));
-        match bytes.and_then(|bytes| decode_memory(&bytes)) {
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => continue,
+            read => read.map_err(|error| unavailable(&path, error))?,
+        };
+        let verified = verify_record(&bytes)
+            .map_err(|error| damaged_record(&path, named_format(&bytes).as_ref(), error))
+            .and_then(|()| decode_memory(&bytes));
+        match verified {
             Ok((memory, vector)) => set.insert_memory(memory, vector.as_ref()),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "skipped a memory that cannot be read"),
+            // A damaged file, or one of a later version, does not make the other memories unreadable.
+            Err(error) => tracing::error!(path = %path.display(), %error, "memory cannot be read, left out"),
         }
     }
     if set.len() > 0 {

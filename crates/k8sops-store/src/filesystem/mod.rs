@@ -20,6 +20,7 @@ mod files;
 mod folder_lock;
 mod index_file;
 mod index_line;
+mod known_log;
 mod layout;
 mod line_damage;
 mod line_format;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
+    session_file::SessionFile,
     session_files::DeletionGuard,
     store::{FilesystemStore, StoreFiles},
 };
@@ -12,8 +13,8 @@ use crate::user_memory_set::find_nearest_in_set;
 use k8sops_core::{
     CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
     Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
-    OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
-    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore,
+    OutputPart, OutputStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex,
+    SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore,
     UserDailyUsage, UserId, UserMemories,
 };
 
@@ -64,6 +65,10 @@ impl SessionLog for FilesystemStore {
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
         self.with_session(session, |file| file.read_checkpoint()).await
+    }
+
+    async fn read_replay_start(&self, session: SessionId) -> Result<ReplayStart, StoreError> {
+        self.with_session(session, SessionFile::read_replay_start).await
     }
 }
 

@@ -94,8 +94,8 @@ fn scan_file(
         return ScannedFile::Readable(line.clone());
     }
     // A damaged session has no known size.
-    let acknowledged = retention.acknowledged_bytes(known.map_or(0, |line| line.bytes));
-    match SessionFile::open(&layout.session_file(user, session), acknowledged) {
+    let known_log = retention.still_known(known.map(IndexLine::known_log).unwrap_or_default());
+    match SessionFile::open(&layout.session_file(user, session), known_log) {
         Ok(file) if file.summary.session_id == session && file.summary.user_id == *user => {
             if let Some(line) = known.filter(|line| line.summary.last_seq > file.summary.last_seq) {
                 let (ends_at, ended_at) = (file.summary.last_seq, line.summary.last_seq);

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     files::{FileIdentity, create_private_file, replacement_path, sync_parent_folder, unavailable},
+    known_log::KnownLog,
     line_damage::damaged_line,
     line_format::{FormatRecord, LineError, is_incomplete_write},
     line_search::last_line_start,
@@ -24,7 +25,8 @@ use crate::{
     log_retention::LogRetention,
 };
 use k8sops_core::{
-    CommandReceipt, EventPage, LogCommit, SessionCommand, SessionEvent, SessionState, SessionSummary, StoreError,
+    BackendError, CommandReceipt, EventPage, LogCommit, ReplayStart, SessionCommand, SessionEvent, SessionState,
+    SessionSummary, StoreError,
 };
 
 /// The open file of a session. All methods block.
@@ -37,6 +39,10 @@ pub(super) struct SessionFile {
     indexed_bytes: u64,
     /// Where the newest checkpoint starts.
     checkpoint_start: Option<u64>,
+    /// The state as it was when the file was opened, until it is taken or a commit makes it older.
+    pub(super) replayed: Option<ReplayStart>,
+    /// Why the newest checkpoint cannot be read, until there is a newer one.
+    damaged_checkpoint: Option<BackendError>,
     pub(super) summary: SessionSummary,
     pub(super) inbox: InboxState,
     pub(super) lease: LeaseState,
@@ -72,6 +78,8 @@ impl SessionFile {
             must_name_format: true,
             indexed_bytes: 0,
             checkpoint_start: None,
+            replayed: None,
+            damaged_checkpoint: None,
             summary,
             inbox: InboxState::default(),
             lease: LeaseState::after_epoch(0),
@@ -90,8 +98,8 @@ impl SessionFile {
     }
 
     /// Opens a session's file and repairs its end: a line that is not complete was never acknowledged, and is cut off. A
-    /// whole line is never changed. `acknowledged` is the smallest size that the file is known to have had.
-    pub(super) fn open(path: &Path, acknowledged: u64) -> Result<Self, StoreError> {
+    /// whole line is never changed.
+    pub(super) fn open(path: &Path, known: KnownLog) -> Result<Self, StoreError> {
         let failed = |error: io::Error| unavailable(path, error);
         let mut write_state = WriteState::Ready;
         let file = match OpenOptions::new().read(true).write(true).open(path) {
@@ -115,7 +123,7 @@ impl SessionFile {
             return Err(damaged_line(&file, path, end, LineError::NoLineEnd));
         }
         let replay = loop {
-            match SessionReplay::replay_file(&file, path, end, acknowledged)? {
+            match SessionReplay::replay_file(&file, path, end, known)? {
                 ReplayOutcome::Complete(replay) => break *replay,
                 ReplayOutcome::TornLastLine(start) => end = start,
             }
@@ -131,9 +139,15 @@ impl SessionFile {
         Ok(Self {
             log: LogReader::new(path.to_owned(), file, end).map_err(failed)?,
             must_name_format: replay.format != Some(FormatRecord::current()),
-            indexed_bytes: acknowledged,
+            indexed_bytes: known.bytes,
             checkpoint_start: replay.checkpoint_start,
-            summary: state.summary,
+            summary: state.summary.clone(),
+            replayed: Some(ReplayStart {
+                state: Some(state),
+                replayed_bytes: replay.replayed_bytes,
+                damaged_checkpoint: None,
+            }),
+            damaged_checkpoint: replay.damaged_checkpoint,
             inbox: replay.inbox,
             lease: LeaseState::after_epoch(replay.epoch),
             write_state,
@@ -177,6 +191,11 @@ impl SessionFile {
     /// Notes that the index has the newest lines.
     pub(super) fn mark_indexed(&mut self) {
         self.indexed_bytes = self.log.committed_bytes;
+    }
+
+    /// Where the newest checkpoint starts; 0 if there is none.
+    pub(super) fn checkpoint_start(&self) -> u64 {
+        self.checkpoint_start.unwrap_or(0)
     }
 
     /// The size of the file in bytes.
@@ -234,6 +253,10 @@ impl SessionFile {
                 self.checkpoint_start = Some(start);
             }
         }
+        self.replayed = None;
+        if commit.checkpoint.is_some() {
+            self.damaged_checkpoint = None;
+        }
         self.inbox.remove_entries(commit.consumed);
         self.summary.clone_from(commit.summary);
         Ok(())
@@ -263,6 +286,15 @@ impl SessionFile {
     pub(super) fn read_checkpoint(&self) -> Result<Option<SessionState>, StoreError> {
         let Some(start) = self.checkpoint_start else { return Ok(None) };
         Ok(self.log.read_line(start)?.checkpoint.map(|checkpoint| checkpoint.state))
+    }
+
+    /// See [`SessionLog::read_replay_start`](k8sops_core::SessionLog::read_replay_start).
+    pub(super) fn read_replay_start(&mut self) -> Result<ReplayStart, StoreError> {
+        let start = match self.replayed.take() {
+            Some(replayed) => replayed,
+            None => ReplayStart { state: self.read_checkpoint()?, ..ReplayStart::default() },
+        };
+        Ok(ReplayStart { damaged_checkpoint: self.damaged_checkpoint.clone(), ..start })
     }
 
     /// Appends lines, which are on the disk when this returns: all of them, or none.

@@ -17,6 +17,7 @@ use super::{
     files::{create_private_subfolder, sync_parent_folder, unavailable},
     index_file::IndexFile,
     index_line::IndexLine,
+    known_log::KnownLog,
     layout::StoreLayout,
     log_reader::{ExtraBytes, LogReader},
     output_files::OutputFiles,
@@ -162,7 +163,7 @@ impl SessionFiles {
         }
         if let FileHandle::Closed = &*handle {
             let index = self.index.lock();
-            let (bytes, summary) = (index.session_bytes(session), index.read_summary(session));
+            let (KnownLog { bytes, .. }, summary) = (index.known_log(session), index.read_summary(session));
             let Ok(Some(SessionSummary { last_seq, .. })) = summary else { return Ok(None) };
             drop(index);
             let Ok(file) = fs::File::open(&path) else { return Ok(None) };
@@ -188,8 +189,8 @@ impl SessionFiles {
         if !path.is_file() {
             self.explain_missing_file(path)?;
         }
-        let acknowledged = self.retention.acknowledged_bytes(self.index.lock().session_bytes(session));
-        SessionFile::open(path, acknowledged)
+        let known = self.retention.still_known(self.index.lock().known_log(session));
+        SessionFile::open(path, known)
     }
 
     /// Returns the error of a file that the index knows and that does not exist: its folder is away, or the file was removed
@@ -231,6 +232,7 @@ impl SessionFiles {
         drop(handle);
         open.idle.retain(|idle| *idle != session);
         if stays_open {
+            open.forget_last_replay();
             open.idle.push_back(session);
         } else {
             open.slots.remove(&session);
@@ -444,6 +446,14 @@ impl SessionFiles {
 }
 
 impl OpenFiles {
+    /// Forgets the state of the file that became idle last: only that of one is kept for its next reader.
+    fn forget_last_replay(&mut self) {
+        let Some(handle) = self.idle.back().and_then(|session| self.idle_handle(*session)) else { return };
+        if let FileHandle::Open(file) = &mut *handle.lock() {
+            file.replayed = None;
+        }
+    }
+
     /// The file of a session that has neither owner nor caller.
     fn idle_handle(&self, session: SessionId) -> Option<Arc<Mutex<FileHandle>>> {
         let slot = self.slots.get(&session)?;

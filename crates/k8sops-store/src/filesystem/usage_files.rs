@@ -9,22 +9,34 @@ use serde::{Deserialize, Serialize};
 use super::{
     files::{Durability, create_private_folder, if_exists, replace_file, unavailable},
     layout::StoreLayout,
+    line_damage::damaged_record,
+    line_format::{LineError, named_format, seal_record, verify_record},
 };
 use k8sops_core::{
-    BackendError, DailyUsage, ModelUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UserDailyUsage, UserId,
+    DailyUsage, ModelUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UserDailyUsage, UserId,
 };
-
-/// The format that this version writes, and the newest that it reads. Format 1 is the map of the sessions alone.
-const FORMAT_VERSION: u32 = 2;
 
 /// The usage of each session.
 type SessionUsage = BTreeMap<SessionId, Vec<ModelUsage>>;
 
-/// The content of a file.
+/// The content of a file. In format 1 it is the map of the sessions alone.
 #[derive(Serialize, Deserialize)]
 struct UsageRecord {
-    format: u32,
     sessions: SessionUsage,
+}
+
+/// Why a file cannot be used.
+enum UnusableUsage {
+    /// It is kept for its repair, and another one is started.
+    Damaged(StoreError),
+    /// A later version wrote it, or it cannot be read now: it stays where it is.
+    Kept(StoreError),
+}
+
+impl From<UnusableUsage> for StoreError {
+    fn from((UnusableUsage::Damaged(error) | UnusableUsage::Kept(error)): UnusableUsage) -> Self {
+        error
+    }
 }
 
 /// The files of usage. All methods block.
@@ -47,7 +59,7 @@ impl UsageFiles {
         let failed = |error: io::Error| unavailable(&path, error);
         let mut sessions = match read_usage_file(&path) {
             // A damaged file is kept for its repair, and must not prevent all later records of the day.
-            Err(StoreError::FileDamaged(error)) => {
+            Err(UnusableUsage::Damaged(error)) => {
                 let aside = path.with_extension("damaged.json");
                 tracing::error!(%error, moved_to = %aside.display(), "usage of a day is damaged, starting a new file");
                 fs::rename(&path, &aside).map_err(failed)?;
@@ -59,8 +71,8 @@ impl UsageFiles {
         if let Some(folder) = path.parent() {
             create_private_folder(folder).map_err(failed)?;
         }
-        let record = UsageRecord { format: FORMAT_VERSION, sessions };
-        let bytes = serde_json::to_vec(&record).map_err(|error| failed(error.into()))?;
+        let record = serde_json::to_vec(&UsageRecord { sessions });
+        let bytes = record.and_then(seal_record).map_err(|error| failed(error.into()))?;
         replace_file(&path, &bytes, Durability::Unsynced).map_err(failed)
     }
 
@@ -95,16 +107,15 @@ fn delete_files_until(folder: &Path, expired: UsageDay) -> io::Result<()> {
     Ok(())
 }
 
-fn read_usage_file(path: &Path) -> Result<SessionUsage, StoreError> {
-    let Some(bytes) = if_exists(fs::read(path)).map_err(|error| unavailable(path, error))? else {
-        return Ok(SessionUsage::new());
+fn read_usage_file(path: &Path) -> Result<SessionUsage, UnusableUsage> {
+    let bytes = if_exists(fs::read(path)).map_err(|error| UnusableUsage::Kept(unavailable(path, error)))?;
+    let Some(bytes) = bytes else { return Ok(SessionUsage::new()) };
+    let unusable = |error: LineError| {
+        let is_newer = matches!(error, LineError::NewerFormat { .. });
+        let error = damaged_record(path, named_format(&bytes).as_ref(), error);
+        if is_newer { UnusableUsage::Kept(error) } else { UnusableUsage::Damaged(error) }
     };
-    let damaged = |error| StoreError::FileDamaged(BackendError::caused_by(path.display().to_string(), error));
-    match serde_json::from_slice::<UsageRecord>(&bytes) {
-        Ok(record) if record.format <= FORMAT_VERSION => Ok(record.sessions),
-        Ok(UsageRecord { format, .. }) => Err(StoreError::FileDamaged(
-            format!("{} has format {format}, and this version reads format {FORMAT_VERSION}", path.display()).into(),
-        )),
-        Err(error) => serde_json::from_slice::<SessionUsage>(&bytes).map_err(|_| damaged(error)),
-    }
+    verify_record(&bytes).map_err(unusable)?;
+    let record = serde_json::from_slice::<UsageRecord>(&bytes).map(|record| record.sessions);
+    record.or_else(|error| serde_json::from_slice(&bytes).map_err(|_| unusable(error.into())))
 }

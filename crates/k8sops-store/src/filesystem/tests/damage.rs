@@ -6,8 +6,11 @@ use tempfile::TempDir;
 
 use super::{open_store, read_session, session_path};
 use crate::{
-    contract::{SessionWriter, create_test_session, message_body, run_drafts, test_command, test_user, warning_draft},
-    filesystem::session_file::SessionFile,
+    contract::{
+        CheckpointWrite, SessionWriter, create_test_session, message_body, run_drafts, test_command, test_user,
+        warning_draft,
+    },
+    filesystem::{known_log::KnownLog, session_file::SessionFile},
 };
 use k8sops_core::*;
 
@@ -29,7 +32,7 @@ async fn incomplete_line_is_cut_off_and_damage_is_reported() {
     }
     let first = good.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     fs::write(&path, [&good[..first], b"garbage\n", &good[first..]].concat()).unwrap();
-    let error = SessionFile::open(&path, 0).unwrap_err().to_string();
+    let error = SessionFile::open(&path, KnownLog::default()).unwrap_err().to_string();
     assert!(
         error.contains(&format!("line 2 at byte {first}, written by k8sops {}", env!("CARGO_PKG_VERSION"))),
         "{error}"
@@ -218,4 +221,142 @@ async fn foreign_files_are_ignored() {
     assert_eq!(store.count_sessions(&test_user("anna")).await.unwrap(), 1);
     assert_eq!(store.count_sessions(&test_user("bert")).await.unwrap(), 0);
     assert_eq!(fs::read_to_string(folder.join("anna/backup.jsonl")).unwrap(), "mine");
+}
+
+/// How a checkpoint is damaged.
+type Damage = fn(&mut Vec<u8>);
+
+/// The damages of one line that leave its end.
+const CHECKPOINT_DAMAGES: [(&str, Damage); 5] = [
+    ("a flipped bit", |line| line[60] ^= 4),
+    ("zeros", |line| line[50..90].fill(0)),
+    ("other JSON", |line| {
+        let head = line.iter().position(|byte| *byte == b't').unwrap() + 3;
+        *line = [&line[..head], b"{\"state\":1}}\n"].concat();
+    }),
+    ("a field of a later version", |line| {
+        let text = String::from_utf8(line.clone()).unwrap().replace("\"epoch\"", "\"era\"");
+        *line = [text.split_once(",\"crc\"").unwrap().0.as_bytes(), b"}\n"].concat();
+    }),
+    ("another checksum", |line| {
+        let at = line.len() - 5;
+        line[at] ^= 1;
+    }),
+];
+
+/// Writes a session with two checkpoints, damages lines of its file, and returns what it was before.
+async fn write_damaged(
+    root: &std::path::Path,
+    damage: impl Fn(&mut Vec<Vec<u8>>),
+) -> (SessionId, (Vec<std::sync::Arc<SessionEvent>>, SessionState, Vec<InboxEntry>)) {
+    let store = open_store(root).await;
+    let session = create_test_session(&store).await;
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    for checkpoint in [false, true, false, true, false] {
+        store
+            .submit_command(session, test_command(&format!("c{}", writer.state.last_seq()), message_body("hi")))
+            .await
+            .unwrap();
+        writer.commit(run_drafts("hi"), &[], CheckpointWrite::when(checkpoint)).await.unwrap();
+    }
+    let before = read_session(&store, session).await;
+    store.release_lease(writer.lease).await.unwrap();
+    drop(store);
+    let path = session_path(root, session);
+    let bytes = fs::read(&path).unwrap();
+    let mut lines: Vec<Vec<u8>> = bytes.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    damage(&mut lines);
+    fs::write(&path, lines.concat()).unwrap();
+    (session, before)
+}
+
+fn checkpoint_lines(lines: &mut [Vec<u8>]) -> Vec<&mut Vec<u8>> {
+    lines.iter_mut().filter(|line| String::from_utf8_lossy(line).contains("\"checkpoint\":")).collect()
+}
+
+#[tokio::test]
+async fn damaged_checkpoint_is_replayed_around_and_replaced() {
+    for (name, damage) in CHECKPOINT_DAMAGES {
+        for damaged in [&[1][..], &[0, 1], &[0]] {
+            let dir = TempDir::new().unwrap();
+            let (session, before) = write_damaged(dir.path(), |lines| {
+                let mut checkpoints = checkpoint_lines(lines);
+                assert_eq!(checkpoints.len(), 2);
+                for number in damaged {
+                    damage(checkpoints[*number]);
+                }
+            })
+            .await;
+            for keeps_index in [true, false] {
+                if !keeps_index {
+                    fs::remove_file(dir.path().join("sessions.jsonl")).unwrap();
+                }
+                let store = open_store(dir.path()).await;
+                assert_eq!(read_session(&store, session).await, before, "{name}, {damaged:?}");
+                assert!(store.list_damaged_sessions().await.unwrap().is_empty());
+            }
+            let store = open_store(dir.path()).await;
+            // A reader before the owner takes nothing from what the owner must know.
+            load_state(&store, session).await.unwrap();
+            let is_newest = damaged.contains(&1);
+            let loaded = load_state(&store, session).await.unwrap();
+            assert_eq!(loaded.damaged_checkpoint.is_some(), is_newest, "{name}, {damaged:?}");
+            let mut writer = SessionWriter::acquire(&store, session, "b").await;
+            writer.commit(run_drafts("next"), &[], CheckpointWrite::Write).await.unwrap();
+            let loaded = load_state(&store, session).await.unwrap();
+            assert!(loaded.damaged_checkpoint.is_none());
+            let after = read_session(&store, session).await;
+            drop(store);
+            assert_eq!(read_session(&open_store(dir.path()).await, session).await, after, "{name}");
+        }
+    }
+}
+
+/// What looks like a damaged checkpoint may hide a commit, or be the only place of what was before it.
+#[tokio::test]
+async fn checkpoint_that_hides_other_lines_or_replaced_them_is_damage() {
+    type Rows = [(&'static str, fn(&mut Vec<Vec<u8>>)); 5];
+    let rows: Rows = [
+        ("its line end", |lines| {
+            let line = checkpoint_lines(lines).remove(1);
+            *line.last_mut().unwrap() = b'x';
+        }),
+        ("zeros up to the next line", |lines| {
+            let at = lines.iter().rposition(|line| line.starts_with(b"{\"seq\":10,\"checkpoint\"")).unwrap();
+            let length = lines[at].len();
+            lines[at][length - 10..].fill(0);
+            lines[at + 1][..30].fill(0);
+        }),
+        ("a newer format", |lines| {
+            let line = checkpoint_lines(lines).remove(1);
+            let text = String::from_utf8(line.clone()).unwrap().replace("\"version\":2", "\"version\":3");
+            *line = [text.split_once(",\"crc\"").unwrap().0.as_bytes(), b"}\n"].concat();
+        }),
+        ("missing events before it", |lines| {
+            let at = lines.iter().rposition(|line| line.starts_with(b"{\"seq\":10,\"commit\"")).unwrap();
+            lines.remove(at);
+            checkpoint_lines(lines).remove(1)[60] ^= 4;
+        }),
+        ("no lines before it", |lines| {
+            let at = lines.iter().rposition(|line| line.starts_with(b"{\"seq\":10,\"checkpoint\"")).unwrap();
+            lines.drain(..at);
+            lines[0][60] ^= 4;
+        }),
+    ];
+    for (name, damage) in rows {
+        let dir = TempDir::new().unwrap();
+        let (session, _) = write_damaged(dir.path(), damage).await;
+        let bytes = fs::read(session_path(dir.path(), session)).unwrap();
+        let store = open_store(dir.path()).await;
+        let error = store.acquire_lease(session, "b", Duration::from_secs(1)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt(_)), "{name}: {error}");
+        let loaded = load_state(&store, session).await.unwrap_err();
+        assert!(matches!(loaded, StoreError::Corrupt(_)), "{name}: {loaded}");
+        if name == "no lines before it" {
+            for error in [error, loaded] {
+                assert!(error.to_string().contains("backup"), "{error}");
+            }
+        }
+        assert_eq!(fs::read(session_path(dir.path(), session)).unwrap(), bytes, "{name}: the file is left as it is");
+    }
 }

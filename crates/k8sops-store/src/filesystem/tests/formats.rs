@@ -9,18 +9,40 @@ use super::open_store;
 use crate::{
     FilesystemStore,
     contract::{message_body, read_log, test_command, test_user},
-    filesystem::{index_line::IndexLine, layout::StoreLayout, log_line::LogLine},
+    filesystem::{index_line::IndexLine, layout::StoreLayout, line_format::seal_record, log_line::LogLine},
     memory_record::{decode_memory, encode_memory},
 };
-use k8sops_core::{Inbox, Leases, MemoryStore, SessionId, SessionLog, StoreError, UsageDay, UsageStore};
+use k8sops_core::{
+    DailyUsage, EmbeddingChange, Inbox, Leases, MemoryChange, MemoryId, MemoryStore, OutputStore, SessionId,
+    SessionLog, StoreError, ToolCallId, UsageDay, UsageStore, UserMemories, UserMemory,
+};
 
 /// In format 1, which has neither checksums nor the version of the format.
 const SESSION_1: &str = include_str!("formats/session.jsonl");
 const SESSION: &str = include_str!("formats/session_2.jsonl");
 const INDEX: &str = include_str!("formats/sessions.jsonl");
-const MEMORY: &str = include_str!("formats/memory.json");
+const MEMORY_1: &str = include_str!("formats/memory.json");
+const MEMORY: &str = include_str!("formats/memory_2.json");
 const USAGE_1: &str = include_str!("formats/usage.json");
-const USAGE: &str = include_str!("formats/usage_2.json");
+/// As an unreleased version wrote it.
+const USAGE_UNSEALED: &str = include_str!("formats/usage_2.json");
+const USAGE: &str = include_str!("formats/usage_2_sealed.json");
+const OUTPUT_1: &str = include_str!("formats/output");
+const OUTPUT: &str = include_str!("formats/output_2");
+
+/// The files of a store, as one version wrote them.
+struct StoredFiles {
+    session: &'static str,
+    memory: &'static str,
+    usage: &'static str,
+    output: &'static str,
+    output_name: &'static str,
+}
+
+const FORMAT_1: StoredFiles =
+    StoredFiles { session: SESSION_1, memory: MEMORY_1, usage: USAGE_1, output: OUTPUT_1, output_name: "call_1" };
+const FORMAT_2: StoredFiles =
+    StoredFiles { session: SESSION, memory: MEMORY, usage: USAGE, output: OUTPUT, output_name: "call_1.output" };
 
 #[test]
 fn lines_are_written_as_before() {
@@ -32,29 +54,109 @@ fn lines_are_written_as_before() {
         let index_line: IndexLine = serde_json::from_str(line).unwrap();
         assert_eq!(serde_json::to_string(&index_line).unwrap(), line);
     }
-    let (memory, vector) = decode_memory(MEMORY.as_bytes()).unwrap();
-    assert_eq!(String::from_utf8(encode_memory(&memory, vector.as_ref()).unwrap()).unwrap(), MEMORY);
+    let (memory, vector) = decode_memory(MEMORY_1.as_bytes()).unwrap();
+    let record = encode_memory(&memory, vector.as_ref()).unwrap();
+    assert_eq!(String::from_utf8(record.clone()).unwrap(), MEMORY_1);
+    assert_eq!(String::from_utf8(seal_record(record).unwrap()).unwrap(), MEMORY);
 }
 
 #[tokio::test]
-async fn files_of_earlier_versions_are_read() {
-    for (session, usage) in [(SESSION_1, USAGE_1), (SESSION, USAGE)] {
+async fn files_of_earlier_versions_are_read_and_continued_in_this_format() {
+    for files in [FORMAT_1, StoredFiles { usage: USAGE_UNSEALED, ..FORMAT_2 }, FORMAT_2] {
         let dir = TempDir::new().unwrap();
-        write_files(dir.path(), session, usage);
+        write_files(dir.path(), &files);
         let store = open_store(dir.path()).await;
         assert_files_are_read(&store).await;
+        let (anna, session) = (test_user("anna"), session_id());
+        let layout = StoreLayout::new(dir.path().to_owned());
+        let models = store.read_usage(&anna, &[usage_day()]).await.unwrap()[0].sessions[&session].clone();
+        store.record_usage(&anna, session, &DailyUsage { day: usage_day(), models }).await.unwrap();
+        assert_eq!(fs::read_to_string(layout.usage_file(&anna, usage_day())).unwrap(), USAGE);
+        store.save_output(session, &output_call(), OUTPUT_1.into(), 100).await.unwrap();
+        assert_eq!(fs::read_to_string(layout.output_file(session, &output_call())).unwrap(), OUTPUT);
+        assert!(!layout.old_output_file(session, &output_call()).exists());
+        let UserMemories { version, all } = store.read_memories(&anna).await.unwrap();
+        let change = MemoryChange { memory: all[0].memory.clone(), embedding: EmbeddingChange::Keep };
+        store.write_memories(&anna, version, &[change]).await.unwrap();
+        assert_eq!(fs::read_to_string(layout.memory_file(&anna, all[0].memory.id)).unwrap(), MEMORY);
     }
 }
 
-fn write_files(dir: &Path, session: &str, usage: &str) {
+#[tokio::test]
+async fn newer_format_of_any_file_is_refused_and_kept() {
+    let dir = TempDir::new().unwrap();
+    let newer = |text: &str| text.replace(r#""version":2,"writer":"0.2.0""#, r#""version":3,"writer":"0.9.0""#);
+    let unseal = |text: &str| {
+        let start = text.find(r#","crc""#).unwrap_or(text.len() - 1);
+        format!("{}}}", &text[..start])
+    };
+    write_files(dir.path(), &FORMAT_2);
+    let (anna, session, layout) = (test_user("anna"), session_id(), StoreLayout::new(dir.path().to_owned()));
+    let (memory, _) = decode_memory(MEMORY.as_bytes()).unwrap();
+    let other = UserMemory { id: MemoryId::new(), ..memory.clone() };
+    let contents = [
+        (layout.memory_file(&anna, memory.id), newer(&unseal(MEMORY))),
+        (layout.usage_file(&anna, usage_day()), newer(&unseal(USAGE))),
+        (layout.output_file(session, &output_call()), newer(OUTPUT)),
+        (layout.session_outputs(session).join("later.kind"), "later".to_owned()),
+    ];
+    for (path, content) in &contents {
+        fs::write(path, content).unwrap();
+    }
+    let store = open_store(dir.path()).await;
+    let UserMemories { version, all } = store.read_memories(&anna).await.unwrap();
+    assert!(all.is_empty(), "the memory is left out");
+    let change = MemoryChange { memory: other, embedding: EmbeddingChange::Clear };
+    store.write_memories(&anna, version, &[change]).await.unwrap();
+    let used = DailyUsage { day: usage_day(), models: Vec::new() };
+    for (error, path) in [
+        (store.read_usage(&anna, &[usage_day()]).await.unwrap_err(), &contents[1].0),
+        (store.record_usage(&anna, session, &used).await.unwrap_err(), &contents[1].0),
+        (store.read_output(session, &output_call(), 0, 10).await.unwrap_err(), &contents[2].0),
+    ] {
+        assert!(matches!(error, StoreError::FileDamaged(_)), "{error}");
+        let error = error.to_string();
+        for word in [path.to_str().unwrap(), "written by k8sops 0.9.0 in format 3", "newer than format 2"] {
+            assert!(error.contains(word), "{word} is not in: {error}");
+        }
+    }
+    store.save_output(session, &ToolCallId::generate(), "another".into(), 100).await.unwrap();
+    for (path, content) in &contents {
+        assert_eq!(&fs::read_to_string(path).unwrap(), content, "{} is left as it is", path.display());
+    }
+}
+
+#[tokio::test]
+async fn changed_records_are_refused() {
+    let flip = |text: &str, at: usize| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let dir = TempDir::new().unwrap();
+    write_files(dir.path(), &FORMAT_2);
+    let (anna, layout) = (test_user("anna"), StoreLayout::new(dir.path().to_owned()));
+    let (memory, _) = decode_memory(MEMORY.as_bytes()).unwrap();
+    let digit = USAGE.find("tokens\":5").unwrap() + 8;
+    let letter = MEMORY.find("mars").unwrap();
+    fs::write(layout.usage_file(&anna, usage_day()), flip(USAGE, digit)).unwrap();
+    fs::write(layout.memory_file(&anna, memory.id), flip(MEMORY, letter)).unwrap();
+    let store = open_store(dir.path()).await;
+    let error = store.read_usage(&anna, &[usage_day()]).await.unwrap_err().to_string();
+    assert!(error.contains("changed after it was written"), "{error}");
+    assert!(store.read_memories(&anna).await.unwrap().all.is_empty());
+}
+
+fn write_files(dir: &Path, files: &StoredFiles) {
     let layout = StoreLayout::new(dir.to_owned());
     let anna = test_user("anna");
     let (memory, _) = decode_memory(MEMORY.as_bytes()).unwrap();
     for (path, content) in [
-        (layout.session_file(&anna, session_id()), session),
+        (layout.session_file(&anna, session_id()), files.session),
         (layout.index_file(), INDEX),
-        (layout.memory_file(&anna, memory.id), MEMORY),
-        (layout.usage_file(&anna, usage_day()), usage),
+        (layout.memory_file(&anna, memory.id), files.memory),
+        (layout.usage_file(&anna, usage_day()), files.usage),
+        (layout.session_outputs(session_id()).join(files.output_name), files.output),
     ] {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
@@ -63,6 +165,10 @@ fn write_files(dir: &Path, session: &str, usage: &str) {
 
 fn session_id() -> SessionId {
     "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap()
+}
+
+fn output_call() -> ToolCallId {
+    "call_1".parse().unwrap()
 }
 
 fn usage_day() -> UsageDay {
@@ -82,12 +188,14 @@ async fn assert_files_are_read(store: &FilesystemStore) {
     assert_eq!(store.read_memories(&anna).await.unwrap().all[0].memory, memory);
     let usage = store.read_usage(&anna, &[usage_day()]).await.unwrap();
     assert_eq!(usage[0].sessions[&session][0].usage.input_tokens, 5);
+    let part = store.read_output(session, &output_call(), 5, 6).await.unwrap().unwrap();
+    assert_eq!((part.bytes.as_slice(), part.total), (&OUTPUT_1.as_bytes()[5..11], OUTPUT_1.len() as u64));
 }
 
 #[tokio::test]
 async fn earlier_format_is_continued_in_this_one() {
     let dir = TempDir::new().unwrap();
-    write_files(dir.path(), SESSION_1, USAGE_1);
+    write_files(dir.path(), &FORMAT_1);
     let store = open_store(dir.path()).await;
     for n in 0..2 {
         let command = test_command(&format!("n{n}"), message_body("hi"));
@@ -121,8 +229,9 @@ async fn newer_format_is_refused_as_a_whole() {
                 all
             },
         );
-        write_files(dir.path(), &text, USAGE);
+        write_files(dir.path(), &FORMAT_2);
         let path = StoreLayout::new(dir.path().to_owned()).session_file(&test_user("anna"), session_id());
+        fs::write(&path, &text).unwrap();
         let store = open_store(dir.path()).await;
         let error = store.read_events(session_id(), 0, 10).await.unwrap_err();
         assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
