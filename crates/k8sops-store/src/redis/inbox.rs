@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
     scripts::{SubmitCommand, SubmitReply},
-    store::RedisStore,
+    store::{RedisStore, ReplySize, SMALL_PAGE},
 };
 use k8sops_core::{
     CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, InboxEntry, NotificationTopic, SessionCommand,
@@ -83,14 +83,23 @@ impl Inbox for RedisStore {
     }
 
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
-        let mut read = redis::pipe();
-        read.cmd("EXISTS").arg(self.keys.meta(session));
-        read.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+");
-        let (exists, entries): (bool, Vec<StreamEntry>) = self.reads.query(&read).await?;
-        if !exists {
-            return Err(StoreError::NotFound(session));
+        // Nearly always, this is all.
+        let mut entries = self.read_inbox(session, SMALL_PAGE).await?;
+        if entries.len() == SMALL_PAGE {
+            entries = self.read_inbox(session, INBOX_LIMIT_ALL).await?;
         }
         entries.iter().map(inbox_entry).collect()
+    }
+}
+
+impl RedisStore {
+    /// The oldest commands of a session's inbox.
+    async fn read_inbox(&self, session: SessionId, limit: usize) -> Result<Vec<StreamEntry>, StoreError> {
+        let mut read = redis::pipe();
+        read.cmd("EXISTS").arg(self.keys.meta(session));
+        read.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+").arg("COUNT").arg(limit);
+        let (exists, entries): (bool, Vec<StreamEntry>) = self.read(&read, ReplySize::of_page(limit)).await?;
+        if exists { Ok(entries) } else { Err(StoreError::NotFound(session)) }
     }
 }
 

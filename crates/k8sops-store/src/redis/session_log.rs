@@ -11,7 +11,7 @@ use super::{
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
     },
-    store::RedisStore,
+    store::{RedisStore, ReplySize},
 };
 use k8sops_core::{
     EventBody, EventPage, LeaseEpoch, LogCommit, LogHead, LogLineage, LostBranch, NotificationTopic, SessionEvent,
@@ -21,6 +21,9 @@ use k8sops_core::{
 /// How long a commit is retried whose reply is lost. Less than the duration of a lease.
 const COMMIT_RETRY_LIMIT: Duration = Duration::from_secs(4);
 const COMMIT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// A larger commit, mostly one with a checkpoint, would hold up others on the shared connection. On which connection a commit
+/// is sent makes no difference to the session: its writer awaits each one, and the script checks what it follows.
+const LARGE_COMMIT_BYTES: usize = 64 * 1024;
 
 #[async_trait]
 impl SessionLog for RedisStore {
@@ -87,7 +90,8 @@ impl SessionLog for RedisStore {
         read.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
         read.arg("COUNT").arg(limit.max(1));
         read.cmd("EXISTS").arg(self.keys.log(session));
-        let (fields, entries, exists): (LogFields, Vec<StreamEntry>, bool) = self.reads.query(&read).await?;
+        let (fields, entries, exists): (LogFields, Vec<StreamEntry>, bool) =
+            self.read(&read, ReplySize::of_page(limit)).await?;
         let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
             return Err(StoreError::NotFound(session));
         };
@@ -113,7 +117,7 @@ impl SessionLog for RedisStore {
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
         let mut read = redis::pipe();
         read.cmd("EXISTS").arg(self.keys.meta(session)).cmd("GET").arg(self.keys.checkpoint(session));
-        let (exists, checkpoint): (bool, Option<String>) = self.reads.query(&read).await?;
+        let (exists, checkpoint): (bool, Option<String>) = self.bulk_reads.query(&read).await?;
         if !exists {
             return Err(StoreError::NotFound(session));
         }
@@ -234,13 +238,24 @@ impl RedisStore {
     async fn send_commit(&self, script: &CommitEvents) -> Result<CommitReply, StoreError> {
         let started = Instant::now();
         let delays = ConstantBuilder::new().with_delay(COMMIT_RETRY_DELAY).with_jitter().without_max_times();
-        (|| self.writes.run_script(script))
-            .retry(delays)
-            .when(|error| {
+        let is_large = script.payload_bytes() > LARGE_COMMIT_BYTES;
+        let send = || async {
+            if is_large { self.bulk_writes.run_script(script).await } else { self.writes.run_script(script).await }
+        };
+        send.retry(delays)
+            .when(|error: &StoreError| {
                 let next_attempt = started.elapsed() + COMMIT_RETRY_DELAY;
                 matches!(error, StoreError::Unavailable(_)) && next_attempt < COMMIT_RETRY_LIMIT
             })
             .await
+    }
+}
+
+impl CommitEvents {
+    /// The bytes of what can be large.
+    fn payload_bytes(&self) -> usize {
+        let events: usize = self.events.iter().map(|event| event.json.len()).sum();
+        events + self.checkpoint.as_ref().map_or(0, Vec::len)
     }
 }
 
