@@ -1,35 +1,32 @@
-//! Connections to Redis: opened when one is needed, shared by all callers, discarded when broken.
+//! Connections to Redis that all callers share: opened when one is needed, discarded when broken.
 //!
-//! A broken connection is reconnected by the next query, at most once per [`CONNECT_ERROR_TTL`]. There is no backoff here: the
-//! callers retry with backoff (the session actor in `src/runtime` while the store is unavailable, and `subscriber`, which
-//! reconnects its connection for notifications).
+//! A broken connection is reconnected by the next query. There is no backoff here: the callers retry with backoff (the session
+//! actor in `src/runtime` while the store is unavailable, and `subscriber`, which reconnects its connection for notifications).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use redis::{
-    Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
-    aio::{ConnectionLike, PubSub},
-};
+use redis::{FromRedisValue, RedisError, RedisResult, aio::PubSub};
 use tokio::sync::Mutex;
 
 use super::{
     config::RedisConfig,
-    outage::{classify_error, to_store_error},
+    connector::RedisConnector,
+    outage::to_store_error,
+    query::{RedisQuery, ends_connection, is_worth_retry, read_reply},
     script::{Script, ScriptCall},
     scripts::ListMissingRights,
-    target::{CONNECT_TIMEOUT, ConnectionTarget, TargetConnection, timed_out},
+    target::TargetConnection,
 };
-use k8sops_core::{BackendError, StoreError, StoreOutage};
+use k8sops_core::StoreError;
 
-/// For this long after a failed attempt to connect, callers get its error instead of trying again themselves.
-const CONNECT_ERROR_TTL: Duration = Duration::from_millis(100);
+/// A healthy Redis responds to a short command a thousand times faster.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection to Redis that callers share, and that is opened again after it broke.
+/// A connection to Redis that callers share, and that is opened again after it broke. It is for short commands: what is large,
+/// or blocks, holds up all others, and goes through a [`ConnectionPool`](super::pool::ConnectionPool).
 pub(super) struct SharedConnection {
-    target: ConnectionTarget,
+    connector: RedisConnector,
     slot: Mutex<ConnectionSlot>,
-    /// What is checked of a new connection.
-    rights_check: Option<ListMissingRights>,
 }
 
 #[derive(Default)]
@@ -37,7 +34,6 @@ struct ConnectionSlot {
     connection: Option<OpenConnection>,
     /// The number of connections so far. A connection that several callers find broken is discarded once.
     generation: u64,
-    last_error: Option<(Instant, StoreError)>,
 }
 
 #[derive(Clone)]
@@ -48,14 +44,13 @@ struct OpenConnection {
 
 impl SharedConnection {
     pub(super) fn new(config: &RedisConfig) -> Result<Self, StoreError> {
-        let target = ConnectionTarget::new(config).map_err(|error| StoreError::unavailable("Redis", error))?;
-        Ok(Self { target, slot: Mutex::default(), rights_check: None })
+        Ok(Self { connector: RedisConnector::new(config, RESPONSE_TIMEOUT)?, slot: Mutex::default() })
     }
 
-    /// Creates a connection that is used only while its user has these rights. A script that fails for a missing right has
-    /// already written what comes before.
+    /// Creates a connection that is used only while its user has these rights.
     pub(super) fn with_rights_check(config: &RedisConfig, check: ListMissingRights) -> Result<Self, StoreError> {
-        Ok(Self { rights_check: Some(check), ..Self::new(config)? })
+        let connector = RedisConnector::new(config, RESPONSE_TIMEOUT)?.with_rights_check(check);
+        Ok(Self { connector, slot: Mutex::default() })
     }
 
     async fn open(&self) -> Result<OpenConnection, StoreError> {
@@ -63,46 +58,11 @@ impl SharedConnection {
         if let Some(connection) = &slot.connection {
             return Ok(connection.clone());
         }
-        if let Some((at, error)) = &slot.last_error
-            && at.elapsed() < CONNECT_ERROR_TTL
-        {
-            return Err(error.clone());
-        }
-        // Connecting also resolves names and queries sentinels, which have no timeouts.
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT * 2, self.target.connect());
-        let connected = match connecting.await.unwrap_or_else(|_| Err(timed_out("connecting"))) {
-            Ok(mut connection) => self.check_rights(&mut connection).await.map(|()| connection),
-            Err(error) => Err(to_store_error(error)),
-        };
-        match connected {
-            Ok(connection) => {
-                slot.generation += 1;
-                slot.last_error = None;
-                let connection = OpenConnection { connection, generation: slot.generation };
-                slot.connection = Some(connection.clone());
-                Ok(connection)
-            }
-            Err(error) => {
-                slot.last_error = Some((Instant::now(), error.clone()));
-                Err(error)
-            }
-        }
-    }
-
-    /// Fails if the user lacks a right that a script needs, and names it.
-    async fn check_rights(&self, connection: &mut TargetConnection) -> Result<(), StoreError> {
-        let Some(check) = &self.rights_check else { return Ok(()) };
-        let reply = ScriptCall::new(check).execute(connection).await.map_err(to_store_error)?;
-        let missing: Vec<String> = read_reply(reply)?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let problem = format!(
-            "the user of Redis may not run {} on keys like {}; give it these rights (ACL SETUSER)",
-            missing.join(", "),
-            check.any_key
-        );
-        Err(StoreError::Unavailable(BackendError::new(problem).with_outage(StoreOutage::AccessDenied)))
+        let connection = self.connector.connect().await?;
+        slot.generation += 1;
+        let connection = OpenConnection { connection, generation: slot.generation };
+        slot.connection = Some(connection.clone());
+        Ok(connection)
     }
 
     /// Checks the rights of the user again.
@@ -111,7 +71,7 @@ impl SharedConnection {
     /// `Unavailable`.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         let mut open = self.open().await?;
-        let checked = self.check_rights(&mut open.connection).await;
+        let checked = self.connector.check_rights(&mut open.connection).await;
         if checked.is_err() {
             self.discard(&open).await;
         }
@@ -132,9 +92,7 @@ impl SharedConnection {
                 Err(error) => error,
             };
             self.discard_if_broken(&open, &error).await;
-            // A connection that the server closed while it was idle reports that at its next use. A timeout is not
-            // retried: the server is likely to time out again.
-            if !(may_retry && is_connection_broken(&error) && !error.is_timeout()) {
+            if !(may_retry && is_worth_retry(&error)) {
                 return Err(to_store_error(error));
             }
             may_retry = false;
@@ -166,13 +124,7 @@ impl SharedConnection {
 
     /// Discards a connection on which a query failed, unless the failure says that it can still be used.
     async fn discard_if_broken(&self, broken: &OpenConnection, error: &RedisError) {
-        let master_moved = matches!(
-            error.kind(),
-            ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-                | ErrorKind::ClusterConnectionNotFound
-        );
-        let lacks_right = classify_error(error).0 == StoreOutage::AccessDenied;
-        if master_moved || lacks_right || is_connection_broken(error) || error.is_unrecoverable_error() {
+        if ends_connection(error) {
             self.discard(broken).await;
         }
     }
@@ -189,59 +141,6 @@ impl SharedConnection {
     /// # Errors
     /// The server cannot be reached.
     pub(super) async fn connect_pubsub(&self) -> RedisResult<PubSub> {
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT * 2, self.target.connect_pubsub());
-        connecting.await.unwrap_or_else(|_| Err(timed_out("connecting")))
+        self.connector.connect_pubsub().await
     }
-}
-
-/// What can be sent to Redis.
-pub(super) enum RedisQuery<'a> {
-    Command(&'a Cmd),
-    Pipeline(&'a Pipeline),
-    Script(&'a ScriptCall<'a>),
-}
-
-impl<'a> From<&'a Cmd> for RedisQuery<'a> {
-    fn from(command: &'a Cmd) -> Self {
-        Self::Command(command)
-    }
-}
-
-/// For commands that are built where they are sent.
-impl<'a> From<&'a mut Cmd> for RedisQuery<'a> {
-    fn from(command: &'a mut Cmd) -> Self {
-        Self::Command(command)
-    }
-}
-
-impl<'a> From<&'a Pipeline> for RedisQuery<'a> {
-    fn from(pipeline: &'a Pipeline) -> Self {
-        Self::Pipeline(pipeline)
-    }
-}
-
-impl<'a> From<&'a ScriptCall<'a>> for RedisQuery<'a> {
-    fn from(call: &'a ScriptCall<'a>) -> Self {
-        Self::Script(call)
-    }
-}
-
-impl RedisQuery<'_> {
-    async fn send(&self, connection: &mut (impl ConnectionLike + Send)) -> RedisResult<Value> {
-        match self {
-            Self::Command(command) => command.query_async(connection).await,
-            Self::Pipeline(pipeline) => pipeline.query_async(connection).await,
-            Self::Script(call) => call.execute(connection).await,
-        }
-    }
-}
-
-/// Reads a whole reply. Only here is a value not what was stored: a reply that did not arrive whole is an outage.
-fn read_reply<T: FromRedisValue>(reply: Value) -> Result<T, StoreError> {
-    T::from_redis_value(reply).map_err(|error| StoreError::corrupt("Redis", RedisError::from(error)))
-}
-
-/// Whether an error leaves nothing that the connection could be used for: it is closed, or its bytes are no replies.
-fn is_connection_broken(error: &RedisError) -> bool {
-    error.is_io_error() || error.kind() == ErrorKind::Parse
 }

@@ -8,7 +8,7 @@ use super::{
     encoding::{StreamEntry, parse_json, to_json},
     lost_keys::foreign_log,
     scripts::{RestoreReceipts, RestoredReceipt, SubmitCommand, SubmitReply},
-    store::RedisStore,
+    store::{RedisStore, ReplySize, SMALL_PAGE},
 };
 use k8sops_core::{
     CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, InboxEntry, LostMessages, NotificationTopic,
@@ -105,28 +105,29 @@ impl Inbox for RedisStore {
     }
 
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
-        let mut read = redis::pipe();
-        read.cmd("EXISTS").arg(self.keys.log(session)).cmd("EXISTS").arg(self.keys.meta(session));
-        read.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+");
-        let (has_log, exists, entries): (bool, bool, Vec<StreamEntry>) = self.reads.query(&read).await?;
-        if !(exists && has_log) {
-            return Err(self.registry.missing_session(session).await);
+        // Nearly always, this is all.
+        let mut entries = self.read_inbox(session, SMALL_PAGE).await?;
+        if entries.len() == SMALL_PAGE {
+            entries = self.read_inbox(session, INBOX_LIMIT_ALL).await?;
         }
         entries.iter().map(inbox_entry).collect()
     }
 
     async fn find_lost_messages(&self, session: SessionId) -> Result<LostMessages, StoreError> {
-        let mut read = redis::pipe();
-        read.cmd("HGET").arg(self.keys.meta(session)).arg("waiting");
-        read.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+");
-        let (waiting, entries): (Option<u64>, Vec<StreamEntry>) = self.reads.query(&read).await?;
-        let entries: Vec<InboxEntry> = entries.iter().map(inbox_entry).collect::<Result<_, StoreError>>()?;
+        // Before the inbox: a message that arrives in between is in the inbox only.
+        let waiting: Option<u64> =
+            self.reads.query(redis::cmd("HGET").arg(self.keys.meta(session)).arg("waiting")).await?;
+        let waiting = waiting.unwrap_or(0);
+        if waiting == 0 {
+            return Ok(LostMessages::default());
+        }
+        let entries = self.list_inbox(session).await?;
         let queued = entries.iter().filter(|entry| entry.command.is_message()).count() as u64;
-        let count = waiting.unwrap_or(0).saturating_sub(queued);
+        let count = waiting.saturating_sub(queued);
         if count == 0 {
             return Ok(LostMessages::default());
         }
-        let receipts: Vec<String> = self.reads.query(redis::cmd("HVALS").arg(self.keys.receipts(session))).await?;
+        let receipts: Vec<String> = self.bulk_reads.query(redis::cmd("HVALS").arg(self.keys.receipts(session))).await?;
         let receipts = receipts.iter().filter(|receipt| !receipt.is_empty()).map(|receipt| parse_receipt(receipt));
         let mut accepted: Vec<CommandReceipt> = receipts.collect::<Result<_, StoreError>>()?;
         accepted.retain(|receipt| receipt.message_id.is_some());
@@ -182,6 +183,18 @@ impl RedisStore {
         });
         known.extend(queued.iter().map(|entry| CommandReceipt::for_command(&entry.command, entry.accepted_seq)));
         Ok(known)
+    }
+}
+
+impl RedisStore {
+    /// The oldest commands of a session's inbox.
+    async fn read_inbox(&self, session: SessionId, limit: usize) -> Result<Vec<StreamEntry>, StoreError> {
+        let mut read = redis::pipe();
+        read.cmd("EXISTS").arg(self.keys.log(session)).cmd("EXISTS").arg(self.keys.meta(session));
+        read.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+").arg("COUNT").arg(limit);
+        let (has_log, exists, entries): (bool, bool, Vec<StreamEntry>) =
+            self.read(&read, ReplySize::of_page(limit)).await?;
+        if exists && has_log { Ok(entries) } else { Err(self.registry.missing_session(session).await) }
     }
 }
 

@@ -108,10 +108,10 @@ impl RedisStore {
     ) -> Result<(), StoreError> {
         let mut changes = cmd("ZRANGEBYSCORE");
         changes.arg(self.keys.memory_changes(user)).arg(format!("({since}")).arg("+inf");
-        let ids: Vec<String> = self.reads.query(&changes).await?;
+        let ids: Vec<String> = self.bulk_reads.query(&changes).await?;
         let key = self.keys.memories(user);
         for page in ids.chunks(PAGE_SIZE) {
-            let fields: Vec<Option<Vec<u8>>> = self.reads.query(cmd("HMGET").arg(&key).arg(page)).await?;
+            let fields: Vec<Option<Vec<u8>>> = self.bulk_reads.query(cmd("HMGET").arg(&key).arg(page)).await?;
             let existing = page.iter().zip(&fields).filter_map(|(id, field)| Some((id.clone(), field.clone()?)));
             let loaded = self.decode_memories(user, existing.collect(), in_set).await?;
             let mut memories = cached.lock();
@@ -134,7 +134,7 @@ impl RedisStore {
         loop {
             let mut scan = cmd("HSCAN");
             scan.arg(&key).arg(cursor).arg("COUNT").arg(PAGE_SIZE);
-            let (next, fields): (u64, Vec<(String, Vec<u8>)>) = self.reads.query(&scan).await?;
+            let (next, fields): (u64, Vec<(String, Vec<u8>)>) = self.bulk_reads.query(&scan).await?;
             for memory in self.decode_memories(user, fields, in_set).await? {
                 memory.insert_into(&mut memories);
             }
@@ -179,7 +179,7 @@ impl RedisStore {
             loaded.iter_mut().filter(|memory| memory.space.is_some()).collect();
         for page in with_vector.chunks_mut(PAGE_SIZE) {
             let ids: Vec<String> = page.iter().map(|loaded| loaded.memory.id.to_string()).collect();
-            let vectors: Vec<Option<Vec<u8>>> = self.reads.query(cmd("HMGET").arg(&key).arg(&ids)).await?;
+            let vectors: Vec<Option<Vec<u8>>> = self.bulk_reads.query(cmd("HMGET").arg(&key).arg(&ids)).await?;
             for (loaded, bytes) in page.iter_mut().zip(vectors) {
                 let space = loaded.space.take();
                 let values = bytes.and_then(|bytes| vector_from_bytes(&bytes));
@@ -339,7 +339,7 @@ impl MemoryStore for RedisStore {
             new_epoch: UserMemorySet::next_version(version).epoch,
             changes: fields?,
         };
-        Ok(match self.writes.run_script(&write).await? {
+        Ok(match self.bulk_writes.run_script(&write).await? {
             WriteMemoriesReply::Written => MemoryWrite::Written,
             WriteMemoriesReply::VersionConflict => MemoryWrite::VersionConflict,
         })

@@ -7,6 +7,7 @@
 
 mod config;
 mod connection;
+mod connector;
 mod encoding;
 mod inbox;
 mod keys;
@@ -17,6 +18,8 @@ mod memory_cache;
 mod notifications;
 mod outage;
 mod outputs;
+mod pool;
+mod query;
 mod registry;
 mod script;
 mod scripts;

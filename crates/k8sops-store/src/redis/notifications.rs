@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
     scripts::{AppendPreview, PreviewReply},
-    store::RedisStore,
+    store::{RedisStore, ReplySize},
 };
 use k8sops_core::{
     MessageId, MessagePreview, NotificationTopic, Notifications, PreviewPage, SessionId, SessionLease, StoreError,
@@ -44,7 +44,9 @@ impl Notifications for RedisStore {
     async fn read_preview(&self, session: SessionId, after: u64) -> Result<PreviewPage, StoreError> {
         let mut read = redis::cmd("XRANGE");
         read.arg(self.keys.preview(session)).arg(format!("({after}-0")).arg("+");
-        let entries: Vec<StreamEntry> = self.reads.query(&read).await?;
+        // From the start of a message, what a long reply has so far; then what was written within some 50 ms.
+        let size = if after == 0 { ReplySize::Large } else { ReplySize::Small };
+        let entries: Vec<StreamEntry> = self.read(&read, size).await?;
         let mut page = PreviewPage { pieces: Vec::new(), position: after };
         for entry in &entries {
             page.pieces.push(parse_json("a message preview", entry.field("p")?)?);

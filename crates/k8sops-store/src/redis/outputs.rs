@@ -17,7 +17,7 @@ use super::{
 use crate::output_limit::{count_outputs_to_drop, truncate_output};
 use k8sops_core::{OutputPart, OutputStore, SessionId, StoreError, ToolCallId};
 
-/// Uncompressed bytes of a chunk. Small enough that writing one does not delay other writes.
+/// Uncompressed bytes of a chunk. Small enough that the server is not busy with one for long.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// The field with the list of outputs.
 const LIST_FIELD: &str = "list";
@@ -66,7 +66,7 @@ impl RedisStore {
             dropped_fields,
             written_fields: vec![written_field],
         };
-        match self.writes.run_script(&write).await? {
+        match self.bulk_writes.run_script(&write).await? {
             OutputsReply::Written => Ok(()),
             OutputsReply::NotFound => Err(self.registry.missing_session(session).await),
         }
@@ -135,7 +135,7 @@ impl OutputStore for RedisStore {
             for n in first_chunk..=(end - 1) / chunk_bytes {
                 read.arg(chunk_field(call, n));
             }
-            let chunks: Vec<Option<Vec<u8>>> = self.reads.query(&read).await?;
+            let chunks: Vec<Option<Vec<u8>>> = self.bulk_reads.query(&read).await?;
             for chunk in chunks {
                 // Without all chunks, the output is being written, or its writer crashed.
                 let Some(chunk) = chunk else { return Ok(None) };

@@ -13,7 +13,7 @@ use super::{
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
     },
-    store::RedisStore,
+    store::{RedisStore, ReplySize},
 };
 use k8sops_core::{
     EventBody, EventPage, LeaseEpoch, LogCommit, LogHead, LogLineage, LostBranch, NotificationTopic, SessionEvent,
@@ -23,6 +23,9 @@ use k8sops_core::{
 /// How long a commit is retried whose reply is lost. Less than the duration of a lease.
 const COMMIT_RETRY_LIMIT: Duration = Duration::from_secs(4);
 const COMMIT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// A larger commit, mostly one with a checkpoint, would hold up others on the shared connection. On which connection a commit
+/// is sent makes no difference to the session: its writer awaits each one, and the script checks what it follows.
+const LARGE_COMMIT_BYTES: usize = 64 * 1024;
 
 #[async_trait]
 impl SessionLog for RedisStore {
@@ -120,7 +123,7 @@ impl SessionLog for RedisStore {
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
         let mut read = redis::pipe();
         read.cmd("EXISTS").arg(self.keys.meta(session)).cmd("GET").arg(self.keys.checkpoint(session));
-        let (exists, checkpoint): (bool, Option<String>) = self.reads.query(&read).await?;
+        let (exists, checkpoint): (bool, Option<String>) = self.bulk_reads.query(&read).await?;
         if !exists {
             return Err(self.registry.missing_session(session).await);
         }
@@ -235,7 +238,7 @@ impl RedisStore {
         read.cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
         for _ in 0..PAGE_ATTEMPTS {
             let (before, entries, has_log, length, fields): (LogFields, _, bool, u64, LogFields) =
-                self.reads.query(&read).await?;
+                self.read(&read, ReplySize::of_page(limit)).await?;
             if before == fields {
                 return Ok(StoredPage { fields, entries, has_log, length });
             }
@@ -290,13 +293,24 @@ impl RedisStore {
     async fn send_commit(&self, script: &CommitEvents) -> Result<CommitReply, StoreError> {
         let started = Instant::now();
         let delays = ConstantBuilder::new().with_delay(COMMIT_RETRY_DELAY).with_jitter().without_max_times();
-        (|| self.writes.run_script(script))
-            .retry(delays)
-            .when(|error| {
+        let is_large = script.payload_bytes() > LARGE_COMMIT_BYTES;
+        let send = || async {
+            if is_large { self.bulk_writes.run_script(script).await } else { self.writes.run_script(script).await }
+        };
+        send.retry(delays)
+            .when(|error: &StoreError| {
                 let next_attempt = started.elapsed() + COMMIT_RETRY_DELAY;
                 matches!(error, StoreError::Unavailable(_)) && next_attempt < COMMIT_RETRY_LIMIT
             })
             .await
+    }
+}
+
+impl CommitEvents {
+    /// The bytes of what can be large.
+    fn payload_bytes(&self) -> usize {
+        let events: usize = self.events.iter().map(|event| event.json.len()).sum();
+        events + self.checkpoint.as_ref().map_or(0, Vec::len)
     }
 }
 

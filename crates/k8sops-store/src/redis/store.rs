@@ -3,24 +3,40 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use redis::FromRedisValue;
 
 use super::{
     config::RedisConfig,
     connection::SharedConnection,
+    connector::RedisConnector,
     keys::RedisKeys,
     memory_cache::MemoryCache,
+    pool::ConnectionPool,
+    query::RedisQuery,
     registry::RedisSessionRegistry,
     scripts::{ListMissingRights, SCRIPT_COMMANDS},
     subscriber::NotificationSubscriber,
 };
 use k8sops_core::{Notifications, SessionStore, StoreError};
 
+/// The most connections of each pool. A server sends one reply at a time, so that more would not be faster; and one is held
+/// only while a reply arrives, however slow the client that it is for.
+const BULK_CONNECTIONS: usize = 8;
+/// A reply of 100 MB takes 8 s over 100 Mbit/s.
+const BULK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most events or commands that are always small together.
+pub(super) const SMALL_PAGE: usize = 10;
+
 /// Sessions in Redis.
 pub struct RedisStore {
-    /// For short commands, which must not wait for long ones.
+    /// For short writes.
     pub(super) writes: Arc<SharedConnection>,
-    /// For commands that may be long: the replay of one session must not delay the commits of others.
+    /// For short reads: a list of many sessions must not delay commits.
     pub(super) reads: Arc<SharedConnection>,
+    /// For replies that may be large: those of one session must not delay any other command.
+    pub(super) bulk_reads: ConnectionPool,
+    /// For writes that may be large or wait. They are not in the same pool as reads, so that slow reads cannot delay commits.
+    pub(super) bulk_writes: ConnectionPool,
     pub(super) subscriber: NotificationSubscriber,
     pub(super) keys: RedisKeys,
     pub(super) registry: RedisSessionRegistry,
@@ -38,15 +54,21 @@ impl RedisStore {
     /// The configuration is invalid.
     pub fn new(config: &RedisConfig) -> Result<Self, StoreError> {
         let keys = RedisKeys::new(&config.prefix);
-        let rights_check =
-            ListMissingRights { any_key: keys.deployment_key(), commands: SCRIPT_COMMANDS.map(str::to_owned).to_vec() };
-        let writes = Arc::new(SharedConnection::with_rights_check(config, rights_check)?);
+        let rights_check = || ListMissingRights {
+            any_key: keys.deployment_key(),
+            commands: SCRIPT_COMMANDS.map(str::to_owned).to_vec(),
+        };
+        let bulk_reads = RedisConnector::new(config, BULK_RESPONSE_TIMEOUT)?;
+        let bulk_writes = RedisConnector::new(config, BULK_RESPONSE_TIMEOUT)?.with_rights_check(rights_check());
+        let writes = Arc::new(SharedConnection::with_rights_check(config, rights_check())?);
         let reads = Arc::new(SharedConnection::new(config)?);
         Ok(Self {
             subscriber: NotificationSubscriber::spawn(reads.clone(), keys.clone()),
             registry: RedisSessionRegistry::new(writes.clone(), reads.clone(), keys.clone()),
             writes,
             reads,
+            bulk_reads: ConnectionPool::new(bulk_reads, BULK_CONNECTIONS, "large reads")?,
+            bulk_writes: ConnectionPool::new(bulk_writes, BULK_CONNECTIONS, "large writes")?,
             keys,
             shallow: config.shallow,
             session_ttl: config.session_ttl.filter(|ttl| ttl.as_millis() > 0),
@@ -64,6 +86,38 @@ impl RedisStore {
         let store = Self::new(config)?;
         store.check_eviction().await?;
         Ok(store)
+    }
+}
+
+/// How large a reply may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReplySize {
+    /// At most some hundred KiB.
+    Small,
+    Large,
+}
+
+impl ReplySize {
+    /// The size of a page of at most `count` events or commands.
+    pub(super) fn of_page(count: usize) -> Self {
+        if count <= SMALL_PAGE { Self::Small } else { Self::Large }
+    }
+}
+
+impl RedisStore {
+    /// Reads on the shared connection, or on one of the pool if the reply may be large.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    pub(super) async fn read<T: FromRedisValue>(
+        &self,
+        query: impl Into<RedisQuery<'_>>,
+        reply: ReplySize,
+    ) -> Result<T, StoreError> {
+        match reply {
+            ReplySize::Small => self.reads.query(query).await,
+            ReplySize::Large => self.bulk_reads.query(query).await,
+        }
     }
 }
 

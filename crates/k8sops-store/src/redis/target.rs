@@ -7,6 +7,7 @@ use redis::{
     aio::{ConnectionLike, MultiplexedConnection, PubSub},
     cluster::{ClusterClient, ClusterClientBuilder},
     cluster_async::ClusterConnection,
+    cluster_routing::{Route, SingleNodeRoutingInfo, SlotAddr},
     io::tcp::TcpSettings,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
@@ -16,10 +17,14 @@ use tokio::sync::Mutex;
 use super::config::{RedisConfig, RedisDeployment};
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A healthy Redis responds a thousand times faster.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) enum ConnectionTarget {
+/// How to connect to the servers that a configuration names.
+pub(super) struct ConnectionTarget {
+    servers: TargetServers,
+    response_timeout: Duration,
+}
+
+enum TargetServers {
     Single(Client),
     Cluster(Box<ClusterClient>, Vec<Client>),
     Sentinel(Mutex<SentinelClient>),
@@ -33,7 +38,50 @@ pub(super) enum TargetConnection {
 }
 
 impl ConnectionTarget {
-    pub(super) fn new(config: &RedisConfig) -> RedisResult<Self> {
+    /// Creates the target of connections that wait `response_timeout` for each reply.
+    pub(super) fn new(config: &RedisConfig, response_timeout: Duration) -> RedisResult<Self> {
+        Ok(Self { servers: TargetServers::new(config, response_timeout)?, response_timeout })
+    }
+
+    pub(super) async fn connect(&self) -> RedisResult<TargetConnection> {
+        let config = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(self.response_timeout));
+        match &self.servers {
+            TargetServers::Single(client) => {
+                client.get_multiplexed_async_connection_with_config(&config).await.map(TargetConnection::Server)
+            }
+            TargetServers::Cluster(client, _) => client.get_async_connection().await.map(TargetConnection::Cluster),
+            TargetServers::Sentinel(client) => {
+                client.lock().await.get_async_connection_with_config(&config).await.map(TargetConnection::Server)
+            }
+        }
+    }
+
+    pub(super) async fn connect_pubsub(&self) -> RedisResult<PubSub> {
+        match &self.servers {
+            TargetServers::Single(client) => client.get_async_pubsub().await,
+            // A cluster forwards published messages to all of its nodes.
+            TargetServers::Cluster(_, nodes) => {
+                let mut last_error = timed_out("connecting");
+                for node in nodes {
+                    match node.get_async_pubsub().await {
+                        Ok(pubsub) => return Ok(pubsub),
+                        Err(error) => last_error = error,
+                    }
+                }
+                Err(last_error)
+            }
+            TargetServers::Sentinel(client) => {
+                let master = client.lock().await.async_get_client().await?;
+                master.get_async_pubsub().await
+            }
+        }
+    }
+}
+
+impl TargetServers {
+    fn new(config: &RedisConfig, response_timeout: Duration) -> RedisResult<Self> {
         let urls = || config.urls.iter().map(ExposeSecret::expose_secret);
         let certificates =
             || config.ca.as_ref().map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) });
@@ -53,12 +101,12 @@ impl ConnectionTarget {
                 let mut builder = ClusterClientBuilder::new(urls())
                     .tcp_settings(tcp.clone())
                     .connection_timeout(CONNECT_TIMEOUT)
-                    .response_timeout(RESPONSE_TIMEOUT)
+                    .response_timeout(response_timeout)
                     // Enough to find a node that has just become master. The caller handles longer outages.
                     .retries(4)
                     .min_retry_wait(20)
                     .max_retry_wait(300)
-                    .overall_response_timeout(Some(RESPONSE_TIMEOUT));
+                    .overall_response_timeout(Some(response_timeout));
                 if let Some(certificates) = certificates() {
                     builder = builder.certs(certificates);
                 }
@@ -96,39 +144,30 @@ impl ConnectionTarget {
             }
         }
     }
+}
 
-    pub(super) async fn connect(&self) -> RedisResult<TargetConnection> {
-        let config = redis::AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+impl TargetConnection {
+    /// Fails if what is at the other end does not respond. A connection to a cluster replaces its broken connections to nodes by
+    /// itself, and is not checked.
+    pub(super) async fn check_alive(&mut self) -> RedisResult<()> {
         match self {
-            Self::Single(client) => {
-                client.get_multiplexed_async_connection_with_config(&config).await.map(TargetConnection::Server)
-            }
-            Self::Cluster(client, _) => client.get_async_connection().await.map(TargetConnection::Cluster),
-            Self::Sentinel(client) => {
-                client.lock().await.get_async_connection_with_config(&config).await.map(TargetConnection::Server)
-            }
+            Self::Server(connection) => redis::cmd("PING").query_async(connection).await,
+            Self::Cluster(_) => Ok(()),
         }
     }
 
-    pub(super) async fn connect_pubsub(&self) -> RedisResult<PubSub> {
+    /// Sends commands to the node of `key`, one right after the other on one connection, and returns the reply to each. They
+    /// are no transaction.
+    ///
+    /// By themselves, `WAIT` and `WAITAOF` would be sent to every node of a cluster. A cluster that moved the key meanwhile
+    /// is sent all commands again.
+    pub(super) async fn send_to_node_of(&mut self, key: &str, commands: Pipeline) -> RedisResult<Vec<Value>> {
+        let count = commands.len();
         match self {
-            Self::Single(client) => client.get_async_pubsub().await,
-            // A cluster forwards published messages to all of its nodes.
-            Self::Cluster(_, nodes) => {
-                let mut last_error = timed_out("connecting");
-                for node in nodes {
-                    match node.get_async_pubsub().await {
-                        Ok(pubsub) => return Ok(pubsub),
-                        Err(error) => last_error = error,
-                    }
-                }
-                Err(last_error)
-            }
-            Self::Sentinel(client) => {
-                let master = client.lock().await.async_get_client().await?;
-                master.get_async_pubsub().await
+            Self::Server(connection) => connection.req_packed_commands(&commands, 0, count).await,
+            Self::Cluster(connection) => {
+                let node = SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master));
+                connection.route_pipeline(commands, 0, count, node).await
             }
         }
     }

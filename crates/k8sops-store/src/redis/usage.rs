@@ -24,7 +24,7 @@ impl UsageStore for RedisStore {
         let mut found = Vec::with_capacity(days.len());
         for day in days {
             let key = self.keys.usage(user, *day);
-            let fields: HashMap<String, Vec<u8>> = self.reads.query(redis::cmd("HGETALL").arg(&key)).await?;
+            let fields: HashMap<String, Vec<u8>> = self.bulk_reads.query(redis::cmd("HGETALL").arg(&key)).await?;
             let mut sessions = UserDailyUsage::default();
             for (session, models) in fields {
                 let session: SessionId = session
