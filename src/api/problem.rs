@@ -32,9 +32,10 @@ static LOGGED_DAMAGE: LazyLock<Mutex<LruCache<String, ()>>> = LazyLock::new(|| M
 
 /// Logs that a request found damaged data, once for each error: a client that asks again and again must not fill the log.
 pub(super) fn log_damage(error: &str) {
-    match LOGGED_DAMAGE.lock().put(error.to_owned(), ()) {
-        None => tracing::error!(error, "damaged data requested"),
-        Some(()) => tracing::debug!(error, "damaged data requested"),
+    if LOGGED_DAMAGE.lock().put(error.to_owned(), ()).is_none() {
+        tracing::error!(error, "damaged data requested");
+    } else {
+        tracing::debug!(error, "damaged data requested");
     }
 }
 
