@@ -1,4 +1,4 @@
-//! The system under test: replicas as processes on one Redis, behind nginx.
+//! The system under test: replicas as processes, behind nginx.
 
 use parking_lot::Mutex;
 use std::{
@@ -6,7 +6,10 @@ use std::{
     fs::{File, OpenOptions},
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,14 +24,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use k8sops_testing::{
-    eventually_within,
-    nginx::NginxProxy,
-    redis::{RedisFlavor, RedisServer, next_port},
-};
+use k8sops_testing::{eventually_within, nginx::NginxProxy, redis::next_port};
+
+use crate::{disturbance::DisturbanceKind, plan::ChaosPlan, redis_bed::RedisBed};
 
 /// A replica that does not respond within this time after its start has failed.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time until a replica that exited at its start is started again.
+const RESTART_DELAY: Duration = Duration::from_millis(200);
 /// A replica that does not exit within this time after a signal has failed; the service's own limit is 20 s.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(40);
 
@@ -38,44 +41,64 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct ChaosCluster {
     pub replicas: Vec<Arc<ReplicaProcess>>,
     pub nginx: NginxProxy,
-    pub redis: RedisServer,
+    pub redis: RedisBed,
     pub http: reqwest::Client,
     /// Holds the standard error of the replicas.
     _logs: TempDir,
 }
 
 impl ChaosCluster {
-    /// Starts all processes, and waits until every replica is connected to the tools.
-    pub(crate) async fn start(replicas: usize, model: &str, tools: &str) -> Self {
-        let redis = RedisServer::start(RedisFlavor::Debian).await;
+    /// Starts all processes, and waits until every replica is connected to the tools. The URL of the tools gets the index of
+    /// the replica, so that they know who calls.
+    pub(crate) async fn start(plan: &ChaosPlan, model: &str, tools: &str) -> Self {
+        let redis = RedisBed::start(plan).await;
         let logs = TempDir::new().expect("a temporary folder can be created");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client without TLS can be built");
-        let ports: Vec<u16> = (0..replicas).map(|_| next_port()).collect();
+        let ports: Vec<u16> = (0..plan.replicas).map(|_| next_port()).collect();
         let nginx = NginxProxy::start(&ports).await;
-        let env = [
-            ("MEMORY_BACKEND", "redis".to_owned()),
-            ("REDIS_URL", redis.url()),
-            ("LLM_PROVIDER", "openai".to_owned()),
-            ("LLM_MODEL", "chaos".to_owned()),
-            ("OPENAI_BASE_URL", model.to_owned()),
-            ("OPENAI_API_KEY", "none".to_owned()),
-            ("MCP_TRANSPORT", "http".to_owned()),
-            ("MCP_SERVER_URL", tools.to_owned()),
-            ("TOOL_APPROVAL", "auto".to_owned()),
-            ("MAX_SESSIONS", "10000".to_owned()),
-            ("LOG_LEVEL", "info".to_owned()),
-        ];
-        let replicas: Vec<_> = ports
-            .iter()
-            .enumerate()
-            .map(|(index, &port)| {
-                let log = logs.path().join(format!("replica-{index}.log"));
-                let slot = Mutex::new(ProcessSlot { child: None, id: String::new(), state: ReplicaState::Down });
-                Arc::new(ReplicaProcess { index, port, env: env.to_vec(), log, http: http.clone(), slot })
+        let replicas = ports.iter().enumerate().map(|(index, &port)| {
+            let mut env = vec![
+                ("LLM_PROVIDER", "openai".to_owned()),
+                ("LLM_MODEL", "chaos".to_owned()),
+                ("OPENAI_BASE_URL", model.to_owned()),
+                ("OPENAI_API_KEY", "none".to_owned()),
+                ("MCP_TRANSPORT", "http".to_owned()),
+                ("MCP_SERVER_URL", format!("{tools}/{index}")),
+                ("TOOL_APPROVAL", "ask".to_owned()),
+                // Longer than a clock jumps.
+                ("K8SOPS_APPROVAL_TTL", "24h".to_owned()),
+                ("MAX_SESSIONS", "1000000".to_owned()),
+                ("LOG_LEVEL", "info".to_owned()),
+            ];
+            env.extend(redis.service_env(index));
+            env.extend(plan.confirm.clone().map(|confirm| ("REDIS_CONFIRM", confirm)));
+            let clock_file = logs.path().join(format!("clock-{index}"));
+            if let Ok(library) = std::env::var("K8SOPS_TEST_LIBFAKETIME")
+                && plan.kinds.contains(&DisturbanceKind::Clock)
+            {
+                env.extend([
+                    ("LD_PRELOAD", library),
+                    ("FAKETIME_TIMESTAMP_FILE", clock_file.display().to_string()),
+                    ("FAKETIME_CACHE_DURATION", "1".to_owned()),
+                    ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+                ]);
+            }
+            Arc::new(ReplicaProcess {
+                index,
+                port,
+                env,
+                log: logs.path().join(format!("replica-{index}.log")),
+                clock_file,
+                http: http.clone(),
+                slot: Mutex::new(ProcessSlot { child: None, id: String::new(), state: ReplicaState::Down }),
+                disturbances: Mutex::default(),
+                failed_exits: AtomicU64::new(0),
             })
-            .collect();
+        });
+        let replicas: Vec<_> = replicas.collect();
         let cluster = Self { replicas, nginx, redis, http, _logs: logs };
         for replica in &cluster.replicas {
+            replica.set_clock_offset(0);
             replica.start().await;
             eventually_within(START_TIMEOUT, "the replica connects to the tools", async || {
                 replica.read_info().await.is_some_and(|info| info["mcp_connected"] == true)
@@ -85,13 +108,21 @@ impl ChaosCluster {
         cluster
     }
 
+    /// Reserves the replica for a disturbance, if nothing else disturbs it and `minimum_undisturbed` others are undisturbed.
+    pub(crate) fn reserve_replica(&self, index: usize, minimum_undisturbed: usize) -> Option<ReplicaReservation> {
+        // Several workers reserve on one thread.
+        let undisturbed = self.replicas.iter().filter(|replica| !replica.is_disturbed()).count();
+        let replica = self.replicas[index].clone();
+        if undisturbed <= minimum_undisturbed || replica.is_disturbed() {
+            return None;
+        }
+        replica.disturbances.lock().push((Instant::now(), None));
+        Some(ReplicaReservation(replica))
+    }
+
     /// Finds the replica that holds leases under this id.
     pub(crate) fn find_replica(&self, id: &str) -> Option<&Arc<ReplicaProcess>> {
         self.replicas.iter().find(|replica| replica.slot.lock().id == id)
-    }
-
-    pub(crate) fn count_replicas(&self, state: ReplicaState) -> usize {
-        self.replicas.iter().filter(|replica| replica.state() == state).count()
     }
 
     /// Returns the last lines of each replica's log.
@@ -115,10 +146,22 @@ impl ChaosCluster {
         self.replicas.iter().map(|r| String::from_utf8_lossy(&log(r)).matches(text).count() as u64).sum()
     }
 
-    /// Copies the logs of the replicas to a folder that outlives the test, and returns its path.
-    pub(crate) fn keep_logs(&self) -> PathBuf {
+    fn create_kept_folder() -> PathBuf {
         let kept = std::env::temp_dir().join(format!("k8sops-chaos-{}", std::process::id()));
         std::fs::create_dir_all(&kept).expect("a folder can be created");
+        kept
+    }
+
+    /// Writes the log of a session to the folder of [`Self::keep_logs`].
+    pub(crate) fn keep_session_log(session: &str, log: &[Value]) {
+        let lines: Vec<String> = log.iter().map(|event| format!("{event}\n")).collect();
+        let file = Self::create_kept_folder().join(format!("session-{session}.jsonl"));
+        std::fs::write(file, lines.concat()).expect("the folder is writable");
+    }
+
+    /// Copies the logs of the replicas to a folder that outlives the test, and returns its path.
+    pub(crate) fn keep_logs(&self) -> PathBuf {
+        let kept = Self::create_kept_folder();
         for replica in &self.replicas {
             let name = replica.log.file_name().expect("the path names a file");
             // A replica that never started has no log.
@@ -138,13 +181,36 @@ pub(crate) enum ReplicaState {
     Down,
 }
 
+/// A replica that only the holder of this disturbs.
+pub(crate) struct ReplicaReservation(Arc<ReplicaProcess>);
+
+impl ReplicaReservation {
+    pub(crate) fn replica(&self) -> Arc<ReplicaProcess> {
+        self.0.clone()
+    }
+}
+
+impl Drop for ReplicaReservation {
+    fn drop(&mut self) {
+        if let Some((_, end)) = self.0.disturbances.lock().last_mut() {
+            *end = Some(Instant::now());
+        }
+    }
+}
+
 /// A replica: it keeps its port when its process is restarted.
 pub(crate) struct ReplicaProcess {
     pub index: usize,
     port: u16,
     env: Vec<(&'static str, String)>,
     log: PathBuf,
+    /// Holds the offset of the wall clock.
+    clock_file: PathBuf,
     http: reqwest::Client,
+    /// Beginning and end of each disturbance.
+    disturbances: Mutex<Vec<(Instant, Option<Instant>)>>,
+    /// Processes that exited with a failure after SIGTERM.
+    failed_exits: AtomicU64,
     // A synchronous mutex: held for a look-up or a signal, never across an await. Signals are sent while it is held, so
     // that the process still exists.
     slot: Mutex<ProcessSlot>,
@@ -162,6 +228,31 @@ impl ReplicaProcess {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    fn is_disturbed(&self) -> bool {
+        self.disturbances.lock().last().is_some_and(|(_, end)| end.is_none())
+    }
+
+    /// Whether the replica was disturbed at some time between these two.
+    pub(crate) fn was_disturbed_between(&self, begin: Instant, end: Instant) -> bool {
+        self.disturbances.lock().iter().any(|(from, until)| *from <= end && until.is_none_or(|until| until >= begin))
+    }
+
+    pub(crate) fn record_exit(&self, status: ExitStatus) {
+        self.failed_exits.fetch_add(u64::from(!status.success()), Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed_exits(&self) -> u64 {
+        self.failed_exits.load(Ordering::Relaxed)
+    }
+
+    /// Sets the wall clock of the process by this many seconds forward, or back. It takes effect within a second.
+    pub(crate) fn set_clock_offset(&self, seconds: i64) {
+        let partial = self.clock_file.with_extension("new");
+        std::fs::write(&partial, format!("{seconds:+}")).expect("the folder is writable");
+        // The process never reads half of a number.
+        std::fs::rename(&partial, &self.clock_file).expect("the folder is writable");
+    }
+
     pub(crate) fn state(&self) -> ReplicaState {
         self.slot.lock().state
     }
@@ -175,24 +266,24 @@ impl ReplicaProcess {
         response.ok()?.error_for_status().ok()?.json().await.ok()
     }
 
-    /// Starts the process and waits until it responds. The process may take over sessions before that.
+    /// Starts the process and waits until it responds. The process may take over sessions before that. One that exits, for
+    /// example because Redis is out of memory, is started again.
     pub(crate) async fn start(&self) {
-        let child = self.spawn();
-        self.slot.lock().child = Some(child);
         let deadline = Instant::now() + START_TIMEOUT;
-        // Not `eventually`: its future is not `Send`, and faults are repaired in tasks.
+        let mut child = self.spawn();
         let info = loop {
             if let Some(info) = self.read_info().await {
                 break info;
             }
-            let exited = self.slot.lock().child.as_mut().and_then(|child| child.try_wait().ok().flatten());
-            if let Some(status) = exited {
-                panic!("replica {} exited during its start: {status}", self.index);
+            if child.try_wait().expect("a child can be waited for").is_some() {
+                sleep(RESTART_DELAY).await;
+                child = self.spawn();
             }
             assert!(Instant::now() < deadline, "replica {} did not respond within {START_TIMEOUT:?}", self.index);
             sleep(POLL_INTERVAL).await;
         };
         let mut slot = self.slot.lock();
+        slot.child = Some(child);
         info["replica"].as_str().expect("/v1/info names the replica").clone_into(&mut slot.id);
         slot.state = ReplicaState::Up;
     }

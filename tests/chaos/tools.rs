@@ -2,7 +2,11 @@
 //! mutating. The argument `id` is unique per call, so that a repeated call is detected.
 
 use parking_lot::Mutex;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
@@ -13,35 +17,52 @@ const CALL_MS: std::ops::Range<u64> = 20..300;
 /// Milliseconds that the handshake takes. Real servers are slow to connect too, and a replica may have work before.
 const HANDSHAKE_MS: std::ops::Range<u64> = 0..1_500;
 
-/// Counts the executions of each call, by tool and `id`. A call counts when it arrives, because its effect takes place
-/// even if the caller disconnects before the response.
+/// An execution of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ToolExecution {
+    /// The index of the replica that sent the call.
+    pub replica: usize,
+    pub at: Instant,
+}
+
+/// The executions of each call, by tool and `id`. A call counts when it arrives, because its effect takes place even if the
+/// caller disconnects before the response.
 #[derive(Clone, Default)]
-pub(crate) struct ToolExecutions(Arc<Mutex<HashMap<(String, String), u32>>>);
+pub(crate) struct ToolExecutions(Arc<Mutex<HashMap<ToolCallKey, Vec<ToolExecution>>>>);
+
+/// A tool and its argument `id`.
+type ToolCallKey = (String, String);
 
 impl ToolExecutions {
     /// Returns how often a call was executed.
-    pub(crate) fn count_of_call(&self, tool: &str, id: &str) -> u32 {
-        self.0.lock().get(&(tool.to_owned(), id.to_owned())).copied().unwrap_or_default()
+    pub(crate) fn count_of_call(&self, tool: &str, id: &str) -> usize {
+        self.0.lock().get(&(tool.to_owned(), id.to_owned())).map_or(0, Vec::len)
     }
 
-    /// Returns the ids of a tool's calls, each with the number of its executions.
-    pub(crate) fn calls_of_tool(&self, tool: &str) -> Vec<(String, u32)> {
+    /// Returns the ids of a tool's calls, each with its executions.
+    pub(crate) fn calls_of_tool(&self, tool: &str) -> Vec<(String, Vec<ToolExecution>)> {
         let executions = self.0.lock();
-        executions.iter().filter(|((name, _), _)| name == tool).map(|((_, id), count)| (id.clone(), *count)).collect()
+        executions
+            .iter()
+            .filter(|((name, _), _)| name == tool)
+            .map(|((_, id), all)| (id.clone(), all.clone()))
+            .collect()
     }
 
-    fn record_call(&self, tool: &str, id: &str) {
-        *self.0.lock().entry((tool.to_owned(), id.to_owned())).or_default() += 1;
+    fn record_call(&self, tool: &str, id: &str, replica: usize) {
+        let execution = ToolExecution { replica, at: Instant::now() };
+        self.0.lock().entry((tool.to_owned(), id.to_owned())).or_default().push(execution);
     }
 }
 
-/// Starts the server and returns its URL.
+/// Starts the server and returns its URL. Each replica appends `/` and its index.
 pub(crate) fn start_tool_server(executions: ToolExecutions) -> String {
     let server = HttpServer::new(move || {
-        let mcp = web::resource("/mcp").route(web::post().to(handle_message)).default_service(web::to(|| async {
-            // The server offers no stream of its own and no MCP sessions.
-            HttpResponse::MethodNotAllowed().finish()
-        }));
+        let mcp =
+            web::resource("/mcp/{replica}").route(web::post().to(handle_message)).default_service(web::to(|| async {
+                // The server offers no stream of its own and no MCP sessions.
+                HttpResponse::MethodNotAllowed().finish()
+            }));
         App::new().app_data(web::Data::new(executions.clone())).service(mcp)
     });
     let server = server.workers(1).disable_signals().bind(("127.0.0.1", 0)).expect("a port is free");
@@ -50,7 +71,11 @@ pub(crate) fn start_tool_server(executions: ToolExecutions) -> String {
     url
 }
 
-async fn handle_message(executions: web::Data<ToolExecutions>, message: web::Json<Value>) -> HttpResponse {
+async fn handle_message(
+    executions: web::Data<ToolExecutions>,
+    replica: web::Path<usize>,
+    message: web::Json<Value>,
+) -> HttpResponse {
     let params = &message["params"];
     let result = match message["method"].as_str().unwrap_or_default() {
         "initialize" => {
@@ -74,7 +99,7 @@ async fn handle_message(executions: web::Data<ToolExecutions>, message: web::Jso
         "tools/call" => {
             let name = params["name"].as_str().unwrap_or_default();
             let id = params["arguments"]["id"].as_str().unwrap_or_default();
-            executions.record_call(name, id);
+            executions.record_call(name, id, *replica);
             tokio::time::sleep(Duration::from_millis(fastrand::u64(CALL_MS))).await;
             json!({"content": [{"type": "text", "text": format!("{name} {id}: done")}]})
         }

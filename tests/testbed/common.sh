@@ -41,3 +41,6 @@ apt_install() {
     apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" \
       > /dev/null < /dev/null
 }
+
+# Prints the path of the library that changes the wall clock of a process, or nothing.
+faketime_library() { find /usr/lib -name libfaketime.so.1 -print -quit 2> /dev/null; }

@@ -30,6 +30,7 @@ debian_packages() {
   done
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   python3 -c 'import ensurepip, venv' 2> /dev/null || missing+=(python3 python3-venv)
+  [ -n "$(faketime_library)" ] || missing+=(libfaketime)
   [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 }
 
@@ -176,6 +177,7 @@ K8SOPS_TEST_VALKEY_SERVER $TESTBED/redis/valkey-server
 K8SOPS_TEST_REDIS_CLI $(command -v redis-cli)
 K8SOPS_TEST_PROMTOOL $(command -v promtool)
 K8SOPS_TEST_OTELTAP $TESTBED/venv/bin/oteltap
+K8SOPS_TEST_LIBFAKETIME $(faketime_library)
 K8SOPS_TEST_NGINX $(PATH=$PATH:/usr/sbin command -v nginx)
 EOF
   mv "$TESTBED/env.sh.new" "$TESTBED/env.sh"

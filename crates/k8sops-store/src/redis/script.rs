@@ -4,7 +4,7 @@
 //! the caller fills in by name, the order in which the values are sent, and the line of Lua that binds each value to a local
 //! variable of the same name ([`ScriptSource`]). No position is written twice, so none can be wrong.
 
-use std::{borrow::Cow, fmt::Write, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, fmt::Write, time::Duration};
 
 use redis::{Cmd, ErrorKind, FromRedisValue, ParsingError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
 
@@ -44,10 +44,10 @@ pub(super) struct ScriptParameters<'a> {
 }
 
 impl ScriptSource {
-    /// Puts the declarations of the local variables in front of a script. They are on its first line, so that line numbers
-    /// in the errors of Redis are those of the file.
+    /// Puts the check of rights and the declarations of the local variables in front of a script. They are on its first line,
+    /// so that line numbers in the errors of Redis are those of the file.
     pub(super) fn new(body: &str, parameters: &ScriptParameters<'_>) -> Self {
-        let text = parameters.declare_locals() + body;
+        let text = check_rights(body) + &parameters.declare_locals() + body;
         Self { digest: redis::Script::new(&text), text }
     }
 
@@ -55,6 +55,21 @@ impl ScriptSource {
     pub(super) fn text(&self) -> &str {
         &self.text
     }
+}
+
+/// Returns Lua that fails if the user may not run one of the script's commands. Redis notices a missing right only when the
+/// script gets there, and has then written what comes before. Servers before Redis 7 cannot tell earlier.
+fn check_rights(body: &str) -> String {
+    let calls = body.split("redis.call('").skip(1).filter_map(|rest| Some(rest.split_once('\'')?.0));
+    let commands: BTreeSet<String> = calls.map(|command| format!("'{command}'")).collect();
+    let commands = commands.into_iter().collect::<Vec<_>>().join(",");
+    format!(
+        "if redis.acl_check_cmd then for _, command in ipairs({{{commands}}}) do \
+         local is_known, is_allowed = pcall(redis.acl_check_cmd, command, KEYS[1], KEYS[1], KEYS[1], KEYS[1]) \
+         if is_known and not is_allowed then \
+         return redis.error_reply('NOPERM this user has no permissions to run the ' .. command .. ' command') \
+         end end end "
+    )
 }
 
 impl ScriptParameters<'_> {

@@ -12,5 +12,5 @@ mod tls;
 pub use cluster::RedisCluster;
 pub use failover_pair::RedisFailoverPair;
 pub use flavor::RedisFlavor;
-pub use sentinel::RedisSentinel;
+pub use sentinel::{RedisSentinel, wait_until_caught_up};
 pub use server::{RedisServer, next_port};

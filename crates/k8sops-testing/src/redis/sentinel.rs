@@ -1,7 +1,5 @@
 //! A master and its replica behind a Sentinel, which promotes the replica if the master fails.
 
-use tempfile::TempDir;
-
 use super::{
     flavor::RedisFlavor,
     server::{RedisServer, START_TIMEOUT},
@@ -25,21 +23,12 @@ impl RedisSentinel {
         let port = master.port().to_string();
         // A Sentinel checks a replica every ten seconds only, so the first check should succeed.
         let replica = start_replica(flavor, &master).await;
-        let sentinel =
-            RedisServer::start_with_arguments(flavor, TempDir::new().unwrap(), None, |sentinel_port, dir| {
-                let config = format!(
-                    "bind 127.0.0.1\nport {sentinel_port}\ndir {}\n\
-                 sentinel monitor {service} 127.0.0.1 {port} 1\n\
-                 sentinel down-after-milliseconds {service} 1000\n\
-                 sentinel failover-timeout {service} 5000\n",
-                    dir.display()
-                );
-                // A Sentinel needs a configuration file, because it rewrites it.
-                let file = dir.join("sentinel.conf");
-                std::fs::write(&file, config).unwrap();
-                vec![file.to_str().unwrap().into(), "--sentinel".into()]
-            })
-            .await;
+        let config = format!(
+            "sentinel monitor {service} 127.0.0.1 {port} 1\n\
+             sentinel down-after-milliseconds {service} 1000\n\
+             sentinel failover-timeout {service} 5000\n"
+        );
+        let sentinel = RedisServer::start_sentinel(flavor, &config).await;
         let started = Self { service, sentinel, servers: [master, replica] };
         eventually_within(START_TIMEOUT, "the Sentinel knows a healthy replica", async || {
             let replicas = started.sentinel.cli(&["SENTINEL", "REPLICAS", service]).await;
@@ -112,7 +101,7 @@ pub(super) async fn start_replica(flavor: RedisFlavor, master: &RedisServer) -> 
 }
 
 /// Waits until a replica has all current writes of its master.
-pub(super) async fn wait_until_caught_up(master: &RedisServer, replica: &RedisServer) {
+pub async fn wait_until_caught_up(master: &RedisServer, replica: &RedisServer) {
     let target = replication_offset(master, "master_repl_offset:").await;
     eventually_within(START_TIMEOUT, "the replica has the master's writes", async || {
         replication_offset(replica, "slave_repl_offset:").await >= target

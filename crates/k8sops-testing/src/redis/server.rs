@@ -70,11 +70,22 @@ impl RedisServer {
     }
 
     /// Starts a server with additional options.
-    pub(super) async fn start_with(flavor: RedisFlavor, options: &[&str]) -> Self {
+    pub async fn start_with(flavor: RedisFlavor, options: &[&str]) -> Self {
         Self::start_with_arguments(flavor, TempDir::new().unwrap(), None, |port, dir| {
             let mut args = data_args(port, dir);
             args.extend(options.iter().map(ToString::to_string));
             args
+        })
+        .await
+    }
+
+    /// Starts a Sentinel with this configuration, which says what it watches.
+    pub async fn start_sentinel(flavor: RedisFlavor, config: &str) -> Self {
+        Self::start_with_arguments(flavor, TempDir::new().unwrap(), None, |port, dir| {
+            // A Sentinel needs a configuration file, because it rewrites it.
+            let file = dir.join("sentinel.conf");
+            std::fs::write(&file, format!("bind 127.0.0.1\nport {port}\ndir {}\n{config}", dir.display())).unwrap();
+            vec![file.to_str().unwrap().into(), "--sentinel".into()]
         })
         .await
     }
@@ -89,7 +100,7 @@ impl RedisServer {
         let port = next_port();
         let mut server = Self { flavor, port, ca, args: args(port, dir.path()), child: Mutex::new(None), dir };
         for _ in 0..MAX_START_ATTEMPTS {
-            if server.try_start().await == StartOutcome::Running {
+            if server.try_start(&[]).await == StartOutcome::Running {
                 return server;
             }
             server.port = next_port();
@@ -98,13 +109,13 @@ impl RedisServer {
         panic!("{flavor:?} found each of {MAX_START_ATTEMPTS} ports taken; its log ends with:\n{}", server.log_tail());
     }
 
-    /// Starts the process and waits until it responds.
-    async fn try_start(&self) -> StartOutcome {
+    /// Starts the process with its arguments and these options, and waits until it responds.
+    async fn try_start(&self, options: &[&str]) -> StartOutcome {
         let mut child = self.child.lock().await;
         let log = std::fs::File::create(self.log_file()).unwrap();
         let program = self.flavor.program();
         let mut command = Command::new(&program);
-        command.args(&self.args).current_dir(&self.dir).stdin(Stdio::null()).kill_on_drop(true);
+        command.args(&self.args).args(options).current_dir(&self.dir).stdin(Stdio::null()).kill_on_drop(true);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let mut started = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
         // The server of another test may respond on the port, if this one has lost the race for it.
@@ -165,13 +176,23 @@ impl RedisServer {
 
     /// Restarts the process with the same port and data, and waits until it responds. Kills it before if it runs.
     pub async fn restart(&self) {
+        self.restart_with(&[]).await;
+    }
+
+    /// Restarts the process like [`RedisServer::restart`]. These options take precedence over those of its first start.
+    pub async fn restart_with(&self, options: &[&str]) {
         if self.child.lock().await.is_some() {
             self.kill().await;
         }
         eventually_within(START_TIMEOUT, "the server restarts on its port", async || {
-            self.try_start().await == StartOutcome::Running
+            self.try_start(options).await == StartOutcome::Running
         })
         .await;
+    }
+
+    /// Returns the folder of the data.
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Waits until all writes so far have left the process, so that a kill does not lose them. With `everysec` Redis may
