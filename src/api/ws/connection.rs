@@ -130,13 +130,11 @@ impl WsConnection {
         let reply = match message.map_err(|error| self.disconnect_reason(&error))? {
             ClientMessage::Text(text) => {
                 let mut execution: CommandExecution = Box::pin(self.executor.clone().execute_frame(text));
-                match timeout(ACK_FIRST, &mut execution).await {
-                    Ok(reply) => reply,
-                    Err(_) => {
-                        *executing = Some(execution);
-                        return Ok(());
-                    }
-                }
+                let Ok(reply) = timeout(ACK_FIRST, &mut execution).await else {
+                    *executing = Some(execution);
+                    return Ok(());
+                };
+                reply
             }
             ClientMessage::Binary => {
                 let problem = ProblemDetails::invalid(
