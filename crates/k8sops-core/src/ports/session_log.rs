@@ -68,6 +68,14 @@ impl LogCommit<'_> {
         let is_said = |id: &ToolCallId| said.lost_calls.iter().any(|call| call.tool_call_id == *id);
         reported.calls.iter().all(|call| is_said(&call.tool_call_id))
     }
+
+    /// Whether the commit says which messages are lost, see [`Inbox::find_lost_messages`](super::Inbox::find_lost_messages).
+    /// They can be sent again under their ids: the store forgets the receipts of commands that neither the log nor the inbox
+    /// has.
+    #[must_use]
+    pub fn says_messages_lost(&self) -> bool {
+        self.events.iter().any(|event| event.body.is_message_lost())
+    }
 }
 
 /// Consecutive events that were read from a log.
