@@ -143,7 +143,10 @@ impl WsConnection {
             ReceiveError::Invalid => (CloseCode::Invalid, "the frame is invalid; text must be UTF-8"),
             ReceiveError::Flood => {
                 self.state.metrics.count_websocket_flood();
-                tracing::warn!(user = %self.caller.user, session = %self.session, "websocket flooded, closing it");
+                // A client that connects again and again must not fill the log. The metric counts them all.
+                if self.state.flood_log.admit_line() {
+                    tracing::warn!(user = %self.caller.user, session = %self.session, "websocket flooded, closing it");
+                }
                 (CloseCode::Policy, "too many pings, empty frames or rejected commands; send fewer")
             }
         };
