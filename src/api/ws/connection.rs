@@ -100,7 +100,9 @@ impl WsConnection {
                 self.store_watch.record_success();
                 self.sender.send_text(frame.to_json()).await
             }
-            Ok(None) => Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted")),
+            Ok(None) => {
+                Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted, has expired, or is lost"))
+            }
             Err(error @ StoreError::Unavailable(_)) => {
                 self.store_watch.record_failure(&error);
                 wait_for_store_retry().await;
@@ -163,7 +165,10 @@ impl WsConnection {
             ReceiveError::Invalid => (CloseCode::Invalid, "the frame is invalid; text must be UTF-8"),
             ReceiveError::Flood => {
                 self.executor.state.metrics.count_websocket_flood();
-                tracing::warn!(user = %self.executor.caller.user, session = %self.executor.session, "websocket flooded, closing it");
+                // A client that connects again and again must not fill the log. The metric counts them all.
+                if self.executor.state.flood_log.admit_line() {
+                    tracing::warn!(user = %self.executor.caller.user, session = %self.executor.session, "websocket flooded, closing it");
+                }
                 (CloseCode::Policy, "too many pings, empty frames or rejected commands; send fewer")
             }
         };

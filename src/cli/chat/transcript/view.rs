@@ -52,6 +52,8 @@ pub(in crate::cli::chat) struct TranscriptView {
     pub(super) unconfirmed_messages: BTreeSet<String>,
     /// Messages that the terminal shows already, because they were typed there.
     pub(super) echoed_messages: BTreeSet<String>,
+    /// The store has lost events, and the snapshot of what is left has not come yet.
+    pub(super) lost_events: bool,
     pub(super) phase: RunPhase,
     pub(super) model: Option<ModelSelection>,
     pub(super) activity: Option<String>,
@@ -132,7 +134,8 @@ impl TranscriptView {
         match text_field(frame, "type") {
             "hello" => self.apply_hello(frame),
             "snapshot" => self.apply_snapshot(frame),
-            "gap" => vec![note_line("older events of this session are no longer kept")],
+            "gap" => self.apply_gap(frame),
+            "log_truncated" => self.apply_log_truncated(frame),
             "session_created" => {
                 self.apply_settings(frame);
                 Vec::new()
@@ -172,10 +175,7 @@ impl TranscriptView {
             "run_recovered" => self.apply_run_recovered(frame),
             "run_finished" => self.apply_run_finished(frame),
             "run_failed" => self.apply_run_failed(frame),
-            "warning" => {
-                let line = format!("warning: {}", sanitize_text(text_field(frame, "message")));
-                vec![ScreenUpdate::Line(LineStyle::Failure, line)]
-            }
+            "warning" => self.apply_warning(frame),
             "error" => {
                 let command_id = text_field(frame, "command_id");
                 self.unconfirmed_messages.remove(command_id);
