@@ -46,27 +46,26 @@ impl TranscriptView {
         Some(note_line(line))
     }
 
-    pub(super) fn apply_log_truncated(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
-        let lost = frame["lost"].as_u64().unwrap_or_default();
-        let mut updates =
-            vec![failure_line(format!("{lost} events were stored and are lost; what they showed is void"))];
-        for call in list_field(frame, "lost_calls") {
-            let name = sanitize_text(text_field(call, "name"));
-            let arguments = match &call["arguments"] {
-                Value::Null => String::new(),
-                arguments => format!(" {}", compact_json(arguments, EXCERPT_CHARS)),
-            };
-            updates.push(failure_line(format!("this call was sent, and its record is lost: {name}{arguments}")));
-        }
-        updates
-    }
-
     pub(super) fn apply_warning(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
         if text_field(frame, "code") == "message_lost" {
             self.unconfirmed_messages.clear();
         }
         vec![failure_line(format!("warning: {}", sanitize_text(text_field(frame, "message"))))]
     }
+}
+
+pub(super) fn render_log_truncated(frame: &Value) -> Vec<ScreenUpdate> {
+    let lost = frame["lost"].as_u64().unwrap_or_default();
+    let mut updates = vec![failure_line(format!("{lost} events were stored and are lost; what they showed is void"))];
+    for call in list_field(frame, "lost_calls") {
+        let name = sanitize_text(text_field(call, "name"));
+        let arguments = match &call["arguments"] {
+            Value::Null => String::new(),
+            arguments => format!(" {}", compact_json(arguments, EXCERPT_CHARS)),
+        };
+        updates.push(failure_line(format!("this call was sent, and its record is lost: {name}{arguments}")));
+    }
+    updates
 }
 
 fn failure_line(line: impl Into<String>) -> ScreenUpdate {

@@ -11,6 +11,7 @@ use super::{
         line_source::InputSource,
     },
     frame_fields::{list_field, text_field},
+    lost_events::render_log_truncated,
     pending_question::PendingQuestion,
     reply_preview::ReplyPreview,
     screen_update::{LineStyle, ScreenUpdate, note_line},
@@ -135,7 +136,7 @@ impl TranscriptView {
             "hello" => self.apply_hello(frame),
             "snapshot" => self.apply_snapshot(frame),
             "gap" => self.apply_gap(frame),
-            "log_truncated" => self.apply_log_truncated(frame),
+            "log_truncated" => render_log_truncated(frame),
             "session_created" => {
                 self.apply_settings(frame);
                 Vec::new()
