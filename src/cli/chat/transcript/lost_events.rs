@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{
-    super::formatting::{compact_json, sanitize_text, truncate_chars},
+    super::formatting::{sanitize_text, truncate_chars},
     frame_fields::{list_field, text_field},
-    screen_update::{LineStyle, ScreenUpdate, note_line},
+    screen_update::{ScreenUpdate, failure_line, note_line},
     view::TranscriptView,
 };
 
@@ -52,22 +52,4 @@ impl TranscriptView {
         }
         vec![failure_line(format!("warning: {}", sanitize_text(text_field(frame, "message"))))]
     }
-}
-
-pub(super) fn render_log_truncated(frame: &Value) -> Vec<ScreenUpdate> {
-    let lost = frame["lost"].as_u64().unwrap_or_default();
-    let mut updates = vec![failure_line(format!("{lost} events were stored and are lost; what they showed is void"))];
-    for call in list_field(frame, "lost_calls") {
-        let name = sanitize_text(text_field(call, "name"));
-        let arguments = match &call["arguments"] {
-            Value::Null => String::new(),
-            arguments => format!(" {}", compact_json(arguments, EXCERPT_CHARS)),
-        };
-        updates.push(failure_line(format!("this call was sent, and its record is lost: {name}{arguments}")));
-    }
-    updates
-}
-
-fn failure_line(line: impl Into<String>) -> ScreenUpdate {
-    ScreenUpdate::Line(LineStyle::Failure, line.into())
 }

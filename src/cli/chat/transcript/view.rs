@@ -7,15 +7,17 @@ use serde_json::Value;
 use super::{
     super::{
         api_client::ModelSelection,
-        formatting::{format_count, format_duration, sanitize_text},
+        formatting::{compact_json, format_count, format_duration, sanitize_text},
         line_source::InputSource,
     },
     frame_fields::{list_field, text_field},
-    lost_events::render_log_truncated,
     pending_question::PendingQuestion,
     reply_preview::ReplyPreview,
-    screen_update::{LineStyle, ScreenUpdate, note_line},
+    screen_update::{LineStyle, ScreenUpdate, failure_line, note_line},
 };
+
+/// The most characters of the arguments of a lost call that are shown.
+const MAX_ARGUMENT_CHARS: usize = 60;
 
 /// What the session is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -259,6 +261,20 @@ fn render_title_change(frame: &Value) -> Vec<ScreenUpdate> {
         return Vec::new();
     }
     vec![note_line(format!("title: {}", sanitize_text(text_field(frame, "title"))))]
+}
+
+fn render_log_truncated(frame: &Value) -> Vec<ScreenUpdate> {
+    let lost = frame["lost"].as_u64().unwrap_or_default();
+    let mut updates = vec![failure_line(format!("{lost} events were stored and are lost; what they showed is void"))];
+    for call in list_field(frame, "lost_calls") {
+        let name = sanitize_text(text_field(call, "name"));
+        let arguments = match &call["arguments"] {
+            Value::Null => String::new(),
+            arguments => format!(" {}", compact_json(arguments, MAX_ARGUMENT_CHARS)),
+        };
+        updates.push(failure_line(format!("this call was sent, and its record is lost: {name}{arguments}")));
+    }
+    updates
 }
 
 fn render_memories(verb: &str, frame: &Value) -> Vec<ScreenUpdate> {
