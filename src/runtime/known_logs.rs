@@ -48,6 +48,20 @@ struct KnownLog {
     damaged_at: Option<Instant>,
 }
 
+impl KnownLog {
+    /// Adds the calls that events start, and forgets the oldest ones.
+    fn record_sent_calls(&mut self, events: &[Arc<SessionEvent>]) {
+        for sent in events.iter().filter_map(|event| SentToolCall::from_event(event)) {
+            let is_known = |known: &SentToolCall| known.seq == sent.seq && known.call == sent.call;
+            if !self.sent_calls.iter().any(is_known) {
+                self.sent_calls.push_back(sent);
+            }
+        }
+        let excess = self.sent_calls.len().saturating_sub(MAX_CALLS);
+        self.sent_calls.drain(..excess);
+    }
+}
+
 /// A call whose `tool_start` was committed.
 #[derive(Debug, Clone)]
 struct SentToolCall {
@@ -102,20 +116,20 @@ impl KnownLogs {
             if events.first().is_some_and(|first| first.body.is_log_truncated()) {
                 known.sent_calls.clear();
             }
-            known.sent_calls.extend(events.iter().filter_map(|event| SentToolCall::from_event(event)));
-            let excess = known.sent_calls.len().saturating_sub(MAX_CALLS);
-            known.sent_calls.drain(..excess);
+            known.record_sent_calls(events);
         });
     }
 
-    /// Records an event of a log that was found to continue the known one.
-    pub(super) fn record_head(&self, session: SessionId, head: LogHead) {
+    /// Records events of a log that was found to continue the known one, and where it ends. A process that has read of a call
+    /// knows as well as the one that sent it.
+    pub(super) fn record_read(&self, session: SessionId, events: &[Arc<SessionEvent>], head: LogHead) {
         self.update(session, |known| {
             known.damaged_at = None;
             if head.seq > known.head.seq || (head.seq == known.head.seq && known.head.lineage.is_none()) {
                 known.head = head;
                 known.recorded_at = Some(Instant::now());
             }
+            known.record_sent_calls(events);
         });
     }
 
@@ -195,7 +209,7 @@ impl KnownLogs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8sops_core::{EventDraft, RunId, ToolStart};
+    use k8sops_core::{EventDraft, RunId, ToolStart, load_state};
     use k8sops_store::{
         InMemoryStore,
         contract::{SessionWriter, create_test_session, warning_draft},
@@ -255,6 +269,28 @@ mod tests {
         assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), None);
     }
 
+    #[tokio::test]
+    async fn a_call_that_was_only_read_is_known() {
+        let store = InMemoryStore::default();
+        let session = create_test_session(&store).await;
+        let mut writer = SessionWriter::acquire(&store, session, "a").await;
+        writer.append(vec![tool_start("sent", ToolEffect::Mutating, json!({}))]).await.unwrap();
+        let loaded = load_state(&store, session).await.unwrap();
+        let page = store.read_events(session, 0, 10).await.unwrap();
+        let (owner, watcher) = (KnownLogs::default(), KnownLogs::default());
+        owner.record_read(session, &loaded.tool_starts, loaded.head);
+        for _ in 0..2 {
+            watcher.record_read(session, &page.events, page.end());
+        }
+        store.lose_events_after(session, 1);
+        let found = store.read_events(session, 0, 1).await.unwrap().head();
+        for known in [owner, watcher] {
+            let lost = known.find_lost_branch(&store, session, found).await.unwrap().unwrap();
+            let calls: Vec<_> = lost.calls.iter().map(|call| call.tool_call_id.to_string()).collect();
+            assert_eq!((lost.known_seq, calls), (2, vec!["sent".to_owned()]));
+        }
+    }
+
     #[test]
     fn damage_is_new_once() {
         let (known, session) = (KnownLogs::default(), SessionId::new());
@@ -262,7 +298,7 @@ mod tests {
             [known.record_damage(session), known.record_damage(session)],
             [DamageFinding::New, DamageFinding::Known]
         );
-        known.record_head(session, LogHead::at_seq(1));
+        known.record_read(session, &[], LogHead::at_seq(1));
         assert_eq!(known.record_damage(session), DamageFinding::New);
     }
 }

@@ -55,7 +55,7 @@ impl Sessions {
         if self.0.known_logs.is_damaged(session) {
             // Fails again, unless it was repaired.
             let loaded = load_state(self.0.dependencies.store.as_ref(), session).await?;
-            self.0.known_logs.record_head(session, loaded.head);
+            self.0.known_logs.record_read(session, &[], loaded.head);
         }
         Ok(summary)
     }

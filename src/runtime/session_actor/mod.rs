@@ -284,7 +284,7 @@ impl<'a> SessionActor<'a> {
         }
         match lost_branch {
             Some(lost) => writer.queue_truncation(lost),
-            None => shared.known_logs.record_head(lease.session, loaded_head),
+            None => shared.known_logs.record_read(lease.session, &loaded.tool_starts, loaded_head),
         }
         let mut span = RunSpan::default();
         if let Some(run) = open_run {
