@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
+    offload::{offload_in_place, offload_large},
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
     },
@@ -92,26 +93,11 @@ impl SessionLog for RedisStore {
         read.cmd("EXISTS").arg(self.keys.log(session));
         let (fields, entries, exists): (LogFields, Vec<StreamEntry>, bool) =
             self.read(&read, ReplySize::of_page(limit)).await?;
-        let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
-            return Err(StoreError::NotFound(session));
-        };
-        if !exists {
+        if fields.0.is_some() && !exists {
             return Err(missing_log(session));
         }
-        let events: Result<Vec<Arc<SessionEvent>>, StoreError> =
-            entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new)).collect();
-        let lineage_after = entries.last().map(lineage_after_entry).transpose()?.flatten();
-        let stored_head = fields.2.as_deref().and_then(parse_head);
-        let head = stored_head.filter(|head| head.seq == last_seq).and_then(|head| head.lineage);
-        Ok(EventPage {
-            events: events?,
-            last_seq,
-            oldest_seq,
-            lineage_before: entries.first().and_then(lineage_before_entry),
-            lineage_after,
-            head_lineage: head,
-            lost_branch: parse_lost_branch(fields.3, fields.4.as_deref())?,
-        })
+        let bytes = entries.iter().map(StreamEntry::value_bytes).sum();
+        offload_large(bytes, move || parse_page(session, fields, &entries)).await
     }
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
@@ -121,7 +107,8 @@ impl SessionLog for RedisStore {
         if !exists {
             return Err(StoreError::NotFound(session));
         }
-        checkpoint.map(|json| parse_json("a session checkpoint", &json)).transpose()
+        let Some(json) = checkpoint else { return Ok(None) };
+        offload_large(json.len(), move || parse_json("a session checkpoint", &json).map(Some)).await
     }
 
     async fn report_lost_branch(&self, session: SessionId, lost: &LostBranch) -> Result<(), StoreError> {
@@ -147,6 +134,27 @@ type LogFields = (Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<
 /// The error of a session whose log is gone, while its other keys are there.
 fn missing_log(session: SessionId) -> StoreError {
     StoreError::Corrupt(format!("session {session} exists, but the key of its log is gone").into())
+}
+
+/// Parses a page of a log. Without fields, there is no such session.
+fn parse_page(session: SessionId, fields: LogFields, entries: &[StreamEntry]) -> Result<EventPage, StoreError> {
+    let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
+        return Err(StoreError::NotFound(session));
+    };
+    let events: Result<Vec<Arc<SessionEvent>>, StoreError> =
+        entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new)).collect();
+    let lineage_after = entries.last().map(lineage_after_entry).transpose()?.flatten();
+    let stored_head = fields.2.as_deref().and_then(parse_head);
+    let head = stored_head.filter(|head| head.seq == last_seq).and_then(|head| head.lineage);
+    Ok(EventPage {
+        events: events?,
+        last_seq,
+        oldest_seq,
+        lineage_before: entries.first().and_then(lineage_before_entry),
+        lineage_after,
+        head_lineage: head,
+        lost_branch: parse_lost_branch(fields.3, fields.4.as_deref())?,
+    })
 }
 
 /// Chains the events of a commit. Returns them with the chain value after them, which is `None` if nothing is known.
@@ -223,7 +231,7 @@ impl RedisStore {
             commit_id: uuid::Uuid::now_v7().to_string(),
             summary: to_json(commit.summary),
             open_work: open_work(commit.summary),
-            checkpoint: commit.checkpoint.map(to_json),
+            checkpoint: commit.checkpoint.map(|state| offload_in_place(|| to_json(state))),
             trim_log: self.shallow,
             closed_message,
             discard_preview,
