@@ -83,6 +83,7 @@ async fn start_replica(url: &str) -> TestService {
         ("MEMORY_BACKEND", "redis".into()),
         ("REDIS_URL", url.to_owned()),
         ("K8SOPS_MAX_MESSAGE_BYTES", "4MiB".into()),
+        ("K8SOPS_MAX_FRAME_BYTES", "8MiB".into()),
     ];
     TestService::start(ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() }).await
 }
@@ -100,7 +101,7 @@ async fn slow_large_reads_hold_up_nothing_else() {
     replica.turn(&small, "opens the connections").await;
 
     proxy.large_replies.send_replace(LargeReplies::Stalled);
-    let path = format!("/v1/sessions/{large}/messages");
+    let path = format!("{large}/messages");
     let read_large = || replica.request(Method::GET, &path).send();
     let began = Instant::now();
     let slow_reads = join_all((0..POOL_SIZE).map(|_| read_large()));
@@ -144,7 +145,7 @@ async fn large_reads_work_after_a_restart_of_redis() {
     let large = owner.create_session().await;
     owner.turn(&large, &"x".repeat(2 << 20)).await;
     let replica = start_replica(&redis.url()).await;
-    let path = format!("/v1/sessions/{large}/messages");
+    let path = format!("{large}/messages");
     let read_all = async || {
         for read in join_all((0..POOL_SIZE).map(|_| replica.request(Method::GET, &path).send())).await {
             assert_eq!(read.unwrap().status(), StatusCode::OK);
