@@ -50,6 +50,9 @@ pub async fn track_request<B: MessageBody + 'static>(
         }
     };
     let mut result = request_id::scope(id.clone(), handled.instrument(span.clone())).await;
+    if let Some(body) = &body {
+        body.discard_rest().await;
+    }
     let status = match &result {
         Ok(response) => response.status(),
         Err(error) => error.as_response_error().status_code(),

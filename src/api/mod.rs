@@ -22,6 +22,7 @@ mod examples;
 mod extractors;
 mod fallback;
 mod inputs;
+mod log_throttle;
 mod memories;
 mod messages;
 mod middleware;
@@ -48,6 +49,7 @@ mod ws_handshake;
 
 pub use asyncapi::asyncapi_yaml;
 pub use cors::cors;
+pub use log_throttle::LogThrottle;
 pub use middleware::{authenticate, track_request};
 pub use openapi::openapi_json;
 pub use options::{LimitOptions, ServerOptions};

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::{options::ServerOptions, quota::RequestQuota};
+use super::{log_throttle::LogThrottle, options::ServerOptions, quota::RequestQuota};
 use crate::{
     audit::AuditTrail,
     auth::{Authenticator, MetricsAccess},
@@ -56,6 +56,8 @@ pub struct ApiState {
     pub metrics: Arc<Metrics>,
     /// Whether this is the service or the demo.
     pub mode: ServiceMode,
+    /// Throttles what is logged about clients that flood a WebSocket.
+    pub flood_log: LogThrottle,
     /// Ends all streams when it is cancelled.
     pub shutdown: CancellationToken,
 }

@@ -20,7 +20,7 @@ use super::{
     store::open_store,
 };
 use crate::{
-    api::{ApiState, RequestQuota, ServiceMode},
+    api::{ApiState, LogThrottle, RequestQuota, ServiceMode},
     audit::AuditTrail,
     auth::{AuthMode, Authenticator},
     config::AppConfig,
@@ -141,6 +141,7 @@ impl Application {
             default_settings: ArcSwap::from_pointee(default_settings),
             metrics,
             mode,
+            flood_log: LogThrottle::default(),
             shutdown: CancellationToken::new(),
         });
         Ok(Self {

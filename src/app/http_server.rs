@@ -36,6 +36,9 @@ pub(super) async fn serve_http(
     .max_connections(max_connections.div_ceil(workers))
     // Closes connections of clients that send no complete head in time, whether they send slowly or nothing at all.
     .client_request_timeout(HEAD_TIMEOUT)
+    // What a client still sends after a response that closes its connection is not read: the server would do that for this long
+    // without a turn for the other connections of the thread.
+    .client_disconnect_timeout(Duration::ZERO)
     // A stream ends as soon as its client disconnects, not at the next write.
     .h1_allow_half_closed(false)
     // Tokens are small packets. Nagle's algorithm would delay each until the previous one is acknowledged, up to 40 ms.

@@ -49,7 +49,7 @@ impl Sessions {
             // An accepted command stays accepted, whatever has changed since.
             Err(rejection) => {
                 return match store.find_receipt(session, &command.by, &command.command_id).await? {
-                    Some(first) if first.fingerprint == command.fingerprint => {
+                    Some(first) if first.is_of_request(&command.fingerprint) => {
                         Ok(CommandReceipt { duplicate: true, ..first })
                     }
                     Some(_) => Err(StoreError::CommandIdReused.into()),

@@ -18,6 +18,8 @@ const MAX_LOGS: NonZeroUsize = NonZeroUsize::new(4096).expect("the constant is n
 const MAX_CALLS: usize = 32;
 /// How old the newest use of a log is at most for the loss of its newest events to be likely: far more than replicas lag.
 const RECENT: Duration = Duration::from_mins(5);
+/// How long a damaged session is left alone: it may be repaired.
+const DAMAGE_RETRY: Duration = Duration::from_secs(10);
 /// Longer arguments of a call are not kept: the call is then known by its id only.
 const MAX_ARGUMENT_BYTES: usize = 4096;
 
@@ -42,7 +44,22 @@ struct KnownLog {
     sent_calls: VecDeque<SentToolCall>,
     /// When `head` was recorded.
     recorded_at: Option<Instant>,
-    is_damaged: bool,
+    /// When the stored data was last found to be damaged, if it has not been read since.
+    damaged_at: Option<Instant>,
+}
+
+impl KnownLog {
+    /// Adds the calls that events start, and forgets the oldest ones.
+    fn record_sent_calls(&mut self, events: &[Arc<SessionEvent>]) {
+        for sent in events.iter().filter_map(|event| SentToolCall::from_event(event)) {
+            let is_known = |known: &SentToolCall| known.seq == sent.seq && known.call == sent.call;
+            if !self.sent_calls.iter().any(is_known) {
+                self.sent_calls.push_back(sent);
+            }
+        }
+        let excess = self.sent_calls.len().saturating_sub(MAX_CALLS);
+        self.sent_calls.drain(..excess);
+    }
 }
 
 /// A call whose `tool_start` was committed.
@@ -95,23 +112,24 @@ impl KnownLogs {
         self.update(session, |known| {
             known.head = head;
             known.recorded_at = Some(Instant::now());
+            known.damaged_at = None;
             if events.first().is_some_and(|first| first.body.is_log_truncated()) {
                 known.sent_calls.clear();
             }
-            known.sent_calls.extend(events.iter().filter_map(|event| SentToolCall::from_event(event)));
-            let excess = known.sent_calls.len().saturating_sub(MAX_CALLS);
-            known.sent_calls.drain(..excess);
+            known.record_sent_calls(events);
         });
     }
 
-    /// Records an event of a log that was found to continue the known one.
-    pub(super) fn record_head(&self, session: SessionId, head: LogHead) {
+    /// Records events of a log that was found to continue the known one, and where it ends. A process that has read of a call
+    /// knows as well as the one that sent it.
+    pub(super) fn record_read(&self, session: SessionId, events: &[Arc<SessionEvent>], head: LogHead) {
         self.update(session, |known| {
-            known.is_damaged = false;
+            known.damaged_at = None;
             if head.seq > known.head.seq || (head.seq == known.head.seq && known.head.lineage.is_none()) {
                 known.head = head;
                 known.recorded_at = Some(Instant::now());
             }
+            known.record_sent_calls(events);
         });
     }
 
@@ -139,11 +157,23 @@ impl KnownLogs {
     pub(super) fn record_damage(&self, session: SessionId) -> DamageFinding {
         let mut finding = DamageFinding::Known;
         self.update(session, |known| {
-            if !std::mem::replace(&mut known.is_damaged, true) {
+            if known.damaged_at.replace(Instant::now()).is_none() {
                 finding = DamageFinding::New;
             }
         });
         finding
+    }
+
+    /// Whether the stored data of a session was damaged when it was last read.
+    pub(super) fn is_damaged(&self, session: SessionId) -> bool {
+        self.logs.lock().peek(&session).is_some_and(|known| known.damaged_at.is_some())
+    }
+
+    /// Whether it is too early to try again to own a session that is damaged.
+    pub(super) fn was_damaged_lately(&self, session: SessionId) -> bool {
+        let logs = self.logs.lock();
+        let damaged_at = logs.peek(&session).and_then(|known| known.damaged_at);
+        damaged_at.is_some_and(|at| at.elapsed() < DAMAGE_RETRY)
     }
 
     /// Compares what is known with where the log was found to end; returns what was lost, if anything was.
@@ -179,7 +209,7 @@ impl KnownLogs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8sops_core::{EventDraft, RunId, ToolStart};
+    use k8sops_core::{EventDraft, RunId, ToolStart, load_state};
     use k8sops_store::{
         InMemoryStore,
         contract::{SessionWriter, create_test_session, warning_draft},
@@ -239,6 +269,28 @@ mod tests {
         assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), None);
     }
 
+    #[tokio::test]
+    async fn a_call_that_was_only_read_is_known() {
+        let store = InMemoryStore::default();
+        let session = create_test_session(&store).await;
+        let mut writer = SessionWriter::acquire(&store, session, "a").await;
+        writer.append(vec![tool_start("sent", ToolEffect::Mutating, json!({}))]).await.unwrap();
+        let loaded = load_state(&store, session).await.unwrap();
+        let page = store.read_events(session, 0, 10).await.unwrap();
+        let (owner, watcher) = (KnownLogs::default(), KnownLogs::default());
+        owner.record_read(session, &loaded.tool_starts, loaded.head);
+        for _ in 0..2 {
+            watcher.record_read(session, &page.events, page.end());
+        }
+        store.lose_events_after(session, 1);
+        let found = store.read_events(session, 0, 1).await.unwrap().head();
+        for known in [owner, watcher] {
+            let lost = known.find_lost_branch(&store, session, found).await.unwrap().unwrap();
+            let calls: Vec<_> = lost.calls.iter().map(|call| call.tool_call_id.to_string()).collect();
+            assert_eq!((lost.known_seq, calls), (2, vec!["sent".to_owned()]));
+        }
+    }
+
     #[test]
     fn damage_is_new_once() {
         let (known, session) = (KnownLogs::default(), SessionId::new());
@@ -246,7 +298,7 @@ mod tests {
             [known.record_damage(session), known.record_damage(session)],
             [DamageFinding::New, DamageFinding::Known]
         );
-        known.record_head(session, LogHead::at_seq(1));
+        known.record_read(session, &[], LogHead::at_seq(1));
         assert_eq!(known.record_damage(session), DamageFinding::New);
     }
 }

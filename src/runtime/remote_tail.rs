@@ -216,7 +216,7 @@ impl RemoteTails {
                 feed.apply_preview(piece);
             }
             feed.publish_events(&page.events, page.lineage_after);
-            self.known_logs.record_head(session, page.end());
+            self.known_logs.record_read(session, &page.events, page.end());
             if page.events.len() < REPLAY_PAGE_SIZE {
                 return Ok(preview);
             }

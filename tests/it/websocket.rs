@@ -236,6 +236,7 @@ async fn flood_of_frames_that_do_nothing_closes_its_socket_only() {
         ("pongs", None, Frame::pong(vec![])),
         ("empty pieces", Some(unfinished), Frame::message(vec![], OpCode::Data(Data::Continue), false)),
         ("bytes", None, Frame::message(vec![1], OpCode::Data(Data::Binary), true)),
+        ("large messages", None, Frame::message(vec![b'x'; 100_000], OpCode::Data(Data::Text), true)),
     ];
     for (name, first, frame) in floods {
         let mut socket = TestSocket::open(&service, &session, "").await;
@@ -264,7 +265,7 @@ async fn flood_of_frames_that_do_nothing_closes_its_socket_only() {
         assert_eq!(code, CloseCode::Policy, "{name}");
     }
     let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("k8sops_websocket_floods_total 3"), "{metrics}");
+    assert!(metrics.contains("k8sops_websocket_floods_total 4"), "{metrics}");
     watcher.send(json!({"type": "message", "content": "still there?"})).await;
     assert_eq!(watcher.until("run_finished").await.last().unwrap()["outcome"], "completed");
 }

@@ -1,5 +1,7 @@
 //! Loading a session from its log: the newest checkpoint and the events after it.
 
+use std::sync::Arc;
+
 use crate::{
     event::{EventBody, SessionEvent, ToolEnd},
     ids::{SessionId, ToolCallId},
@@ -26,6 +28,8 @@ pub struct LoadedSession {
     /// The size ([`SessionEvent::estimated_bytes`](crate::SessionEvent::estimated_bytes)) of the events after the
     /// checkpoint.
     pub replayed_bytes: u64,
+    /// Each `tool_start` that was replayed.
+    pub tool_starts: Vec<Arc<SessionEvent>>,
     /// Why the newest checkpoint cannot be read, if that is so. The state was replayed without it.
     pub damaged_checkpoint: Option<BackendError>,
 }
@@ -86,6 +90,7 @@ async fn replay_events(
 ) -> Result<LoadedSession, StoreError> {
     let corrupt = |found: String| Err(StoreError::Corrupt(format!("the log of session {session} {found}").into()));
     let ReplayStart { mut state, mut replayed_bytes, damaged_checkpoint } = start;
+    let mut tool_starts = Vec::new();
     loop {
         let after = state.as_ref().map_or(0, SessionState::last_seq);
         let mut page = log.read_events(session, after, REPLAY_PAGE_SIZE).await?;
@@ -110,6 +115,8 @@ async fn replay_events(
             page.lineage_after = None;
         }
         replayed_bytes += page.events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
+        let is_tool_start = |event: &&Arc<SessionEvent>| matches!(event.body, EventBody::ToolStart(_));
+        tool_starts.extend(page.events.iter().filter(is_tool_start).cloned());
         state = SessionState::fold_events(state, page.events.iter().map(AsRef::as_ref));
         let is_whole = |state: &SessionState| end.is_some() || state.last_seq() >= page.last_seq;
         match state {
@@ -122,6 +129,7 @@ async fn replay_events(
                     oldest_seq: page.oldest_seq,
                     lost_branch: page.lost_branch,
                     replayed_bytes,
+                    tool_starts,
                     damaged_checkpoint,
                 });
             }

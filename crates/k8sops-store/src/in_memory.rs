@@ -165,7 +165,12 @@ impl SessionLog for InMemoryStore {
             if commit.events.first().is_some_and(|first| first.seq <= lost_seq) {
                 return Err(StoreError::Forked { session, seq: lost_seq });
             }
-            stored.lost_branch.take_if(|_| commit.says_lost());
+            if let Some(lost) = stored.lost_branch.take_if(|_| commit.says_lost())
+                && !commit.says_all_of(&lost)
+            {
+                stored.lost_branch = Some(lost);
+                return Err(StoreError::Forked { session, seq: commit.expected_seq });
+            }
             if let Some(state) = commit.checkpoint {
                 if self.retention == LogRetention::SinceCheckpoint {
                     stored.log.retain(|stored| stored.event.seq > state.last_seq());

@@ -4,9 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web;
 use actix_ws::CloseCode;
-use k8sops_core::{
-    CommandId, CommandReceipt, ErrorChain, EventCursor, RequestContext, SessionId, StoreError, StreamFrame,
-};
+use k8sops_core::{CommandId, CommandReceipt, EventCursor, RequestContext, SessionId, StoreError, StreamFrame};
 use k8sops_telemetry::{OpenStreamGuard, request_id, spans};
 use serde_json::Value;
 use tokio::time::interval;
@@ -21,11 +19,12 @@ use crate::{
     api::{
         caller::{Caller, CanApprove, CanWrite},
         commands::{approval_command, cancel_command, input_command, message_command, settings_command},
-        event_stream::{StreamGuard, wait_for_store_retry},
+        event_stream::{StreamGuard, damage_warning, wait_for_store_retry},
         problem::ProblemDetails,
         state::ApiState,
     },
     auth::CallerIdentity,
+    runtime::StoreWatch,
 };
 
 /// How often the server pings the client.
@@ -44,6 +43,7 @@ pub(super) struct WsConnection {
     /// The handshake request. All commands of the connection belong to it.
     pub(super) context: RequestContext,
     pub(super) guard: StreamGuard,
+    pub(super) store_watch: StoreWatch,
     pub(super) _counted: OpenStreamGuard,
 }
 
@@ -86,15 +86,18 @@ impl WsConnection {
 
     async fn send_frame(&mut self, frame: Result<Option<StreamFrame>, StoreError>) -> Result<(), DisconnectReason> {
         match frame {
-            Ok(Some(frame)) => self.sender.send_text(frame.to_json()).await,
+            Ok(Some(frame)) => {
+                self.store_watch.record_success();
+                self.sender.send_text(frame.to_json()).await
+            }
             Ok(None) => Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted")),
             Err(error @ StoreError::Unavailable(_)) => {
-                tracing::warn!(session = %self.session, error = %ErrorChain(&error), "store unavailable, retrying stream");
+                self.store_watch.record_failure(&error);
                 wait_for_store_retry().await;
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(session = %self.session, error = %ErrorChain(&error), "session log unreadable, closing stream");
+                self.sender.send_text(damage_warning(&error).to_json()).await?;
                 Err(DisconnectReason::Close(CloseCode::Error, "the session's log cannot be read"))
             }
         }
@@ -138,7 +141,10 @@ impl WsConnection {
             ReceiveError::Invalid => (CloseCode::Invalid, "the frame is invalid; text must be UTF-8"),
             ReceiveError::Flood => {
                 self.state.metrics.count_websocket_flood();
-                tracing::warn!(user = %self.caller.user, session = %self.session, "websocket flooded, closing it");
+                // A client that connects again and again must not fill the log. The metric counts them all.
+                if self.state.flood_log.admit_line() {
+                    tracing::warn!(user = %self.caller.user, session = %self.session, "websocket flooded, closing it");
+                }
                 (CloseCode::Policy, "too many pings, empty frames or rejected commands; send fewer")
             }
         };

@@ -11,6 +11,8 @@ use tokio::{task::yield_now, time::Instant};
 const MAX_IDLE_FRAMES: usize = 1000;
 /// The period in which idle frames are counted.
 const IDLE_FRAME_PERIOD: Duration = Duration::from_secs(10);
+/// How many bytes of a rejected message count as one idle frame: reading them is work, too.
+const IDLE_FRAME_BYTES: usize = 4096;
 /// How many frames are read before other connections of the same thread have their turn.
 const FRAMES_PER_TURN: u32 = 32;
 
@@ -49,6 +51,8 @@ pub(super) struct WsReceiver {
     partial: Option<PartialMessage>,
     idle_frames: IdleFrameCounter,
     frames_in_turn: u32,
+    /// The size of the message that was received last.
+    last_message_bytes: usize,
 }
 
 /// The pieces of a message so far.
@@ -65,6 +69,7 @@ impl WsReceiver {
             partial: None,
             idle_frames: IdleFrameCounter::new(),
             frames_in_turn: 0,
+            last_message_bytes: 0,
         }
     }
 
@@ -86,11 +91,16 @@ impl WsReceiver {
 
     /// Counts the message that was received last as idle, for example a command that was rejected.
     pub(super) fn count_idle(&mut self) -> Result<(), ReceiveError> {
-        self.idle_frames.count()
+        self.idle_frames.count(1 + self.last_message_bytes / IDLE_FRAME_BYTES)
     }
 
     /// Returns the message that a frame completes, if it does.
     fn accept(&mut self, frame: Message) -> Result<Option<ClientMessage>, ReceiveError> {
+        self.last_message_bytes = match &frame {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+            _ => 0,
+        };
         Ok(Some(match frame {
             Message::Text(text) => ClientMessage::Text(text.into()),
             Message::Binary(_) => ClientMessage::Binary,
@@ -133,6 +143,7 @@ impl WsReceiver {
             return Ok(None);
         }
         let whole = self.partial.take().ok_or(ReceiveError::Invalid)?;
+        self.last_message_bytes = whole.bytes.len();
         if !whole.is_text {
             return Ok(Some(ClientMessage::Binary));
         }
@@ -161,11 +172,11 @@ impl IdleFrameCounter {
         Self { period_start: Instant::now(), frames: 0 }
     }
 
-    fn count(&mut self) -> Result<(), ReceiveError> {
+    fn count(&mut self, frames: usize) -> Result<(), ReceiveError> {
         if self.period_start.elapsed() >= IDLE_FRAME_PERIOD {
             *self = Self::new();
         }
-        self.frames += 1;
+        self.frames += frames;
         if self.frames > MAX_IDLE_FRAMES { Err(ReceiveError::Flood) } else { Ok(()) }
     }
 }

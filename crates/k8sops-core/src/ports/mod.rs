@@ -27,7 +27,7 @@ mod session_store;
 mod store_error;
 mod usage_store;
 
-pub use inbox::{INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox};
+pub use inbox::{INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, LostMessages};
 pub use lease::{LeaseEpoch, SessionLease};
 pub use leases::{Leases, RemainingWork};
 pub use memory_store::{MemoryStore, MemoryWrite, UpkeepClaim};

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{BackendError, LeaseEpoch, StoreError};
 use crate::{
-    event::SessionEvent,
-    ids::SessionId,
+    event::{EventBody, SessionEvent},
+    ids::{SessionId, ToolCallId},
     lineage::{LogHead, LogLineage, LostBranch},
     state::SessionState,
     summary::SessionSummary,
@@ -59,6 +59,22 @@ impl LogCommit<'_> {
     #[must_use]
     pub fn says_lost(&self) -> bool {
         self.events.first().is_some_and(|first| first.body.is_log_truncated())
+    }
+
+    /// Whether the commit says that all calls of a report are lost. The report may be newer than what the owner has loaded.
+    #[must_use]
+    pub fn says_all_of(&self, reported: &LostBranch) -> bool {
+        let Some(EventBody::LogTruncated(said)) = self.events.first().map(|first| &first.body) else { return false };
+        let is_said = |id: &ToolCallId| said.lost_calls.iter().any(|call| call.tool_call_id == *id);
+        reported.calls.iter().all(|call| is_said(&call.tool_call_id))
+    }
+
+    /// Whether the commit says which messages are lost, see [`Inbox::find_lost_messages`](super::Inbox::find_lost_messages).
+    /// They can be sent again under their ids: the store forgets the receipts of commands that neither the log nor the inbox
+    /// has.
+    #[must_use]
+    pub fn says_messages_lost(&self) -> bool {
+        self.events.iter().any(|event| event.body.is_message_lost())
     }
 }
 

@@ -192,6 +192,32 @@ pub(super) async fn commit_after_a_lost_branch_is_rejected(store: Arc<dyn Sessio
     writer.append(vec![warning_draft("one")]).await.unwrap();
 }
 
+/// Commits the event that says what was lost.
+async fn commit_truncation(
+    store: &dyn SessionStore,
+    writer: &mut SessionWriter<'_>,
+    lost: &LostBranch,
+) -> Result<(), StoreError> {
+    let session = writer.lease.session;
+    let truncated = LogTruncated { from_seq: 2, lost: 6, lost_calls: lost.calls.clone() };
+    let event = EventDraft::new(EventBody::LogTruncated(truncated)).into_event(session, lost.next_seq(1));
+    let mut after = writer.state.clone();
+    after.apply_event(&event);
+    let commit = LogCommit {
+        session,
+        epoch: writer.lease.epoch,
+        expected_seq: 1,
+        expected_lineage: writer.lineage,
+        events: &[Arc::new(event)],
+        consumed: &[],
+        summary: &after.summary,
+        checkpoint: None,
+    };
+    writer.lineage = store.commit_events(commit).await?;
+    writer.state = after;
+    Ok(())
+}
+
 pub(super) async fn seqs_of_a_lost_branch_are_left_out(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let session = create_test_session(store).await;
@@ -218,28 +244,19 @@ pub(super) async fn seqs_of_a_lost_branch_are_left_out(store: Arc<dyn SessionSto
     let lost = loaded.lost_branch.expect("it was reported");
     assert_eq!(lost, LostBranch { known_seq: 7, calls: calls.to_vec() });
 
-    let truncated = LogTruncated { from_seq: 2, lost: 6, lost_calls: lost.calls.clone() };
-    let event = EventDraft::new(EventBody::LogTruncated(truncated)).into_event(session, lost.next_seq(1));
-    let mut after = writer.state.clone();
-    after.apply_event(&event);
-    let events = [Arc::new(event)];
-    let commit = LogCommit {
-        session,
-        epoch: writer.lease.epoch,
-        expected_seq: 1,
-        expected_lineage: writer.lineage,
-        events: &events,
-        consumed: &[],
-        summary: &after.summary,
-        checkpoint: None,
-    };
-    writer.lineage = store.commit_events(commit).await.unwrap();
-    writer.state = after;
+    // A report that comes after the owner has loaded the session is not erased by what the owner says.
+    let late = LostBranch { known_seq: 6, calls: vec![call("call_3")] };
+    store.report_lost_branch(session, &late).await.unwrap();
+    let refused = commit_truncation(store, &mut writer, &lost).await;
+    assert!(matches!(refused, Err(StoreError::Forked { .. })), "{refused:?}");
+    let lost = load_state(store, session).await.unwrap().lost_branch.expect("it was reported");
+    assert_eq!(lost.calls.len(), 3);
+    commit_truncation(store, &mut writer, &lost).await.unwrap();
     writer.append(vec![warning_draft("next")]).await.unwrap();
     let loaded = load_state(store, session).await.unwrap();
     assert_eq!((loaded.state, loaded.lost_branch), (writer.state, None));
     let seqs: Vec<u64> = read_log(store, session, 0, 1).await.iter().map(|event| event.seq).collect();
-    assert_eq!(seqs, [1, events[0].seq, events[0].seq + 1]);
+    assert_eq!(seqs, [1, lost.next_seq(1), lost.next_seq(1) + 1]);
     let page = store.read_events(session, 5, 10).await.unwrap();
     assert!(!page.continues(LogHead::at_seq(5)), "5 is one of the seqs that are left out");
     assert!(store.read_events(session, 1, 10).await.unwrap().continues(LogHead::at_seq(1)));

@@ -28,6 +28,7 @@ pub(super) async fn offload_large<T: Send + 'static>(
 
 /// Works on borrowed values that may be large. The other tasks of this worker move to another one; a runtime with one worker
 /// has none.
+#[expect(clippy::disallowed_methods, reason = "the flavor of the runtime is checked")]
 pub(super) fn offload_in_place<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => block_in_place(work),

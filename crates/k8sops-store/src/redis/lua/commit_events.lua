@@ -13,6 +13,14 @@ if expected_lineage and head_seq == last_seq and head_lineage ~= expected_lineag
   return {'forked', tonumber(last_seq)}
 end
 if lost_seq and #events > 0 and tonumber(first_seq) <= tonumber(lost_seq) then return {'forked', tonumber(lost_seq)} end
+-- A call that was reported after this owner had loaded the session is not in its `log_truncated`: it has to load again.
+if says_lost then
+  for line in string.gmatch(redis.call('HGET', meta_key, 'lost_calls') or '', '[^\n]+') do
+    local is_json, call = pcall(cjson.decode, line)
+    local id = is_json and call.tool_call_id
+    if id and not string.find(events[1].json, '"' .. id .. '"', 1, true) then return {'forked', tonumber(last_seq)} end
+  end
+end
 if redis.call('EXISTS', log_key) == 0 then return {'log_missing'} end
 
 for i, event in ipairs(events) do
@@ -28,6 +36,19 @@ for _, position in ipairs(consumed) do
     end
   end
   redis.call('XDEL', inbox_key, id)
+end
+
+if says_messages_lost then
+  -- They may be sent again. The receipts of the others are made again from the log and the inbox.
+  local waiting = 0
+  for _, entry in ipairs(redis.call('XRANGE', inbox_key, '-', '+')) do
+    local fields = entry[2]
+    for i = 1, #fields, 2 do
+      if fields[i] == 'message' and fields[i + 1] == '1' then waiting = waiting + 1 end
+    end
+  end
+  redis.call('HSET', meta_key, 'waiting', waiting)
+  redis.call('DEL', receipts_key, receipt_order_key)
 end
 
 local new_last_seq = expected_seq
