@@ -19,6 +19,10 @@ use crate::{
 /// Seqs that are left out after a lost branch, at least: events of it that no process of ours saw have one of these.
 const SEQ_RESERVE: u64 = 1000;
 
+/// From how many seqs the one of a `log_truncated` is chosen. The product with the reserve stays far below the integers that
+/// JavaScript represents, also after thousands of losses.
+const SEQ_CHOICES: u64 = 10_000;
+
 /// The chain value of a log at one of its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogLineage(u128);
@@ -124,10 +128,11 @@ pub struct LostBranch {
 }
 
 impl LostBranch {
-    /// The seq of the first event after the lost ones, in a log that ends at `last_seq`: one that no branch has used.
+    /// The seq of the first event after the lost ones, in a log that ends at `last_seq`: one that no branch has used. It differs
+    /// from call to call, because the event may be lost as well, and then the next owner must not choose the same one.
     #[must_use]
     pub fn next_seq(&self, last_seq: u64) -> u64 {
-        (self.known_seq.max(last_seq) / SEQ_RESERVE + 2) * SEQ_RESERVE
+        (self.known_seq.max(last_seq) / SEQ_RESERVE + 2 + fastrand::u64(..SEQ_CHOICES)) * SEQ_RESERVE
     }
 
     /// Adds what another process knows.
@@ -143,6 +148,8 @@ impl LostBranch {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn head(seq: u64, event: Option<&str>) -> LogHead {
@@ -182,5 +189,11 @@ mod tests {
             assert!(next > known_seq.max(last_seq) + SEQ_RESERVE, "{known_seq} {last_seq} {next}");
             assert_eq!(next % SEQ_RESERVE, 0);
         }
+    }
+
+    #[test]
+    fn owners_that_do_not_know_of_each_other_choose_different_seqs() {
+        let choices: HashSet<u64> = (0..100).map(|_| LostBranch::default().next_seq(41)).collect();
+        assert!(choices.len() > 90, "{choices:?}");
     }
 }
