@@ -69,7 +69,7 @@ mod tests {
         });
         let working = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            offload_in_place(|| std::thread::sleep(busy));
+            offload_in_place(|| std::thread::park_timeout(busy));
         });
         working.await.unwrap();
         let latest = ticking.await.unwrap();
