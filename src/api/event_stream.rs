@@ -259,7 +259,7 @@ impl StreamWriter {
                 if self.end != StreamEnd::NewestEvent && !self.shutdown.is_cancelled() {
                     return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
                         "session_deleted",
-                        "the session was deleted",
+                        "the session does not exist any more: it was deleted, has expired, or the store has lost it",
                     ))));
                 }
             }

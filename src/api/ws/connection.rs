@@ -90,7 +90,9 @@ impl WsConnection {
                 self.store_watch.record_success();
                 self.sender.send_text(frame.to_json()).await
             }
-            Ok(None) => Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted")),
+            Ok(None) => {
+                Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted, has expired, or is lost"))
+            }
             Err(error @ StoreError::Unavailable(_)) => {
                 self.store_watch.record_failure(&error);
                 wait_for_store_retry().await;

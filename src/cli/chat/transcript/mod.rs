@@ -6,6 +6,7 @@
 //! a note says when it is no longer valid. Unknown types and fields are skipped, because the contract grows.
 
 mod frame_fields;
+mod lost_events;
 mod messages;
 mod pending_question;
 mod reply_preview;

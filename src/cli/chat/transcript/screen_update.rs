@@ -34,3 +34,8 @@ pub(in crate::cli::chat) enum ScreenUpdate {
 pub(super) fn note_line(line: impl Into<String>) -> ScreenUpdate {
     ScreenUpdate::Line(LineStyle::Note, line.into())
 }
+
+/// Returns an update that shows a failure or a warning.
+pub(super) fn failure_line(line: impl Into<String>) -> ScreenUpdate {
+    ScreenUpdate::Line(LineStyle::Failure, line.into())
+}

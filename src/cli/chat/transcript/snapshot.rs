@@ -35,7 +35,7 @@ impl TranscriptView {
         let shown_seq = self.last_seq;
         self.last_seq = self.last_seq.max(frame["as_of_seq"].as_u64().unwrap_or(0));
         self.apply_settings(frame);
-        let mut updates = Vec::new();
+        let mut updates: Vec<ScreenUpdate> = self.render_what_is_left(frame).into_iter().collect();
         let mut unanswered = self.render_snapshot_messages(frame, shown_seq, &mut updates);
         self.preview = None;
         self.running_tools.clear();

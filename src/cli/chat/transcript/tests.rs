@@ -463,3 +463,29 @@ fn run_with_every_kind_of_line_is_rendered() {
     · stopped at a limit · 1 min 15 s · 12.3k tokens in, 678 out · $0.0123
     "#);
 }
+
+#[test]
+fn loss_says_what_is_left_and_which_calls_were_sent() {
+    let mut view = TranscriptView::default();
+    view.record_sent_message("c2", InputSource::Terminal);
+    let snapshot = json!({
+        "type": "snapshot", "as_of_seq": 6, "settings": {}, "pending_approvals": [], "pending_inputs": [],
+        "messages": [{"role": "user", "seq": 3, "content": "hello"}, {"role": "assistant", "seq": 5, "content": "Hi.\nHow are you?"}],
+    });
+    let truncated = json!({
+        "type": "log_truncated", "seq": 2000, "from_seq": 7, "lost": 5,
+        "lost_calls": [{"name": "scale", "arguments": {"replicas": 0}}, {"name": "apply", "arguments": null}],
+    });
+    view.last_seq = 11;
+    let gap = json!({"type": "gap", "requested": 11, "oldest_seq": 1, "reason": "log_truncated"});
+    let shown = play(&mut view, &[hello(6), gap, snapshot, truncated]);
+    assert_eq!(
+        shown,
+        "the store has lost the newest events of this session\n\
+         the session continues after: Hi.\n\
+         5 events were stored and are lost; what they showed is void\n\
+         this call was sent, and its record is lost: scale {\"replicas\":0}\n\
+         this call was sent, and its record is lost: apply\n"
+    );
+    assert!(!view.is_in_run(), "a lost message is not waited for");
+}

@@ -7,14 +7,17 @@ use serde_json::Value;
 use super::{
     super::{
         api_client::ModelSelection,
-        formatting::{format_count, format_duration, sanitize_text},
+        formatting::{compact_json, format_count, format_duration, sanitize_text},
         line_source::InputSource,
     },
     frame_fields::{list_field, text_field},
     pending_question::PendingQuestion,
     reply_preview::ReplyPreview,
-    screen_update::{LineStyle, ScreenUpdate, note_line},
+    screen_update::{LineStyle, ScreenUpdate, failure_line, note_line},
 };
+
+/// The most characters of the arguments of a lost call that are shown.
+const MAX_ARGUMENT_CHARS: usize = 60;
 
 /// What the session is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub(in crate::cli::chat) struct TranscriptView {
     pub(super) unconfirmed_messages: BTreeSet<String>,
     /// Messages that the terminal shows already, because they were typed there.
     pub(super) echoed_messages: BTreeSet<String>,
+    /// The store has lost events, and the snapshot of what is left has not come yet.
+    pub(super) lost_events: bool,
     pub(super) phase: RunPhase,
     pub(super) model: Option<ModelSelection>,
     pub(super) activity: Option<String>,
@@ -132,7 +137,8 @@ impl TranscriptView {
         match text_field(frame, "type") {
             "hello" => self.apply_hello(frame),
             "snapshot" => self.apply_snapshot(frame),
-            "gap" => vec![note_line("older events of this session are no longer kept")],
+            "gap" => self.apply_gap(frame),
+            "log_truncated" => render_log_truncated(frame),
             "session_created" => {
                 self.apply_settings(frame);
                 Vec::new()
@@ -172,10 +178,7 @@ impl TranscriptView {
             "run_recovered" => self.apply_run_recovered(frame),
             "run_finished" => self.apply_run_finished(frame),
             "run_failed" => self.apply_run_failed(frame),
-            "warning" => {
-                let line = format!("warning: {}", sanitize_text(text_field(frame, "message")));
-                vec![ScreenUpdate::Line(LineStyle::Failure, line)]
-            }
+            "warning" => self.apply_warning(frame),
             "error" => {
                 let command_id = text_field(frame, "command_id");
                 self.unconfirmed_messages.remove(command_id);
@@ -258,6 +261,20 @@ fn render_title_change(frame: &Value) -> Vec<ScreenUpdate> {
         return Vec::new();
     }
     vec![note_line(format!("title: {}", sanitize_text(text_field(frame, "title"))))]
+}
+
+fn render_log_truncated(frame: &Value) -> Vec<ScreenUpdate> {
+    let lost = frame["lost"].as_u64().unwrap_or_default();
+    let mut updates = vec![failure_line(format!("{lost} events were stored and are lost; what they showed is void"))];
+    for call in list_field(frame, "lost_calls") {
+        let name = sanitize_text(text_field(call, "name"));
+        let arguments = match &call["arguments"] {
+            Value::Null => String::new(),
+            arguments => format!(" {}", compact_json(arguments, MAX_ARGUMENT_CHARS)),
+        };
+        updates.push(failure_line(format!("this call was sent, and its record is lost: {name}{arguments}")));
+    }
+    updates
 }
 
 fn render_memories(verb: &str, frame: &Value) -> Vec<ScreenUpdate> {
