@@ -27,7 +27,8 @@ pub struct LostMessages {
 /// ([`LogCommit::consumed`](super::LogCommit::consumed)).
 #[async_trait]
 pub trait Inbox: Send + Sync + 'static {
-    /// Appends a command; it is durable when this returns.
+    /// Appends a command. It is durable as far as a write is, and is acknowledged to its sender once
+    /// [`confirm_write`](super::WriteConfirmation::confirm_write) has returned.
     ///
     /// A command id that the same sender used before returns the first receipt, marked `duplicate` (for the last thousand
     /// commands of the session at least). A message that asks for it ([`SessionCommand::only_if_idle`]) fails with `Busy`

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod bulk_tests;
 mod config;
+mod confirmation;
 mod connection;
 mod connector;
 mod encoding;
@@ -33,6 +34,7 @@ mod store;
 mod subscriber;
 mod target;
 mod usage;
+mod write_confirmation;
 
-pub use config::{RedisConfig, RedisDeployment};
+pub use config::{ConfirmationPolicy, RedisConfig, RedisDeployment};
 pub use store::RedisStore;

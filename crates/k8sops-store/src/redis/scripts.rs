@@ -135,6 +135,27 @@ script_reply! {
 }
 
 script! {
+    /// A write to find again: a command, if it has a receipt id, and events, if there is a seq.
+    MarkWrite = "lua/mark_write.lua" -> MarkReply {
+        keys { meta_key, log_key, receipts_key }
+        arguments {
+            seq: Option<u64>,
+            lineage: Option<String>,
+            receipt_id: Option<String>,
+            command_id: Option<String>,
+        }
+    }
+}
+
+script_reply! {
+    MarkReply {
+        "marked" => Marked,
+        "lost" => Lost,
+        "not_found" => NotFound,
+    }
+}
+
+script! {
     RestoreReceipts = "lua/restore_receipts.lua" -> () {
         keys { receipts_key, receipt_order_key }
         arguments { session_ttl_ms: Option<Duration> }
@@ -406,12 +427,13 @@ mod tests {
         CheckedScript { text: S::source().text(), tags: S::Reply::TAGS }
     }
 
-    fn all_scripts() -> [CheckedScript; 19] {
+    fn all_scripts() -> [CheckedScript; 20] {
         [
             checked::<CreateSession>(),
             checked::<CommitEvents>(),
             checked::<ReportLostBranch>(),
             checked::<SubmitCommand>(),
+            checked::<MarkWrite>(),
             checked::<RestoreReceipts>(),
             checked::<AcquireLease>(),
             checked::<RenewLease>(),
