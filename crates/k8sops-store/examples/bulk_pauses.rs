@@ -15,7 +15,7 @@ use std::{
 
 use k8sops_core::{Inbox, Leases, OutputStore, SessionId, SessionIndex, SessionLease, SessionLog, ToolCallId};
 use k8sops_store::{
-    RedisConfig, RedisDeployment, RedisStore,
+    ConfirmationPolicy, RedisConfig, RedisDeployment, RedisStore,
     contract::{
         CheckpointWrite, SessionWriter, create_test_session, message_body, run_drafts, test_command, test_user,
         warning_draft,
@@ -77,6 +77,8 @@ async fn main() {
         session_ttl: None,
         allow_eviction: false,
         shallow: false,
+        confirm: ConfirmationPolicy::None,
+        confirm_timeout: Duration::from_secs(5),
     };
     let store = Arc::new(RedisStore::new(&config).expect("a configuration"));
     let session = create_test_session(&*store).await;

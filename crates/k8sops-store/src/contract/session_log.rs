@@ -257,7 +257,10 @@ pub(super) async fn seqs_of_a_lost_branch_are_left_out(store: Arc<dyn SessionSto
     let loaded = load_state(store, session).await.unwrap();
     assert_eq!((loaded.state, loaded.lost_branch), (writer.state, None));
     let seqs: Vec<u64> = read_log(store, session, 0, 1).await.iter().map(|event| event.seq).collect();
-    assert_eq!(seqs, [1, lost.next_seq(1), lost.next_seq(1) + 1]);
+    assert!(
+        matches!(seqs[..], [1, said_lost, next] if said_lost > lost.known_seq && next == said_lost + 1),
+        "{seqs:?}"
+    );
     let page = store.read_events(session, 5, 10).await.unwrap();
     assert!(!page.continues(LogHead::at_seq(5)), "5 is one of the seqs that are left out");
     assert!(store.read_events(session, 1, 10).await.unwrap().continues(LogHead::at_seq(1)));
