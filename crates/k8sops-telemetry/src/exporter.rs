@@ -76,8 +76,8 @@ where
             .build()
     };
     // reqwest's blocking client must not be built on a thread of the async runtime.
-    let outcome = std::thread::spawn(build).join().map_err(|_| TraceExportError::Panicked)?;
-    let exporter = outcome.map_err(|error| describe_failure(&error, &shown_endpoint))?;
+    let result = std::thread::spawn(build).join().map_err(|_| TraceExportError::Panicked)?;
+    let exporter = result.map_err(|error| describe_failure(&error, &shown_endpoint))?;
     let resource = Resource::builder()
         .with_service_name(config.service_name.clone())
         .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))

@@ -8,7 +8,7 @@ use k8sops_core::{
 };
 use k8sops_testing::redis::{RedisFlavor, RedisServer};
 
-use super::{RedisConfig, RedisDeployment, RedisStore};
+use super::{ConfirmationPolicy, RedisConfig, RedisDeployment, RedisStore};
 use crate::{
     contract::{CheckpointWrite, SessionWriter, create_test_session, run_drafts, test_user, warning_draft},
     user_memory_set::UserMemorySet,
@@ -80,6 +80,8 @@ impl LargeSession {
             prefix: "test".into(),
             session_ttl: None,
             allow_eviction: false,
+            confirm: ConfirmationPolicy::None,
+            confirm_timeout: Duration::from_secs(5),
             shallow: false,
         };
         let store = Arc::new(RedisStore::new(&config).unwrap());
