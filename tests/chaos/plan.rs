@@ -90,7 +90,8 @@ impl ChaosPlan {
 
     /// Removes the kinds that cannot be done here, and says which.
     pub(crate) fn skip_impossible_kinds(&mut self) {
-        self.kinds.retain(|kind| match kind.missing_requirement() {
+        let topology = self.topology;
+        self.kinds.retain(|kind| match kind.missing_requirement(topology) {
             Some(missing) => {
                 println!("chaos: SKIPPED, no {} disturbances: {missing}", kind.name());
                 false
