@@ -9,7 +9,7 @@ use k8sops_core::{
     EmbeddingChange, EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemoryStore, MemoryWrite, Timestamp, UserId,
     UserMemory,
 };
-use k8sops_store::{InMemoryStore, RedisConfig, RedisDeployment, RedisStore};
+use k8sops_store::{ConfirmationPolicy, InMemoryStore, RedisConfig, RedisDeployment, RedisStore};
 
 use crate::support::{BenchRedis, process_cpu_time};
 
@@ -53,6 +53,8 @@ fn store_in(redis: &BenchRedis) -> Arc<dyn MemoryStore> {
         prefix: "bench".into(),
         session_ttl: None,
         allow_eviction: false,
+        confirm: ConfirmationPolicy::Auto,
+        confirm_timeout: Duration::from_secs(5),
         shallow: false,
     };
     Arc::new(RedisStore::new(&config).expect("a configuration"))

@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use k8sops_core::{ErrorChain, InvalidId, StoreError};
+use k8sops_core::{ErrorChain, InvalidId, StoreError, StoreOutage};
 use k8sops_models::InvalidSettings;
 use k8sops_telemetry::request_id;
 use serde::Serialize;
@@ -165,6 +165,13 @@ impl From<StoreError> for ProblemDetails {
     fn from(error: StoreError) -> Self {
         let detail = ErrorChain(&error).to_string();
         match error {
+            StoreError::Unavailable(error) if error.outage() == StoreOutage::Unconfirmed => Self::new(
+                ProblemCode::StoreUnconfirmed,
+                format!(
+                    "{detail}; what was sent was accepted and may be kept or lost: a command can be sent again with the same \
+                     Idempotency-Key (command_id on the WebSocket), and is handled once"
+                ),
+            ),
             StoreError::Unavailable(error) => Self::new(ProblemCode::of_outage(error.outage()), detail),
             StoreError::NotFound(_) => Self::new(ProblemCode::SessionNotFound, detail),
             StoreError::Busy(_) => Self::new(

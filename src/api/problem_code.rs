@@ -86,6 +86,9 @@ pub enum ProblemCode {
     StoreAccessDenied,
     /// The store cannot save its data, and accepts no writes until it can.
     StoreNotPersisting,
+    /// The store has not confirmed in time that what was accepted survives a failure: it may be kept or lost. The same request
+    /// with the same `Idempotency-Key` can be sent again.
+    StoreUnconfirmed,
     /// The configuration of the store, or its address, is not what the service needs.
     StoreMisconfigured,
     /// The service is shutting down.
@@ -125,6 +128,7 @@ impl ProblemCode {
             | Self::StoreLoading
             | Self::StoreAccessDenied
             | Self::StoreNotPersisting
+            | Self::StoreUnconfirmed
             | Self::StoreMisconfigured
             | Self::Stopping
             | Self::Pending
@@ -142,6 +146,7 @@ impl ProblemCode {
             | Self::StoreUnavailable
             | Self::StoreReadOnly
             | Self::StoreLoading
+            | Self::StoreUnconfirmed
             | Self::Stopping
             | Self::Pending
             | Self::IdentityUnavailable => Some(1),
@@ -193,6 +198,7 @@ impl ProblemCode {
             Self::StoreLoading => "Store loading",
             Self::StoreAccessDenied => "Store denies access",
             Self::StoreNotPersisting => "Store cannot save",
+            Self::StoreUnconfirmed => "Store has not confirmed a write",
             Self::StoreMisconfigured => "Store misconfigured",
             Self::Stopping => "Service shutting down",
             Self::Pending => "Command pending",
@@ -201,13 +207,14 @@ impl ProblemCode {
     }
 
     /// The codes of a store that does not do what it is asked.
-    pub(super) const STORE_OUTAGES: [Self; 7] = [
+    pub(super) const STORE_OUTAGES: [Self; 8] = [
         Self::StoreUnavailable,
         Self::StoreFull,
         Self::StoreReadOnly,
         Self::StoreLoading,
         Self::StoreAccessDenied,
         Self::StoreNotPersisting,
+        Self::StoreUnconfirmed,
         Self::StoreMisconfigured,
     ];
 
@@ -220,6 +227,7 @@ impl ProblemCode {
             StoreOutage::Loading => Self::StoreLoading,
             StoreOutage::AccessDenied => Self::StoreAccessDenied,
             StoreOutage::NotPersisting => Self::StoreNotPersisting,
+            StoreOutage::Unconfirmed => Self::StoreUnconfirmed,
             StoreOutage::Misconfigured => Self::StoreMisconfigured,
         }
     }

@@ -37,6 +37,8 @@ fn redis_config(store: &StoreOptions, redis: &RedisOptions) -> Result<RedisConfi
         prefix: redis.prefix.clone(),
         session_ttl: redis.session_ttl,
         allow_eviction: redis.allow_eviction,
+        confirm: redis.confirm,
+        confirm_timeout: redis.confirm_timeout,
         shallow: store.shallow,
     })
 }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::admission::RunAdmission;
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    CommandBody, CommandReceipt, InboxEntry, InputAction, InteractionStatus, OnBusy, SessionCommand, SessionEvent,
-    SessionId, SessionSummary, StoreError, StreamFrame, load_state,
+    CommandBody, CommandReceipt, ConfirmableWrite, InboxEntry, InputAction, InteractionStatus, OnBusy, SessionCommand,
+    SessionEvent, SessionId, SessionSummary, StoreError, StreamFrame, UserId, load_state,
 };
 use k8sops_tools::ApprovalBy;
 
@@ -14,8 +14,9 @@ use k8sops_tools::ApprovalBy;
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Sessions {
-    /// Submits a command. It is durable when this returns and takes effect in the order of the inbox. Dropping the
-    /// future does not interrupt the submission.
+    /// Submits a command. It is durable and confirmed when this returns, and takes effect in the order of the inbox. Dropping
+    /// the future does not interrupt the submission. After an error of the outage `Unconfirmed`, the command was accepted and
+    /// may be lost; the same command can be submitted again.
     ///
     /// # Errors
     /// `NotFound`, `Stopping`, `Settings`, `ApprovalNotFound`, `ApprovalClosed`, `ApproverRequired`, `TooManyRuns`,
@@ -48,21 +49,37 @@ impl Sessions {
             Ok(admission) => admission,
             // An accepted command stays accepted, whatever has changed since.
             Err(rejection) => {
-                return match store.find_receipt(session, &command.by, &command.command_id).await? {
+                let receipt = match store.find_receipt(session, &command.by, &command.command_id).await? {
                     Some(first) if first.fingerprint == command.fingerprint => {
-                        Ok(CommandReceipt { duplicate: true, ..first })
+                        CommandReceipt { duplicate: true, ..first }
                     }
-                    Some(_) => Err(StoreError::CommandIdReused.into()),
-                    None => Err(rejection),
+                    Some(_) => return Err(StoreError::CommandIdReused.into()),
+                    None => return Err(rejection),
                 };
+                return self.confirm_receipt(session, &command.by, receipt).await;
             }
         };
+        let by = command.by.clone();
         let taken = store.submit_command(session, command).await;
         if taken.is_err() && admission == RunAdmission::Reserved {
             self.0.admission.release(session);
         }
         let receipt = taken?;
+        // The owner does not wait: what must not happen twice is confirmed before it happens.
         self.0.wake_owner(session);
+        self.confirm_receipt(session, &by, receipt).await
+    }
+
+    /// Returns the receipt of an accepted command once the command is confirmed. A repeated command waits as well: its first
+    /// submission may not have been confirmed.
+    async fn confirm_receipt(
+        &self,
+        session: SessionId,
+        by: &UserId,
+        receipt: CommandReceipt,
+    ) -> Result<CommandReceipt, SessionsError> {
+        let write = ConfirmableWrite::Command { by, command_id: &receipt.command_id };
+        self.0.confirm_write(session, write).await?;
         Ok(receipt)
     }
 

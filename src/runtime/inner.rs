@@ -1,10 +1,10 @@
 //! What all parts of the runtime share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use k8sops_agent::{RunLimits, memory::LongTermMemory};
-use k8sops_core::SessionStore;
+use k8sops_core::{ConfirmableWrite, SessionId, SessionStore, StoreError};
 use k8sops_models::{ModelCatalog, ModelChoice};
 use k8sops_telemetry::Metrics;
 use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
@@ -70,4 +70,24 @@ pub(super) struct RuntimeInner {
     pub(super) halt: CancellationToken,
     /// The name of this process in leases.
     pub(super) replica: String,
+}
+
+impl RuntimeInner {
+    /// Waits until a write is confirmed, see [`WriteConfirmation`](k8sops_core::WriteConfirmation).
+    ///
+    /// # Errors
+    /// Those of [`confirm_write`](k8sops_core::WriteConfirmation::confirm_write).
+    pub(super) async fn confirm_write(
+        &self,
+        session: SessionId,
+        write: ConfirmableWrite<'_>,
+    ) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let confirmed = self.dependencies.store.confirm_write(session, write).await;
+        self.dependencies.metrics.record_confirmation(began.elapsed());
+        if confirmed.is_err() {
+            self.dependencies.metrics.count_store_error("unconfirmed");
+        }
+        confirmed
+    }
 }

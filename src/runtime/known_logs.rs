@@ -9,7 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use k8sops_core::{
-    EventBody, LogHead, LostBranch, LostToolCall, SessionEvent, SessionId, SessionLog, StoreError, ToolEffect,
+    EventBody, LogHead, LostBranch, LostToolCall, SessionEvent, SessionId, SessionLog, StoreError, ToolCallId,
+    ToolEffect,
 };
 
 /// Upper bound of logs that are known. The loss of a failover is at most some seconds old, so the newest are enough.
@@ -102,6 +103,11 @@ impl KnownLogs {
             let excess = known.sent_calls.len().saturating_sub(MAX_CALLS);
             known.sent_calls.drain(..excess);
         });
+    }
+
+    /// Records that a call is not sent although its `tool_start` was committed.
+    pub(super) fn record_unsent_call(&self, session: SessionId, call: &ToolCallId) {
+        self.update(session, |known| known.sent_calls.retain(|sent| sent.call.tool_call_id != *call));
     }
 
     /// Records an event of a log that was found to continue the known one.

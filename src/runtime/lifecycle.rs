@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{error::SessionsError, inner::RuntimeInner, memory_extraction, sessions::Sessions};
 use crate::audit::{AuditAction, AuditRecord};
 use k8sops_core::{
-    EventAuthor, EventBody, EventDraft, IdleDeletion, ListCursor, SessionCreated, SessionId, SessionSettings,
-    SessionState, SessionSummary, StoreError, UserId, load_state,
+    ConfirmableWrite, EventAuthor, EventBody, EventDraft, IdleDeletion, ListCursor, SessionCreated, SessionId,
+    SessionSettings, SessionState, SessionSummary, StoreError, UserId, load_state,
 };
 
 impl Sessions {
@@ -26,10 +26,14 @@ impl Sessions {
         let event = EventDraft::new(EventBody::SessionCreated(created)).into_event(SessionId::new(), 1);
         let (this, user) = (self.clone(), user.clone());
         self.run_to_completion(async move {
-            let _one_at_a_time = this.0.creating.lock().await;
-            this.delete_oldest_sessions(&user).await?;
-            this.0.dependencies.store.create_session(&event).await?;
+            {
+                let _one_at_a_time = this.0.creating.lock().await;
+                this.delete_oldest_sessions(&user).await?;
+                this.0.dependencies.store.create_session(&event).await?;
+            }
             this.0.dependencies.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
+            // A client that was given a session must not lose it with all that it sends there.
+            this.0.confirm_write(event.session_id, ConfirmableWrite::Creation).await?;
             Ok(SessionSummary::from_first_event(&event).expect("a session_created begins a summary"))
         })
         .await

@@ -14,11 +14,15 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    inner::RuntimeInner,
     lease::LeaseValidity,
     preview_writer::{MessagePreviewKind, PreviewWriter},
 };
-use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView};
-use k8sops_core::{EventBody, EventDraft, MessageId, RunId, SessionFeed, SessionState, ToolProgress};
+use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView, StartConfirmation};
+use k8sops_core::{
+    ConfirmableWrite, EventBody, EventDraft, MessageId, RunId, SessionFeed, SessionId, SessionState, ToolCallId,
+    ToolProgress,
+};
 use k8sops_telemetry::Metrics;
 
 /// The committed projection, shared by the session actor, which updates it after each commit, and its run, which reads it.
@@ -76,6 +80,8 @@ pub(super) struct RunHandle {
     pub(super) previews: Option<Arc<PreviewWriter>>,
     pub(super) lease_validity: Arc<LeaseValidity>,
     pub(super) first_event: FirstEventTimer,
+    pub(super) session: SessionId,
+    pub(super) shared: Arc<RuntimeInner>,
 }
 
 /// Records the time to the first event of a run, once.
@@ -108,6 +114,22 @@ impl RunLog for RunHandle {
         let drafts = events.into_iter().map(|body| EventDraft::in_run(self.run_id, body)).collect();
         self.appends.send(AppendRequest { drafts, done }).await.map_err(|_| LogClosed)?;
         durable.await.map_err(|_| LogClosed)
+    }
+
+    async fn confirm_call_start(&self, call: &ToolCallId) -> StartConfirmation {
+        // The start was committed and published before, so the log has it up to here.
+        let published = self.feed.held_position().published;
+        match self.shared.confirm_write(self.session, ConfirmableWrite::Events(published)).await {
+            Ok(()) => StartConfirmation::Confirmed,
+            Err(error) => {
+                tracing::warn!(session = %self.session, %call, %error, "tool call not sent: its start is not confirmed");
+                StartConfirmation::Unconfirmed
+            }
+        }
+    }
+
+    fn record_unsent_call(&self, call: &ToolCallId) {
+        self.shared.known_logs.record_unsent_call(self.session, call);
     }
 
     fn view(&self) -> RunView {

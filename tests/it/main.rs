@@ -13,6 +13,7 @@ mod audit;
 mod bad_input;
 mod chat;
 mod clients;
+mod confirmation;
 mod context;
 mod contract;
 mod demo;

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use k8sops_core::{Inbox, Leases, SessionIndex, SessionLog, StoreError};
 use k8sops_store::{
-    RedisConfig, RedisDeployment, RedisStore, contract,
+    ConfirmationPolicy, RedisConfig, RedisDeployment, RedisStore, contract,
     contract::{
         CheckpointWrite, SessionWriter, create_test_session, message_body, run_drafts, test_command, warning_draft,
     },
@@ -33,6 +33,8 @@ fn store_config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
         prefix: format!("test-{}", uuid::Uuid::now_v7()),
         session_ttl: None,
         allow_eviction: false,
+        confirm: ConfirmationPolicy::Auto,
+        confirm_timeout: Duration::from_secs(5),
         shallow: false,
     }
 }
@@ -131,7 +133,6 @@ async fn idle_session_expires() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let config = RedisConfig {
         session_ttl: Some(Duration::from_millis(400)),
-        allow_eviction: false,
         ..store_config(vec![server.url()], RedisDeployment::Single)
     };
     let store = RedisStore::new(&config).unwrap();

@@ -77,6 +77,6 @@ pub use prompt::{PromptPart, prompt_parts, system_prompt};
 pub use request_ladder::without_rejected_content;
 pub use run::{Run, RunEnd};
 pub use run_events::run_failure_events;
-pub use run_log::{LogClosed, PreviewChunk, RunLog, RunView};
+pub use run_log::{LogClosed, PreviewChunk, RunLog, RunView, StartConfirmation};
 pub use server_notes::describe_servers;
 pub use user_text::MemoryRetriever;

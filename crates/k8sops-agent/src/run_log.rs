@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use k8sops_core::{
     ChatMessage, ContextCompaction, ConversationForm, EventBody, LostToolCall, MessageId, OpenRun, ServerIntroduction,
-    SessionState, TokenUsage, ToolProgress,
+    SessionState, TokenUsage, ToolCallId, ToolProgress,
 };
 use tokio::sync::watch;
 
@@ -20,6 +20,14 @@ pub trait RunLog: Send + Sync {
     /// # Errors
     /// [`LogClosed`]: this process may no longer write to the session, or cannot. The run must end without another event.
     async fn append_events(&self, events: Vec<EventBody>) -> Result<(), LogClosed>;
+
+    /// Waits until the committed `tool_start` of a call is confirmed: that it survives a failure of the store, as far as the
+    /// store is configured to. Cancel safe.
+    async fn confirm_call_start(&self, call: &ToolCallId) -> StartConfirmation;
+
+    /// Records that a call is not sent although its `tool_start` was committed. Otherwise it would count as sent if the store
+    /// lost what the log says about its end.
+    fn record_unsent_call(&self, call: &ToolCallId);
 
     /// Returns the projection of the run.
     fn view(&self) -> RunView;
@@ -47,6 +55,15 @@ pub enum PreviewChunk<'a> {
     Reasoning(&'a str),
     /// Everything that was published of the message is void.
     Void,
+}
+
+/// Whether the start of a call is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartConfirmation {
+    /// It survives a failure of the store: another owner that resumes the run knows that the call was sent.
+    Confirmed,
+    /// It may be lost. If the call were sent, it could be sent again by another owner that knows nothing of it.
+    Unconfirmed,
 }
 
 /// The log accepts no more events of this run.

@@ -16,7 +16,7 @@ use crate::{
     provenance::find_untrusted_word,
     run::Run,
     run_events::{OUTCOME_UNKNOWN, RECORD_LOST, tool_call_ended},
-    run_log::{LogClosed, RunView},
+    run_log::{LogClosed, RunView, StartConfirmation},
 };
 use k8sops_core::{
     ApprovalDecision, ApprovalId, ApprovalRequested, ApprovalResolved, ApprovalState, ChatMessage, EventBody,
@@ -33,6 +33,10 @@ const PREVIEW_TIMEOUT: Duration = Duration::from_secs(20);
 const APPROVAL_STALE: &str = "approval_stale";
 /// Said of a call that was cancelled before it was sent.
 const NOT_RUN: &str = "cancelled by the user before it was run";
+/// Said of a call whose start was not confirmed.
+const NOT_CONFIRMED: &str = "not sent, and nothing was changed: the session store did not confirm in time that the record of this call would survive \
+     a failure, so sending it could have made the change twice. Call the tool again if the change is still needed; if this \
+     error repeats, the operator has to look at the store.";
 
 /// What all calls of one reply share.
 struct CallEnvironment<'a> {
@@ -173,7 +177,7 @@ impl Run {
         })
     }
 
-    /// Sends one call and commits its end. Its start is durable before it is sent.
+    /// Sends one call and commits its end. Its start is committed before, and confirmed if the call may change something.
     async fn run_call(
         &self,
         run_id: RunId,
@@ -192,9 +196,9 @@ impl Run {
             attempt,
         };
         self.log.append_events(vec![EventBody::ToolStart(start)]).await?;
-        // Cancelled while the start was committed: nothing was sent.
-        if self.cancel.is_cancelled() {
-            return self.log.append_events(vec![tool_call_ended(call, ToolStatus::Cancelled, NOT_RUN)]).await;
+        if let Some((status, why)) = self.find_obstacle(call, class.effect).await {
+            self.log.record_unsent_call(&call.id);
+            return self.log.append_events(vec![tool_call_ended(call, status, why)]).await;
         }
         // Another process may have taken over the session and ended this call as `unknown`.
         if !self.log.holds_lease() {
@@ -241,6 +245,25 @@ impl Run {
             duration_ms,
         };
         self.log.append_events(vec![EventBody::ToolEnd(end)]).await
+    }
+
+    /// Returns why a call whose start is committed is not sent: its status, and what is said of it.
+    async fn find_obstacle(&self, call: &ToolCall, effect: ToolEffect) -> Option<(ToolStatus, &'static str)> {
+        let confirmation = async {
+            match effect {
+                // A `read` call can be sent any number of times.
+                ToolEffect::Read => StartConfirmation::Confirmed,
+                ToolEffect::Idempotent | ToolEffect::Mutating => self.log.confirm_call_start(&call.id).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Some((ToolStatus::Cancelled, NOT_RUN)),
+            confirmation = confirmation => match confirmation {
+                StartConfirmation::Confirmed => None,
+                StartConfirmation::Unconfirmed => Some((ToolStatus::Error, NOT_CONFIRMED)),
+            },
+        }
     }
 
     /// Requests approval, unless an earlier owner did, and waits for the answer.

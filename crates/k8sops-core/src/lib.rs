@@ -80,10 +80,10 @@ pub use money::UsdAmount;
 pub use net::{is_loopback, mask_url, printable_excerpt};
 pub use open_run::{ApprovalState, ElicitationState, InteractionStatus, OpenRun, OpenToolCall, StartedToolCall};
 pub use ports::{
-    BackendError, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, IdleDeletion, Inbox, LeaseEpoch, Leases,
-    ListCursor, LogCommit, MemoryStore, MemoryWrite, NotificationTopic, Notifications, OutputPart, OutputStore,
-    PreviewPage, RemainingWork, ReplayStart, SessionIndex, SessionLease, SessionLog, SessionStore, StoreError,
-    StoreNotification, StoreOutage, UpkeepClaim, UsageStore, random_key,
+    BackendError, ConfirmableWrite, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, IdleDeletion, Inbox,
+    LeaseEpoch, Leases, ListCursor, LogCommit, MemoryStore, MemoryWrite, NotificationTopic, Notifications, OutputPart,
+    OutputStore, PreviewPage, RemainingWork, ReplayStart, SessionIndex, SessionLease, SessionLog, SessionStore,
+    StoreError, StoreNotification, StoreOutage, UpkeepClaim, UsageStore, WriteConfirmation, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
 pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, find_tool_end, load_state};

@@ -22,7 +22,7 @@ use k8sops_core::{
     ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
     OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
     SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay,
-    UsageStore, UserDailyUsage, UserId, UserMemories,
+    UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 /// Sessions in the memory of the process.
@@ -127,6 +127,9 @@ impl SessionStore for InMemoryStore {
         Ok(())
     }
 }
+
+/// Nothing survives the process, so that there is nothing to wait for.
+impl WriteConfirmation for InMemoryStore {}
 
 #[async_trait]
 impl SessionLog for InMemoryStore {

@@ -32,4 +32,4 @@ pub use in_memory::InMemoryStore;
 pub use log_retention::LogRetention;
 pub use options::{RedisOptions, RedisTopology, StoreBackend, StoreOptions};
 
-pub use self::redis::{RedisConfig, RedisDeployment, RedisStore};
+pub use self::redis::{ConfirmationPolicy, RedisConfig, RedisDeployment, RedisStore};

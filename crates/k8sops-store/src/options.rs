@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::redis::ConfirmationPolicy;
 use k8sops_core::mask_url;
 use k8sops_settings::{
     ValueFormat,
@@ -44,6 +45,12 @@ options! {
         pub session_ttl: Option<Duration> = optional(SESSION_TTL).variable("REDIS_SESSION_TTL"),
         /// Whether to use a Redis that evicts keys when its memory is full (maxmemory-policy), and thereby loses sessions.
         pub allow_eviction: bool = required(BOOLEAN, "false").variable("REDIS_ALLOW_EVICTION"),
+        /// What has to confirm a write before a message is acknowledged, or a tool call that may change something is sent.
+        /// none: nothing more than the answer of Redis. aof: its append-only file on its disk. A number: so many replicas.
+        /// auto: as aof if Redis can (7.2 or later or Valkey, with an append-only file), else as none.
+        pub confirm: ConfirmationPolicy = required(CONFIRMATION_POLICY, "auto").variable("REDIS_CONFIRM"),
+        /// How long a confirmation may take. After that, a message gets 503, and a tool call is not sent.
+        pub confirm_timeout: Duration = required(CONFIRMATION_TIMEOUT, "5s").variable("REDIS_CONFIRM_TIMEOUT"),
     }
 }
 
@@ -85,6 +92,14 @@ const REDIS_URLS: ValueFormat<Vec<SecretString>> =
     ValueFormat::described("redis:// or rediss:// URLs with commas between", parse_redis_urls)
         .masked_by(mask_redis_urls);
 
+/// More replicas than any deployment has.
+const MAX_CONFIRMING_REPLICAS: u32 = 100;
+
+const CONFIRMATION_POLICY: ValueFormat<ConfirmationPolicy> =
+    ValueFormat::described("auto, none, aof, or a number of replicas from 1 to 100", parse_confirmation_policy);
+
+const CONFIRMATION_TIMEOUT: ValueFormat<Duration> = duration_in(Duration::from_millis(100), Duration::from_mins(1));
+
 const SESSION_TTL: ValueFormat<Duration> = duration_in(Duration::from_mins(1), Duration::from_hours(3650 * 24));
 
 impl StoreOptions {
@@ -109,6 +124,18 @@ fn parse_redis_urls(text: &str) -> Option<Vec<SecretString>> {
         is_usable.then(|| url.to_owned().into())
     });
     urls.collect()
+}
+
+fn parse_confirmation_policy(text: &str) -> Option<ConfirmationPolicy> {
+    match text {
+        "auto" => Some(ConfirmationPolicy::Auto),
+        "none" => Some(ConfirmationPolicy::None),
+        "aof" => Some(ConfirmationPolicy::AppendOnlyFile),
+        count => {
+            let count = count.parse().ok()?;
+            (1..=MAX_CONFIRMING_REPLICAS).contains(&count).then_some(ConfirmationPolicy::Replicas(count))
+        }
+    }
 }
 
 fn mask_redis_urls(text: &str) -> String {

@@ -4,11 +4,11 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use k8sops_core::{
-    CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
-    Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore, MemoryVersion,
-    MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent,
-    SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError,
-    ToolCallId, UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories,
+    CommandId, CommandReceipt, ConfirmableWrite, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion,
+    Inbox, InboxEntry, Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore,
+    MemoryVersion, MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, ReplayStart, SessionCommand,
+    SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary,
+    StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 /// A write that passes the hooks.
@@ -20,6 +20,8 @@ pub enum StoreWrite<'a> {
     Commit(&'a LogCommit<'a>),
     /// [`Inbox::submit_command`].
     Submit,
+    /// [`WriteConfirmation::confirm_write`].
+    Confirm(ConfirmableWrite<'a>),
     /// [`SessionIndex::delete_session`].
     Delete,
 }
@@ -107,6 +109,10 @@ forward_port!(Inbox {
     fn submit_command(session: SessionId, command: SessionCommand) -> CommandReceipt, hooked as StoreWrite::Submit;
     fn find_receipt(session: SessionId, by: &UserId, command: &CommandId) -> Option<CommandReceipt>;
     fn list_inbox(session: SessionId) -> Vec<InboxEntry>;
+});
+
+forward_port!(WriteConfirmation {
+    fn confirm_write(session: SessionId, write: ConfirmableWrite<'_>) -> (), hooked as StoreWrite::Confirm(write);
 });
 
 forward_port!(Leases {

@@ -1,31 +1,26 @@
 //! An open WebSocket: sends events, receives commands, and exchanges pings.
 
-use std::time::{Duration, Instant};
-
-use actix_web::web;
-use actix_ws::CloseCode;
-use k8sops_core::{
-    CommandId, CommandReceipt, ErrorChain, EventCursor, RequestContext, SessionId, StoreError, StreamFrame,
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
 };
-use k8sops_telemetry::{OpenStreamGuard, request_id, spans};
+
+use actix_ws::CloseCode;
+use k8sops_core::{ErrorChain, EventCursor, StoreError, StreamFrame};
+use k8sops_telemetry::OpenStreamGuard;
 use serde_json::Value;
-use tokio::time::interval;
-use tracing::Instrument as _;
+use tokio::time::{interval, timeout};
 
 use super::{
-    frames::{ClientFrame, CommandReply, ParsedFrame, RejectedFrame, parse_frame},
+    command_executor::CommandExecutor,
+    frames::CommandReply,
     receiver::{ClientMessage, ReceiveError, WsReceiver},
     sender::{DisconnectReason, WsSender},
 };
-use crate::{
-    api::{
-        caller::{Caller, CanApprove, CanWrite},
-        commands::{approval_command, cancel_command, input_command, message_command, settings_command},
-        event_stream::{StreamGuard, wait_for_store_retry},
-        problem::ProblemDetails,
-        state::ApiState,
-    },
-    auth::CallerIdentity,
+use crate::api::{
+    event_stream::{StreamGuard, wait_for_store_retry},
+    problem::ProblemDetails,
 };
 
 /// How often the server pings the client.
@@ -33,16 +28,19 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// A client that has sent nothing for this long is gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// For this long, the reply to a command goes before the events that the command causes. The store may take longer to confirm a
+/// command, and events do not wait for that.
+const ACK_FIRST: Duration = Duration::from_millis(50);
+
+/// A command that is being executed.
+type CommandExecution = Pin<Box<dyn Future<Output = CommandReply>>>;
+
 /// An open WebSocket of an authenticated client.
 pub(super) struct WsConnection {
-    pub(super) state: web::Data<ApiState>,
-    pub(super) caller: CallerIdentity,
-    pub(super) session: SessionId,
+    pub(super) executor: Arc<CommandExecutor>,
     pub(super) sender: WsSender,
     /// When the client last sent anything.
     pub(super) last_received: Instant,
-    /// The handshake request. All commands of the connection belong to it.
-    pub(super) context: RequestContext,
     pub(super) guard: StreamGuard,
     pub(super) _counted: OpenStreamGuard,
 }
@@ -61,20 +59,28 @@ impl WsConnection {
 
     /// Sends and receives frames until there is a reason to disconnect.
     async fn exchange_frames(&mut self, cursor: &mut EventCursor, receiver: &mut WsReceiver) -> DisconnectReason {
+        let mut executing: Option<CommandExecution> = None;
         let mut ping = interval(PING_INTERVAL);
         // Otherwise the first tick is immediate.
         ping.reset();
         loop {
             let done = tokio::select! {
-                () = self.state.shutdown.cancelled() => {
+                () = self.executor.state.shutdown.cancelled() => {
                     Err(DisconnectReason::Close(CloseCode::Away, "the service is shutting down; reconnect"))
                 }
                 () = self.guard.credentials_expired() => {
                     let why = "the key or token is no longer valid; reconnect with a valid one";
                     Err(DisconnectReason::Close(CloseCode::Policy, why))
                 }
-                // Boxed: most connections only receive events, and should not reserve memory for executing a command.
-                message = receiver.receive() => Box::pin(self.handle_message(message, receiver)).await,
+                // Commands are executed one after another, so that they take effect in their order.
+                message = receiver.receive(), if executing.is_none() => {
+                    // Boxed: most connections only receive events, and should not reserve memory for executing a command.
+                    Box::pin(self.handle_message(message, receiver, &mut executing)).await
+                }
+                reply = finish_execution(&mut executing) => {
+                    executing = None;
+                    self.send_reply(reply, receiver).await
+                }
                 frame = cursor.next() => self.send_frame(frame).await,
                 _ = ping.tick() => self.ping_client().await,
             };
@@ -89,12 +95,12 @@ impl WsConnection {
             Ok(Some(frame)) => self.sender.send_text(frame.to_json()).await,
             Ok(None) => Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted")),
             Err(error @ StoreError::Unavailable(_)) => {
-                tracing::warn!(session = %self.session, error = %ErrorChain(&error), "store unavailable, retrying stream");
+                tracing::warn!(session = %self.executor.session, error = %ErrorChain(&error), "store unavailable, retrying stream");
                 wait_for_store_retry().await;
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(session = %self.session, error = %ErrorChain(&error), "session log unreadable, closing stream");
+                tracing::error!(session = %self.executor.session, error = %ErrorChain(&error), "session log unreadable, closing stream");
                 Err(DisconnectReason::Close(CloseCode::Error, "the session's log cannot be read"))
             }
         }
@@ -111,20 +117,34 @@ impl WsConnection {
         &mut self,
         message: Result<ClientMessage, ReceiveError>,
         receiver: &mut WsReceiver,
+        executing: &mut Option<CommandExecution>,
     ) -> Result<(), DisconnectReason> {
         self.last_received = Instant::now();
         let reply = match message.map_err(|error| self.disconnect_reason(&error))? {
-            ClientMessage::Text(text) => self.execute_frame(&text).await,
+            ClientMessage::Text(text) => {
+                let mut execution: CommandExecution = Box::pin(self.executor.clone().execute_frame(text));
+                match timeout(ACK_FIRST, &mut execution).await {
+                    Ok(reply) => reply,
+                    Err(_) => {
+                        *executing = Some(execution);
+                        return Ok(());
+                    }
+                }
+            }
             ClientMessage::Binary => {
                 let problem = ProblemDetails::invalid(
                     "binary frames are not supported; send text: a JSON command or the text of a message",
                 );
-                self.reject(Value::Null, problem)
+                self.executor.reject(Value::Null, problem)
             }
             ClientMessage::Ping(payload) => return self.sender.send_pong(&payload).await,
             ClientMessage::Pong => return Ok(()),
             ClientMessage::Close => return Err(DisconnectReason::Close(CloseCode::Normal, "")),
         };
+        self.send_reply(reply, receiver).await
+    }
+
+    async fn send_reply(&mut self, reply: CommandReply, receiver: &mut WsReceiver) -> Result<(), DisconnectReason> {
         if !reply.is_accepted() {
             receiver.count_idle().map_err(|error| self.disconnect_reason(&error))?;
         }
@@ -137,60 +157,19 @@ impl WsConnection {
             ReceiveError::TooLarge => (CloseCode::Size, "the frame is larger than the limit (K8SOPS_MAX_FRAME_BYTES)"),
             ReceiveError::Invalid => (CloseCode::Invalid, "the frame is invalid; text must be UTF-8"),
             ReceiveError::Flood => {
-                self.state.metrics.count_websocket_flood();
-                tracing::warn!(user = %self.caller.user, session = %self.session, "websocket flooded, closing it");
+                self.executor.state.metrics.count_websocket_flood();
+                tracing::warn!(user = %self.executor.caller.user, session = %self.executor.session, "websocket flooded, closing it");
                 (CloseCode::Policy, "too many pings, empty frames or rejected commands; send fewer")
             }
         };
         DisconnectReason::Close(code, why)
     }
+}
 
-    /// Executes a text frame and returns the reply to it.
-    async fn execute_frame(&self, text: &str) -> CommandReply {
-        let ParsedFrame { command_id, frame } = match parse_frame(text) {
-            Ok(parsed) => parsed,
-            Err(rejected) => {
-                let RejectedFrame { command_id, problem } = *rejected;
-                return self.reject(command_id, problem);
-            }
-        };
-        let id = command_id.to_string();
-        let span = spans::command_span(&self.context, self.session);
-        let request = request_id::accept_or_generate(self.context.request_id.as_deref());
-        match request_id::scope(request, self.submit_command(command_id, frame).instrument(span)).await {
-            Ok(receipt) => CommandReply::accepted(receipt),
-            Err(problem) => CommandReply::rejected(Value::String(id), problem),
-        }
-    }
-
-    /// Returns the reply to an invalid frame, which counts as a request.
-    fn reject(&self, command_id: Value, problem: ProblemDetails) -> CommandReply {
-        let over_quota = self.state.quota.count_request(&self.caller.user).err();
-        CommandReply::rejected(command_id, over_quota.unwrap_or(problem))
-    }
-
-    async fn submit_command(
-        &self,
-        command_id: CommandId,
-        frame: ClientFrame,
-    ) -> Result<CommandReceipt, ProblemDetails> {
-        let user = &self.caller.user;
-        self.state.quota.count_request(user)?;
-        match &frame {
-            ClientFrame::Resolve(..) => drop(Caller::<CanApprove>::new(self.caller.clone())?),
-            _ => drop(Caller::<CanWrite>::new(self.caller.clone())?),
-        }
-        let command = match frame {
-            ClientFrame::Message(message) => {
-                message_command(user, command_id, message, self.state.server.max_message_bytes)?
-            }
-            ClientFrame::Cancel => cancel_command(user, command_id),
-            ClientFrame::Resolve(approval_id, answer) => {
-                approval_command(&self.caller, command_id, approval_id, answer)?
-            }
-            ClientFrame::Answer(input_id, answer) => input_command(user, command_id, input_id, answer)?,
-            ClientFrame::Settings(patch) => settings_command(user, command_id, patch)?,
-        };
-        Ok(self.state.sessions.submit_command(self.session, command).await?)
+/// Waits for the reply to the command that is being executed; never resolves without one.
+async fn finish_execution(executing: &mut Option<CommandExecution>) -> CommandReply {
+    match executing {
+        Some(execution) => execution.await,
+        None => std::future::pending().await,
     }
 }

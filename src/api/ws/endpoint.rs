@@ -1,6 +1,9 @@
 //! The handshake of a WebSocket, and authentication by the first message.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, http::header, web};
 use actix_ws::{CloseCode, Message, MessageStream};
@@ -13,6 +16,7 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::{
+    command_executor::CommandExecutor,
     connection::WsConnection,
     frames::{AuthFrame, CommandReply},
     receiver::WsReceiver,
@@ -158,10 +162,7 @@ impl OpenSocket {
         let AuthorizedStream { caller, hello, cursor, guard } = stream;
         let connection = WsConnection {
             _counted: state.metrics.track_stream(StreamKind::WebSocket),
-            context,
-            state,
-            caller: caller.identity,
-            session,
+            executor: Arc::new(CommandExecutor { state, caller: caller.identity, session, context }),
             sender,
             last_received: Instant::now(),
             guard,

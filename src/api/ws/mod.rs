@@ -2,10 +2,12 @@
 //!
 //! - `endpoint`: the handshake, and authentication by the first message
 //! - `connection`: an open WebSocket
+//! - `command_executor`: executes commands
 //! - `frames`: commands and replies
 //! - `receiver`: reads frames, and notices floods
 //! - `sender`: writes frames with a time limit
 
+mod command_executor;
 mod connection;
 mod endpoint;
 mod frames;

@@ -132,6 +132,7 @@ fn redis_advice(outage: StoreOutage) -> &'static str {
         StoreOutage::NotPersisting => {
             "look at the disk of Redis and its log (rdb_last_bgsave_status, aof_last_write_status)"
         }
+        StoreOutage::Unconfirmed => "look at the replicas and the disk of Redis, or set REDIS_CONFIRM",
         StoreOutage::Misconfigured => "set it up as it says",
     }
 }

@@ -116,6 +116,8 @@ impl SessionActor<'_> {
                 previews: self.previews.as_ref().map(|(previews, _)| previews.clone()),
                 lease_validity: self.held.validity(),
                 first_event: FirstEventTimer::new(dependencies.metrics.clone()),
+                session,
+                shared: self.shared.clone(),
             }),
             candidates,
             usage_source: Arc::new(UserUsage { shared: self.shared.clone(), projection: self.projection.clone() }),

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use tokio::task::yield_now;
 
+mod confirmation;
 mod lost_events;
 mod scenarios;
 
@@ -95,11 +96,24 @@ struct CommitWatch {
     checkpoints: Mutex<Vec<u64>>,
     /// Held by a test to keep a commit in flight.
     slow: Mutex<Option<TestGate>>,
+    /// Whether no command is confirmed.
+    commands_unconfirmed: AtomicBool,
+    /// Whether no event is confirmed.
+    events_unconfirmed: AtomicBool,
 }
 
 #[async_trait]
 impl StoreHooks for CommitWatch {
     async fn before_write(&self, write: StoreWrite<'_>) -> Result<(), StoreError> {
+        let is_unconfirmed = match write {
+            StoreWrite::Confirm(ConfirmableWrite::Command { .. }) => self.commands_unconfirmed.load(Ordering::SeqCst),
+            StoreWrite::Confirm(ConfirmableWrite::Events(_)) => self.events_unconfirmed.load(Ordering::SeqCst),
+            _ => false,
+        };
+        if is_unconfirmed {
+            let error = BackendError::new("no replica has it").with_outage(StoreOutage::Unconfirmed);
+            return Err(StoreError::Unavailable(error));
+        }
         let StoreWrite::Commit(commit) = write else {
             yield_now().await;
             return Ok(());

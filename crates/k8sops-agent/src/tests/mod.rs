@@ -48,6 +48,11 @@ struct Log {
     after_step: Mutex<Option<Watch>>,
     steps: AtomicUsize,
     holds: AtomicBool,
+    /// What the confirmation of a start answers; it never answers if this is `None`.
+    confirmation: Mutex<Option<StartConfirmation>>,
+    /// Calls whose start was to be confirmed.
+    confirmed: Mutex<Vec<ToolCallId>>,
+    unsent: Mutex<Vec<ToolCallId>>,
 }
 
 impl Log {
@@ -72,6 +77,9 @@ impl Log {
             after_step: Mutex::default(),
             steps: AtomicUsize::new(0),
             holds: AtomicBool::new(true),
+            confirmation: Mutex::new(Some(StartConfirmation::Confirmed)),
+            confirmed: Mutex::default(),
+            unsent: Mutex::default(),
         };
         again(&log, message);
         Arc::new(log)
@@ -195,6 +203,21 @@ impl RunLog for Log {
         self.step();
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    async fn confirm_call_start(&self, call: &ToolCallId) -> StartConfirmation {
+        let is_started = self.state.read().run.iter().flat_map(|run| &run.calls).any(|open| open.started.is_some());
+        assert!(is_started, "only what was committed can be confirmed");
+        self.confirmed.lock().push(call.clone());
+        let answer = *self.confirmation.lock();
+        match answer {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn record_unsent_call(&self, call: &ToolCallId) {
+        self.unsent.lock().push(call.clone());
     }
 
     fn view(&self) -> RunView {

@@ -182,3 +182,44 @@ async fn servers_that_are_down_are_said_with_the_message() {
     assert!(message.content.contains("not connected at this moment: argocd."), "{}", message.content);
     assert_eq!(&*request.system, "be brief", "the beginning of the prompt stays the same");
 }
+
+#[tokio::test]
+async fn change_is_sent_only_after_its_start_is_confirmed() {
+    for (tool, is_confirmed) in [("force", true), ("force", false), ("look", false)] {
+        let log = Log::new("go");
+        let model = ScriptedModel::new([vec![call(tool, json!({}))], vec![text("done")]]);
+        let tools = Arc::new(Tools::default());
+        if !is_confirmed {
+            *log.confirmation.lock() = Some(StartConfirmation::Unconfirmed);
+        }
+        run(&log, &model, &tools).run_to_completion().await.unwrap();
+        let end = log.ends().remove(0);
+        let is_sent = is_confirmed || tool == "look";
+        assert_eq!(tools.called().len(), usize::from(is_sent), "{tool}: {end:?}");
+        assert_eq!(log.confirmed.lock().len(), usize::from(tool == "force"));
+        assert_eq!(log.unsent.lock().len(), usize::from(!is_sent));
+        let status = if is_sent { ToolStatus::Ok } else { ToolStatus::Error };
+        assert_eq!((end.0, end.1.contains("not sent, and nothing was changed")), (status, !is_sent), "{}", end.1);
+        assert_eq!(log.outcome(), RunOutcome::Completed);
+        log.assert_can_go_on();
+    }
+}
+
+#[tokio::test]
+async fn cancel_ends_a_call_that_waits_for_its_confirmation() {
+    let log = Log::new("go");
+    let model = ScriptedModel::new([vec![call("force", json!({}))]]);
+    let tools = Arc::new(Tools::default());
+    *log.confirmation.lock() = None;
+    let run = run(&log, &model, &tools);
+    let (end, ()) = tokio::join!(run.run_to_completion(), async {
+        while log.confirmed.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        run.cancel.cancel();
+    });
+    end.unwrap();
+    assert_eq!(log.ends().remove(0).0, ToolStatus::Cancelled);
+    assert_eq!((tools.called().len(), log.unsent.lock().len()), (0, 1));
+    log.assert_can_go_on();
+}

@@ -18,7 +18,8 @@ pub const INBOX_LIMIT_ALL: usize = 2 * INBOX_LIMIT;
 /// ([`LogCommit::consumed`](super::LogCommit::consumed)).
 #[async_trait]
 pub trait Inbox: Send + Sync + 'static {
-    /// Appends a command; it is durable when this returns.
+    /// Appends a command. It is durable as far as a write is, and is acknowledged to its sender once
+    /// [`confirm_write`](super::WriteConfirmation::confirm_write) has returned.
     ///
     /// A command id that the same sender used before returns the first receipt, marked `duplicate` (for the last thousand
     /// commands of the session at least). A message that asks for it ([`SessionCommand::only_if_idle`]) fails with `Busy`

@@ -9,6 +9,7 @@
 //! | [`OutputStore`] | whole outputs of tool calls |
 //! | [`UsageStore`] | what users used, by day |
 //! | [`MemoryStore`] | what is remembered of users, with embedding vectors |
+//! | [`WriteConfirmation`] | whether a write survives a failure of the store |
 //! | [`Notifications`] | what several processes see of each other's work |
 //!
 //! A function takes the port that it needs (`&dyn SessionLog`), so that a test double implements three methods and not
@@ -26,6 +27,7 @@ mod session_log;
 mod session_store;
 mod store_error;
 mod usage_store;
+mod write_confirmation;
 
 pub use inbox::{INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox};
 pub use lease::{LeaseEpoch, SessionLease};
@@ -38,3 +40,4 @@ pub use session_log::{EventPage, LogCommit, ReplayStart, SessionLog};
 pub use session_store::SessionStore;
 pub use store_error::{BackendError, StoreError, StoreOutage};
 pub use usage_store::UsageStore;
+pub use write_confirmation::{ConfirmableWrite, WriteConfirmation};

@@ -2,13 +2,18 @@
 
 use async_trait::async_trait;
 
-use super::{Inbox, Leases, MemoryStore, Notifications, OutputStore, SessionIndex, SessionLog, StoreError, UsageStore};
+use super::{
+    Inbox, Leases, MemoryStore, Notifications, OutputStore, SessionIndex, SessionLog, StoreError, UsageStore,
+    WriteConfirmation,
+};
 
 /// A storage backend. Every method of its ports may be called at any time from any task.
 ///
 /// An `Arc<dyn SessionStore>` coerces to an `Arc` of each single port.
 #[async_trait]
-pub trait SessionStore: SessionLog + Inbox + Leases + SessionIndex + OutputStore + UsageStore + MemoryStore {
+pub trait SessionStore:
+    SessionLog + Inbox + Leases + SessionIndex + OutputStore + UsageStore + MemoryStore + WriteConfirmation
+{
     /// The name of the backend, as `MEMORY_BACKEND` spells it.
     fn backend_name(&self) -> &'static str;
 

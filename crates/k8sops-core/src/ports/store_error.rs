@@ -107,6 +107,8 @@ pub enum StoreOutage {
     AccessDenied,
     /// It cannot save its data, and accepts no writes until it can.
     NotPersisting,
+    /// It has not confirmed that a write survives a failure, see [`WriteConfirmation`](super::WriteConfirmation).
+    Unconfirmed,
     /// Its configuration, or its address in ours, is not what a store of sessions needs.
     Misconfigured,
 }

@@ -36,6 +36,7 @@ rules![
     session_log::chain_value_is_read_at_any_seq,
     session_log::commit_after_a_lost_branch_is_rejected,
     session_log::seqs_of_a_lost_branch_are_left_out,
+    session_log::writes_are_confirmed,
     inbox::commands_are_consumed_with_the_commit,
     inbox::duplicate_command_returns_its_first_receipt,
     inbox::summary_tells_whether_a_message_waits,

@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use super::fixtures::{
-    CheckpointWrite, SessionWriter, acquire_when_free, create_test_session, read_log, run_drafts, warning_draft,
+    CheckpointWrite, SessionWriter, acquire_when_free, create_test_session, message_body, read_log, run_drafts,
+    test_command, warning_draft,
 };
 use k8sops_core::{
-    EventBody, EventDraft, LeaseEpoch, LogCommit, LogHead, LogLineage, LogTruncated, LostBranch, LostToolCall, RunId,
-    SessionLease, SessionStore, StoreError, load_state,
+    ConfirmableWrite, EventBody, EventDraft, LeaseEpoch, LogCommit, LogHead, LogLineage, LogTruncated, LostBranch,
+    LostToolCall, RunId, SessionLease, SessionStore, StoreError, load_state,
 };
 
 pub(super) async fn committed_events_are_read_from_any_seq(store: Arc<dyn SessionStore>) {
@@ -243,4 +244,23 @@ pub(super) async fn seqs_of_a_lost_branch_are_left_out(store: Arc<dyn SessionSto
     let page = store.read_events(session, 5, 10).await.unwrap();
     assert!(!page.continues(LogHead::at_seq(5)), "5 is one of the seqs that are left out");
     assert!(store.read_events(session, 1, 10).await.unwrap().continues(LogHead::at_seq(1)));
+}
+
+pub(super) async fn writes_are_confirmed(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = create_test_session(store).await;
+    store.confirm_write(session, ConfirmableWrite::Creation).await.unwrap();
+    let command = test_command("c1", message_body("hi"));
+    store.submit_command(session, command.clone()).await.unwrap();
+    let submitted = ConfirmableWrite::Command { by: &command.by, command_id: &command.command_id };
+    store.confirm_write(session, submitted).await.unwrap();
+    let mut writer = SessionWriter::acquire(store, session, "a").await;
+    writer.commit(run_drafts("hi"), &[1], CheckpointWrite::Skip).await.unwrap();
+    let head = LogHead { seq: writer.state.last_seq(), lineage: writer.lineage };
+    for round in 0..2 {
+        // A command that was handled is as confirmed as one that waits, and events that others follow as the newest.
+        store.confirm_write(session, submitted).await.unwrap();
+        store.confirm_write(session, ConfirmableWrite::Events(head)).await.unwrap();
+        writer.append(vec![warning_draft(&round.to_string())]).await.unwrap();
+    }
 }

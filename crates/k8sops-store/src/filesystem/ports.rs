@@ -15,7 +15,7 @@ use k8sops_core::{
     Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
     OutputPart, OutputStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex,
     SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore,
-    UserDailyUsage, UserId, UserMemories,
+    UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 #[async_trait]
@@ -28,6 +28,9 @@ impl SessionStore for FilesystemStore {
         self.with_files(StoreFiles::check_access).await
     }
 }
+
+/// A write is on the disk (`fsync`) when it returns.
+impl WriteConfirmation for FilesystemStore {}
 
 #[async_trait]
 impl SessionLog for FilesystemStore {

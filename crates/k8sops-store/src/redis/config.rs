@@ -20,6 +20,10 @@ pub struct RedisConfig {
     pub session_ttl: Option<Duration>,
     /// Accept a server that evicts keys when its memory is full.
     pub allow_eviction: bool,
+    /// What confirms that a write survives a failure of the server.
+    pub confirm: ConfirmationPolicy,
+    /// How long a write waits for its confirmation.
+    pub confirm_timeout: Duration,
     /// Keep only the checkpoint and the events after it, instead of the whole log.
     pub shallow: bool,
 }
@@ -33,4 +37,17 @@ pub enum RedisDeployment {
     Cluster,
     /// Sentinels that know the address of the master with this name.
     Sentinel(String),
+}
+
+/// What confirms that a write survives a failure of Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfirmationPolicy {
+    /// The append-only file, if the server writes one and can say what is on its disk; else nothing.
+    Auto,
+    /// Nothing: a write is as safe as the server's answer.
+    None,
+    /// The server's own disk (`WAITAOF`).
+    AppendOnlyFile,
+    /// This many replicas (`WAIT`).
+    Replicas(u32),
 }

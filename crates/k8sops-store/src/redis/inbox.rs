@@ -113,7 +113,7 @@ fn inbox_entry(entry: &StreamEntry) -> Result<InboxEntry, StoreError> {
 }
 
 /// The field of a receipt: a command id is unique per sender. A user id has no spaces.
-fn receipt_id(by: &UserId, command: &CommandId) -> String {
+pub(super) fn receipt_id(by: &UserId, command: &CommandId) -> String {
     format!("{by} {}", command.as_str())
 }
 

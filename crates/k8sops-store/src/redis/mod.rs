@@ -6,6 +6,7 @@
 //! of keys are in [`keys`].
 
 mod config;
+mod confirmation;
 mod connection;
 mod connector;
 mod encoding;
@@ -29,6 +30,7 @@ mod store;
 mod subscriber;
 mod target;
 mod usage;
+mod write_confirmation;
 
-pub use config::{RedisConfig, RedisDeployment};
+pub use config::{ConfirmationPolicy, RedisConfig, RedisDeployment};
 pub use store::RedisStore;

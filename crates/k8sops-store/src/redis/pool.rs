@@ -15,7 +15,7 @@ use deadpool::{
     Runtime,
     managed::{BuildError, Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, TimeoutType, Timeouts},
 };
-use redis::{Cmd, FromRedisValue, RedisResult, Value};
+use redis::{FromRedisValue, Pipeline, RedisResult, ServerErrorKind, Value};
 
 use super::{
     connector::{CONNECT_LIMIT, RedisConnector},
@@ -97,26 +97,29 @@ impl ConnectionPool {
         self.query(&ScriptCall::new(script)).await
     }
 
-    /// Runs a script that can safely be repeated, and then a command on the same connection and the same node of a cluster,
-    /// whatever the script replied. Returns what both replied.
+    /// Sends commands to the node that has `key`, one right after the other on one connection, and returns the reply to each.
+    /// They are sent again together if their connection breaks, so they must be safe to repeat.
     ///
-    /// For `WAIT` and `WAITAOF`, which wait for what their own connection has written. Both are sent at once, and sent again
-    /// together if their connection breaks: a command that came later, on another connection or to another node, would confirm
-    /// what is not confirmed. The command must end well before the connections' limit for replies.
+    /// For `WAIT` and `WAITAOF`, which wait for what their own connection has written: one that came later, on another
+    /// connection or to another node, would confirm what is not confirmed. They must end well before the connections' limit for
+    /// replies.
     ///
     /// # Errors
-    /// Of the script: `Unavailable`, also if no connection becomes free in time; `Corrupt`. An error of the command alone is in
-    /// the returned value.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the confirmation of writes will use it"))]
-    pub(super) async fn run_script_and<S: Script, T: FromRedisValue>(
+    /// `Unavailable`: no connection becomes free in time, or none can be opened. The inner error is that of the commands as a
+    /// whole; errors of single commands are among the replies.
+    pub(super) async fn send_to_node_of(
         &self,
-        script: &S,
-        command: &Cmd,
-    ) -> Result<(S::Reply, Result<T, StoreError>), StoreError> {
-        let call = ScriptCall::new(script);
-        let [script_reply, reply]: [Value; 2] = self.query(RedisQuery::ScriptAnd(&call, command)).await?;
-        let reply = reply.extract_error().map_err(to_store_error).and_then(read_reply);
-        Ok((read_reply(script_reply)?, reply))
+        key: &str,
+        commands: &Pipeline,
+    ) -> Result<RedisResult<Vec<Value>>, StoreError> {
+        let mut may_retry = true;
+        loop {
+            let mut connection = self.take_connection().await?;
+            match connection.send_to_node_of(key, commands).await {
+                Err(error) if may_retry && is_worth_retry(&error) => may_retry = false,
+                replies => return Ok(replies),
+            }
+        }
     }
 
     async fn take_connection(&self) -> Result<Object<ConnectionManager>, StoreError> {
@@ -172,6 +175,22 @@ impl PooledConnection {
             self.end_generation();
         }
         reply
+    }
+
+    async fn send_to_node_of(&mut self, key: &str, commands: &Pipeline) -> RedisResult<Vec<Value>> {
+        self.state = PooledState::InUse;
+        let replies = self.connection.send_to_node_of(key, commands.clone()).await;
+        self.state = PooledState::Idle;
+        let leads_to_replica = |reply: &Value| {
+            let Value::ServerError(error) = reply else { return false };
+            matches!(error.kind(), Some(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
+        };
+        match &replies {
+            Ok(replies) if replies.iter().any(leads_to_replica) => self.end_generation(),
+            Err(error) if ends_connection(error) => self.end_generation(),
+            Ok(_) | Err(_) => {}
+        }
+        replies
     }
 
     /// Has no connection used again that is as old as this one. Those that several callers find broken end one generation.

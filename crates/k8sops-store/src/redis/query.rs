@@ -10,8 +10,6 @@ pub(super) enum RedisQuery<'a> {
     Command(&'a Cmd),
     Pipeline(&'a Pipeline),
     Script(&'a ScriptCall<'a>),
-    /// A script and then a command, see [`ScriptCall::execute_with`].
-    ScriptAnd(&'a ScriptCall<'a>, &'a Cmd),
 }
 
 impl<'a> From<&'a Cmd> for RedisQuery<'a> {
@@ -45,7 +43,6 @@ impl RedisQuery<'_> {
             Self::Command(command) => command.query_async(connection).await,
             Self::Pipeline(pipeline) => pipeline.query_async(connection).await,
             Self::Script(call) => call.execute(connection).await,
-            Self::ScriptAnd(call, command) => call.execute_with(command, connection).await,
         }
     }
 }

@@ -8,8 +8,6 @@ use std::{borrow::Cow, collections::BTreeSet, fmt::Write, time::Duration};
 
 use redis::{Cmd, ErrorKind, FromRedisValue, ParsingError, RedisResult, ServerErrorKind, Value, aio::ConnectionLike};
 
-use super::target::TargetConnection;
-
 /// A Lua script with the values of one call.
 pub(super) trait Script {
     type Reply: ScriptReply;
@@ -253,20 +251,10 @@ impl<'a> ScriptCall<'a> {
         }
     }
 
-    /// Runs the script and then a command, both at once on the node of the keys. Returns an array of both replies; that of the
-    /// command may be an error. The script is sent with its text: a node that does not know it must not get the command alone.
-    ///
-    /// # Errors
-    /// The script failed.
-    pub(super) async fn execute_with(&self, command: &Cmd, connection: &mut TargetConnection) -> RedisResult<Value> {
-        let mut commands = redis::pipe();
-        commands.add_command(self.command("EVAL", &self.source.text)).add_command(command.clone());
-        let key = self.values.keys.first().copied().unwrap_or_default();
-        let mut replies = connection.send_to_node_of(key, commands).await?;
-        if let Some(script_reply) = replies.first_mut() {
-            *script_reply = std::mem::replace(script_reply, Value::Nil).extract_error()?;
-        }
-        Ok(Value::Array(replies))
+    /// Returns the command that runs the script, with its text: for pipelines, in which a script that the server does not know
+    /// could not be sent again.
+    pub(super) fn whole_command(&self) -> Cmd {
+        self.command("EVAL", &self.source.text)
     }
 
     fn command(&self, name: &str, script: &str) -> Cmd {

@@ -131,6 +131,27 @@ script_reply! {
 }
 
 script! {
+    /// A write to find again: a command, if it has a receipt id, and events, if there is a seq.
+    MarkWrite = "lua/mark_write.lua" -> MarkReply {
+        keys { meta_key, log_key, receipts_key }
+        arguments {
+            seq: Option<u64>,
+            lineage: Option<String>,
+            receipt_id: Option<String>,
+            command_id: Option<String>,
+        }
+    }
+}
+
+script_reply! {
+    MarkReply {
+        "marked" => Marked,
+        "lost" => Lost,
+        "not_found" => NotFound,
+    }
+}
+
+script! {
     AcquireLease = "lua/acquire_lease.lua" -> AcquireReply {
         keys { meta_key }
         arguments { owner: String, ttl_ms: Duration }
@@ -388,12 +409,13 @@ mod tests {
         CheckedScript { text: S::source().text(), tags: S::Reply::TAGS }
     }
 
-    fn all_scripts() -> [CheckedScript; 18] {
+    fn all_scripts() -> [CheckedScript; 19] {
         [
             checked::<CreateSession>(),
             checked::<CommitEvents>(),
             checked::<ReportLostBranch>(),
             checked::<SubmitCommand>(),
+            checked::<MarkWrite>(),
             checked::<AcquireLease>(),
             checked::<RenewLease>(),
             checked::<ReleaseLease>(),

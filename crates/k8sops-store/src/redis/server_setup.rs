@@ -1,9 +1,11 @@
 //! How the server is set up: what a store of sessions cannot live with, and what an operator should know.
 
+use std::time::Duration;
+
 use k8sops_core::{BackendError, StoreError, StoreOutage};
 use redis::Value;
 
-use super::store::RedisStore;
+use super::{config::ConfirmationPolicy, confirmation::ConfirmationMode, store::RedisStore};
 
 /// What `INFO` says, of one server or of all nodes of a cluster.
 struct ServerInfo(String);
@@ -30,6 +32,29 @@ impl ServerInfo {
     fn values<'a>(&'a self, field: &str) -> impl Iterator<Item = &'a str> {
         let prefix = format!("{field}:");
         self.0.lines().filter_map(move |line| Some(line.strip_prefix(&prefix)?.trim()))
+    }
+
+    /// Returns for each master how many replicas follow it and have said so within `max_silence`.
+    fn replica_counts(&self, max_silence: Duration) -> Vec<u32> {
+        let mut counts = Vec::new();
+        for line in self.0.lines().map(str::trim) {
+            if line == "role:master" {
+                counts.push(0);
+            }
+            // slave0:ip=10.0.0.2,port=6379,state=online,offset=1414,lag=1
+            let Some((name, fields)) = line.split_once(':') else { continue };
+            let is_replica = name.strip_prefix("slave").is_some_and(|n| n.parse::<u32>().is_ok());
+            let value = |field: &str| fields.split(',').find_map(|pair| pair.strip_prefix(field)?.strip_prefix('='));
+            let silence_seconds = value("lag").and_then(|lag| lag.parse().ok()).unwrap_or(0);
+            if is_replica
+                && value("state") == Some("online")
+                && silence_seconds <= max_silence.as_secs() + 1
+                && let Some(count) = counts.last_mut()
+            {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// Returns the policy of a server that evicts keys when its memory is full.
@@ -59,9 +84,62 @@ impl RedisStore {
         Err(StoreError::Unavailable(BackendError::new(problem).with_outage(StoreOutage::Misconfigured)))
     }
 
+    /// Fails if the server cannot confirm writes as it is configured to. A server that does not answer is accepted.
+    ///
+    /// # Errors
+    /// `Unavailable` with the outage `Misconfigured`.
+    pub(super) async fn check_confirmation_mode(&self) -> Result<(), StoreError> {
+        if self.confirmer.policy() != ConfirmationPolicy::AppendOnlyFile {
+            return Ok(());
+        }
+        match self.confirmer.find_modes(&self.keys.work_schedule()).await {
+            Err(error) if error.outage() == Some(StoreOutage::Misconfigured) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Fails if a master has fewer replicas than have to confirm each write. A server that does not say is accepted.
+    ///
+    /// # Errors
+    /// `Unavailable` with the outage `Unconfirmed`.
+    pub(super) async fn check_replicas(&self) -> Result<(), StoreError> {
+        let ConfirmationPolicy::Replicas(wanted) = self.confirmer.policy() else { return Ok(()) };
+        let Some(fewest) = self.count_replicas().await.filter(|fewest| *fewest < wanted) else { return Ok(()) };
+        let problem = format!(
+            "Redis has {fewest} replicas that follow it, and REDIS_CONFIRM={wanted} needs {wanted}: messages are not \
+             acknowledged, and tool calls that may change something are not sent"
+        );
+        Err(StoreError::Unavailable(BackendError::new(problem).with_outage(StoreOutage::Unconfirmed)))
+    }
+
+    /// Returns how many replicas the master with the fewest has, if it says so.
+    async fn count_replicas(&self) -> Option<u32> {
+        let reply: Value = self.reads.query(redis::cmd("INFO").arg("replication")).await.ok()?;
+        ServerInfo::from_reply(&reply).replica_counts(self.confirmer.limit()).into_iter().min()
+    }
+
+    /// Says what confirms writes, and why.
+    async fn describe_confirmation(&self) -> String {
+        match self.confirmer.find_modes(&self.keys.work_schedule()).await {
+            Ok(modes) => {
+                let mut texts: Vec<String> = modes.iter().map(ConfirmationMode::describe).collect();
+                texts.sort();
+                texts.dedup();
+                let text = texts.join("; another node ");
+                let is_by_file = modes.iter().any(|mode| matches!(mode, ConfirmationMode::AppendOnlyFile { .. }));
+                if is_by_file && self.count_replicas().await.is_some_and(|fewest| fewest > 0) {
+                    format!("{text}; a failover can lose what only the master has: REDIS_CONFIRM=1 waits for a replica")
+                } else {
+                    text
+                }
+            }
+            Err(error) => format!("it is not known what confirms writes: {error}"),
+        }
+    }
+
     /// Returns what an operator should know about the server.
     pub(super) async fn describe_setup(&self) -> Vec<String> {
-        let mut notes = Vec::new();
+        let mut notes = vec![self.describe_confirmation().await];
         let mut publish = redis::cmd("PUBLISH");
         // No session has this id, so that replicas ignore it.
         publish.arg(self.keys.work_channel()).arg("-");
@@ -106,6 +184,22 @@ mod tests {
 
     fn info(text: &str) -> ServerInfo {
         ServerInfo::from_reply(&Value::BulkString(text.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn replicas_are_counted_for_each_master() {
+        let replica = |n: u32, state: &str, lag: u32| {
+            format!("slave{n}:ip=10.0.0.{n},port=6379,state={state},offset=1,lag={lag}\r\n")
+        };
+        let master = |replicas: &[String]| {
+            format!("# Replication\r\nrole:master\r\nconnected_slaves:9\r\n{}slave_expires:1\r\n", replicas.concat())
+        };
+        let count = |text: &str| info(text).replica_counts(Duration::from_secs(5));
+        assert_eq!(count(&master(&[])), [0]);
+        let replicas = [replica(0, "online", 1), replica(1, "wait_bgsave", 0), replica(2, "online", 30)];
+        assert_eq!(count(&master(&replicas)), [1]);
+        assert_eq!(count(&(master(&replicas) + "\n" + &master(&replicas[..1]))), [1, 1]);
+        assert!(count("role:slave\r\n").is_empty() && count("unknown").is_empty());
     }
 
     #[test]

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use redis::FromRedisValue;
 
 use super::{
-    config::RedisConfig,
+    config::{RedisConfig, RedisDeployment},
+    confirmation::{MAX_ROUNDS, RoundParameters, WriteConfirmer},
     connection::SharedConnection,
     connector::RedisConnector,
     keys::RedisKeys,
@@ -27,6 +28,11 @@ const BULK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most events or commands that are always small together.
 pub(super) const SMALL_PAGE: usize = 10;
 
+/// The most connections that wait for confirmations: two servers' rounds.
+const CONFIRMATION_CONNECTIONS: usize = 2 * MAX_ROUNDS;
+/// How much longer a reply may take than Redis waits for a confirmation.
+const CONFIRMATION_RESPONSE_MARGIN: Duration = Duration::from_secs(2);
+
 /// Sessions in Redis.
 pub struct RedisStore {
     /// For short writes.
@@ -44,6 +50,7 @@ pub struct RedisStore {
     pub(super) session_ttl: Option<Duration>,
     pub(super) memory_cache: MemoryCache,
     pub(super) allow_eviction: bool,
+    pub(super) confirmer: WriteConfirmer,
 }
 
 impl RedisStore {
@@ -62,6 +69,14 @@ impl RedisStore {
         let bulk_writes = RedisConnector::new(config, BULK_RESPONSE_TIMEOUT)?.with_rights_check(rights_check());
         let writes = Arc::new(SharedConnection::with_rights_check(config, rights_check())?);
         let reads = Arc::new(SharedConnection::new(config)?);
+        let confirming = RedisConnector::new(config, config.confirm_timeout + CONFIRMATION_RESPONSE_MARGIN)?;
+        let parameters = RoundParameters {
+            policy: config.confirm,
+            limit: config.confirm_timeout,
+            connections: ConnectionPool::new(confirming, CONFIRMATION_CONNECTIONS, "confirmations")?,
+        };
+        let is_cluster = config.topology == RedisDeployment::Cluster;
+        let confirmer = WriteConfirmer::new(parameters, reads.clone(), is_cluster);
         Ok(Self {
             subscriber: NotificationSubscriber::spawn(reads.clone(), keys.clone()),
             registry: RedisSessionRegistry::new(writes.clone(), reads.clone(), keys.clone()),
@@ -74,6 +89,7 @@ impl RedisStore {
             session_ttl: config.session_ttl.filter(|ttl| ttl.as_millis() > 0),
             memory_cache: MemoryCache::default(),
             allow_eviction: config.allow_eviction,
+            confirmer,
         })
     }
 
@@ -85,6 +101,7 @@ impl RedisStore {
     pub async fn open(config: &RedisConfig) -> Result<Self, StoreError> {
         let store = Self::new(config)?;
         store.check_eviction().await?;
+        store.check_confirmation_mode().await?;
         Ok(store)
     }
 }
@@ -132,6 +149,8 @@ impl SessionStore for RedisStore {
         self.registry.check_writable().await?;
         self.writes.ping().await?;
         self.check_eviction().await?;
+        self.check_confirmation_mode().await?;
+        self.check_replicas().await?;
         self.reads.query(&redis::cmd("PING")).await
     }
 

@@ -48,6 +48,7 @@ pub struct Metrics {
     open_circuits: IntGaugeVec,
     events_committed: IntCounter,
     commit_seconds: Histogram,
+    confirmation_seconds: Histogram,
     store_errors: IntCounterVec,
     open_streams: IntGaugeVec,
     websocket_floods: IntCounter,
@@ -185,6 +186,11 @@ impl Metrics {
                 "Duration of commits to the store.",
                 SHORT_BUCKETS,
             ),
+            confirmation_seconds: register.histogram(
+                "k8sops_store_confirmation_duration_seconds",
+                "Time until the store has confirmed that a write survives a failure, or has not.",
+                SHORT_BUCKETS,
+            ),
             store_errors: register.counter_vec(
                 "k8sops_store_errors_total",
                 "Store errors that stopped a session or failed a request.",
@@ -236,7 +242,7 @@ impl Metrics {
         for outcome in ["completed", "cancelled", "limit", "failed"] {
             metrics.runs.with_label_values(&[outcome]).reset();
         }
-        for code in ["unavailable", "corrupt", "fenced", "seq_conflict"] {
+        for code in ["unavailable", "unconfirmed", "corrupt", "fenced", "seq_conflict"] {
             metrics.store_errors.with_label_values(&[code]).reset();
         }
         metrics
@@ -276,6 +282,11 @@ impl Metrics {
     /// Records the duration of a commit.
     pub fn record_commit(&self, took: Duration) {
         self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Records how long a confirmation took.
+    pub fn record_confirmation(&self, took: Duration) {
+        self.confirmation_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts a store error by its code.

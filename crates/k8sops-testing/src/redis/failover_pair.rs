@@ -10,8 +10,9 @@ use tokio::{
 use super::{
     flavor::RedisFlavor,
     sentinel::{start_replica, wait_until_caught_up},
-    server::RedisServer,
+    server::{RedisServer, START_TIMEOUT},
 };
+use crate::eventually_within;
 
 /// A server and its replica. Clients connect to an address that leads to the one or the other.
 pub struct RedisFailoverPair {
@@ -46,10 +47,31 @@ impl RedisFailoverPair {
         self.replica.cli(&["REPLICAOF", "NO", "ONE"]).await;
     }
 
+    /// Returns the primary.
+    pub fn primary(&self) -> &RedisServer {
+        &self.primary
+    }
+
+    /// Returns the replica, which can be paused.
+    pub fn replica(&self) -> &RedisServer {
+        &self.replica
+    }
+
     /// Kills the primary and leads the address to the replica.
     pub async fn promote_replica(&self) {
         self.primary.kill().await;
         self.target.send_replace(self.replica.port());
+    }
+
+    /// Starts the former primary again, as a replica of the promoted one.
+    pub async fn restart_as_replica(&self) {
+        self.primary.restart().await;
+        let port = self.replica.port().to_string();
+        self.primary.cli(&["REPLICAOF", "127.0.0.1", &port]).await;
+        eventually_within(START_TIMEOUT, "the former primary follows", async || {
+            self.primary.cli(&["INFO", "replication"]).await.contains("master_link_status:up")
+        })
+        .await;
     }
 }
 

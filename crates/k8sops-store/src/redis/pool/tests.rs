@@ -2,9 +2,11 @@ use std::time::Instant;
 
 use k8sops_testing::redis::{RedisCluster, RedisFlavor, RedisSentinel, RedisServer};
 
+use redis::Cmd;
+
 use super::*;
 use crate::redis::{
-    config::{RedisConfig, RedisDeployment},
+    config::{ConfirmationPolicy, RedisConfig, RedisDeployment},
     scripts::ScheduleSession,
 };
 
@@ -18,6 +20,8 @@ fn config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
         prefix: "test".to_owned(),
         session_ttl: None,
         allow_eviction: false,
+        confirm: ConfirmationPolicy::None,
+        confirm_timeout: Duration::from_secs(5),
         shallow: false,
     }
 }
@@ -48,8 +52,12 @@ async fn run_script_and<T: FromRedisValue>(pool: &ConnectionPool, command: &Cmd)
     for n in 0..6 {
         let script =
             ScheduleSession { work_key: format!("work-{n}"), session: "session".to_owned(), delay_ms: Duration::ZERO };
-        let ((), reply) = pool.run_script_and(&script, command).await.unwrap();
-        replies.push(reply);
+        let mut commands = redis::pipe();
+        commands.add_command(ScriptCall::new(&script).whole_command()).add_command(command.clone());
+        let [scheduled, reply]: [Value; 2] =
+            pool.send_to_node_of(&script.work_key, &commands).await.unwrap().unwrap().try_into().unwrap();
+        scheduled.extract_error().unwrap();
+        replies.push(reply.extract_error().map_err(to_store_error).and_then(read_reply));
     }
     replies
 }
