@@ -220,7 +220,7 @@ pub(super) async fn seqs_of_a_lost_branch_are_left_out(store: Arc<dyn SessionSto
     assert_eq!(lost, LostBranch { known_seq: 7, calls: calls.to_vec() });
 
     let truncated = LogTruncated { from_seq: 2, lost: 6, lost_calls: lost.calls.clone() };
-    let event = EventDraft::new(EventBody::LogTruncated(truncated)).into_event(session, lost.next_seq(1));
+    let event = EventDraft::new(EventBody::LogTruncated(truncated)).into_event(session, lost.next_seq(1, 0));
     let mut after = writer.state.clone();
     after.apply_event(&event);
     let events = [Arc::new(event)];
