@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     negotiation::{NDJSON, SSE},
-    problem::ProblemDetails,
+    problem::{DAMAGE_ADVICE, ProblemDetails, log_damage},
     problem_code::ProblemCode,
     quota::StreamPermit,
     state::ApiState,
 };
-use crate::auth::CallerIdentity;
+use crate::{auth::CallerIdentity, runtime::StoreWatch};
 
 /// How often a quiet stream sends a sign of life. Shorter than the idle timeouts of common proxies (nginx: 60 s).
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -34,6 +34,14 @@ const STORE_RETRY_DELAY: Duration = Duration::from_millis(600);
 pub(super) async fn wait_for_store_retry() {
     let mut delays = ConstantBuilder::default().with_delay(STORE_RETRY_DELAY).with_jitter().build();
     sleep(delays.next().unwrap_or(STORE_RETRY_DELAY)).await;
+}
+
+/// Returns the last frame of a stream that cannot be read further, and logs why.
+pub(super) fn damage_warning(error: &StoreError) -> StreamFrame {
+    let error = ErrorChain(error).to_string();
+    log_damage(&error);
+    let message = format!("the session's log cannot be read further: {error}; {DAMAGE_ADVICE}");
+    StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new("session_damaged", message)))
 }
 
 /// The format of a stream.
@@ -161,6 +169,8 @@ impl EventStream {
             shutdown,
             ended: false,
             has_lost_events: false,
+            has_begun: false,
+            store_watch: state.sessions.watch_store(),
             guard,
             _counted: counted,
         };
@@ -186,6 +196,9 @@ struct StreamWriter {
     ended: bool,
     /// The store has lost events since the stream began.
     has_lost_events: bool,
+    /// An event of the run that the stream follows was sent.
+    has_begun: bool,
+    store_watch: StoreWatch,
     guard: StreamGuard,
     _counted: OpenStreamGuard,
 }
@@ -236,7 +249,10 @@ impl StreamWriter {
             }
         };
         match next {
-            Ok(Ok(Some(frame))) => return Some(frame),
+            Ok(Ok(Some(frame))) => {
+                self.store_watch.record_success();
+                return Some(frame);
+            }
             Ok(Ok(None)) => {
                 self.ended = true;
                 // Without this warning the client would try to reconnect to a session that does not exist anymore.
@@ -248,18 +264,13 @@ impl StreamWriter {
                 }
             }
             Ok(Err(error @ StoreError::Unavailable(_))) => {
-                tracing::warn!(error = %ErrorChain(&error), "store unavailable, retrying stream");
+                self.store_watch.record_failure(&error);
                 wait_for_store_retry().await;
             }
             Ok(Err(error)) => {
-                let error = ErrorChain(&error);
-                tracing::error!(%error, "session log unreadable, closing stream");
                 self.ended = true;
                 // Without this warning the stream would look complete.
-                return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
-                    "session_damaged",
-                    format!("the session's log cannot be read further: {error}"),
-                ))));
+                return Some(damage_warning(&error));
             }
             Err(_) if self.format == StreamFormat::Sse => chunk.push_str(": keep-alive\n\n"),
             // NDJSON parsers skip empty lines. Without them a client that is gone is not noticed.
@@ -284,8 +295,15 @@ impl StreamWriter {
                     is_message_lost = !has_message && self.has_lost_events;
                     self.ended = snapshot.open_run != Some(run_id) && (has_message || is_message_lost);
                 }
+                // Messages without known ids are lost. This one is among them if its run has not begun.
+                StreamFrame::Event(event) if event.body.is_message_lost() && event.run_id.is_none() => {
+                    self.ended = !self.has_begun;
+                }
                 frame if frame.run_id() != Some(run_id) => return,
-                StreamFrame::Event(event) => self.ended = event.body.ends_run(),
+                StreamFrame::Event(event) => {
+                    self.has_begun = true;
+                    self.ended = event.body.ends_run() || event.body.is_message_lost();
+                }
                 StreamFrame::Transient(_) => {}
             }
         }
@@ -309,11 +327,8 @@ impl StreamWriter {
             }
         }
         if is_message_lost {
-            let warning = SessionWarning::new(
-                "message_lost",
-                "the store has lost the message; send it again, with the same Idempotency-Key if it had one",
-            );
-            self.write_frame(&StreamFrame::Transient(TransientEvent::Warning(warning)), chunk);
+            let warning = TransientEvent::Warning(SessionWarning::message_lost(1));
+            self.write_frame(&StreamFrame::Transient(warning), chunk);
         }
     }
 }

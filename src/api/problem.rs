@@ -1,6 +1,10 @@
 //! Errors of the API as RFC 9457 problem documents.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, LazyLock},
+};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -9,11 +13,31 @@ use actix_web::{
 use k8sops_core::{ErrorChain, InvalidId, StoreError, StoreOutage};
 use k8sops_models::InvalidSettings;
 use k8sops_telemetry::request_id;
+use lru::LruCache;
+use parking_lot::Mutex;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem_code::ProblemCode;
 use crate::runtime::SessionsError;
+
+/// What to do about a damaged session.
+pub(super) const DAMAGE_ADVICE: &str = "repair the stored data or delete the session; other sessions are not affected";
+
+/// How many different errors of damaged data are remembered.
+const DAMAGE_LIMIT: NonZeroUsize = NonZeroUsize::new(1024).expect("the constant is not zero");
+
+/// The errors of damaged data that were logged.
+static LOGGED_DAMAGE: LazyLock<Mutex<LruCache<String, ()>>> = LazyLock::new(|| Mutex::new(LruCache::new(DAMAGE_LIMIT)));
+
+/// Logs that a request found damaged data, once for each error: a client that asks again and again must not fill the log.
+pub(super) fn log_damage(error: &str) {
+    if LOGGED_DAMAGE.lock().put(error.to_owned(), ()).is_none() {
+        tracing::error!(error, "damaged data requested");
+    } else {
+        tracing::debug!(error, "damaged data requested");
+    }
+}
 
 /// An error response (`application/problem+json`).
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -181,14 +205,11 @@ impl From<StoreError> for ProblemDetails {
             StoreError::CommandIdReused => Self::new(ProblemCode::CommandIdReused, detail),
             StoreError::InboxFull(_) => Self::new(ProblemCode::InboxFull, detail),
             StoreError::Corrupt(_) => {
-                tracing::error!(error = %detail, "damaged session requested");
-                Self::new(
-                    ProblemCode::SessionDamaged,
-                    format!("{detail}; repair the stored data or delete the session; other sessions are not affected"),
-                )
+                log_damage(&detail);
+                Self::new(ProblemCode::SessionDamaged, format!("{detail}; {DAMAGE_ADVICE}"))
             }
             StoreError::FileDamaged(_) => {
-                tracing::error!(error = %detail, "damaged file requested");
+                log_damage(&detail);
                 Self::new(
                     ProblemCode::StoredFileDamaged,
                     format!("{detail}; restore or remove this file; sessions are not affected"),

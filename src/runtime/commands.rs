@@ -50,7 +50,7 @@ impl Sessions {
             // An accepted command stays accepted, whatever has changed since.
             Err(rejection) => {
                 let receipt = match store.find_receipt(session, &command.by, &command.command_id).await? {
-                    Some(first) if first.fingerprint == command.fingerprint => {
+                    Some(first) if first.is_of_request(&command.fingerprint) => {
                         CommandReceipt { duplicate: true, ..first }
                     }
                     Some(_) => return Err(StoreError::CommandIdReused.into()),

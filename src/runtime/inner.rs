@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use k8sops_agent::{RunLimits, memory::LongTermMemory};
 use k8sops_core::{ConfirmableWrite, SessionId, SessionStore, StoreError};
 use k8sops_models::{ModelCatalog, ModelChoice};
-use k8sops_telemetry::Metrics;
+use k8sops_telemetry::{Metrics, OutageLog};
 use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
 use tokio::{runtime::Handle, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -58,6 +58,8 @@ pub(super) struct RuntimeInner {
     pub(super) registry: SessionRegistry,
     pub(super) remote_tails: Arc<RemoteTails>,
     pub(super) known_logs: Arc<KnownLogs>,
+    /// The outages of the store, for the log of the service.
+    pub(super) store_outages: Arc<OutageLog>,
     pub(super) admission: AdmissionControl,
     pub(super) pending_approvals: PendingApprovalIndex,
     /// Stops the tasks that follow other replicas.

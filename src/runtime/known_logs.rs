@@ -19,6 +19,8 @@ const MAX_LOGS: NonZeroUsize = NonZeroUsize::new(4096).expect("the constant is n
 const MAX_CALLS: usize = 32;
 /// How old the newest use of a log is at most for the loss of its newest events to be likely: far more than replicas lag.
 const RECENT: Duration = Duration::from_mins(5);
+/// How long a damaged session is left alone: it may be repaired.
+const DAMAGE_RETRY: Duration = Duration::from_secs(10);
 /// Longer arguments of a call are not kept: the call is then known by its id only.
 const MAX_ARGUMENT_BYTES: usize = 4096;
 
@@ -43,7 +45,8 @@ struct KnownLog {
     sent_calls: VecDeque<SentToolCall>,
     /// When `head` was recorded.
     recorded_at: Option<Instant>,
-    is_damaged: bool,
+    /// When the stored data was last found to be damaged, if it has not been read since.
+    damaged_at: Option<Instant>,
 }
 
 /// A call whose `tool_start` was committed.
@@ -96,6 +99,7 @@ impl KnownLogs {
         self.update(session, |known| {
             known.head = head;
             known.recorded_at = Some(Instant::now());
+            known.damaged_at = None;
             if events.first().is_some_and(|first| first.body.is_log_truncated()) {
                 known.sent_calls.clear();
             }
@@ -113,7 +117,7 @@ impl KnownLogs {
     /// Records an event of a log that was found to continue the known one.
     pub(super) fn record_head(&self, session: SessionId, head: LogHead) {
         self.update(session, |known| {
-            known.is_damaged = false;
+            known.damaged_at = None;
             if head.seq > known.head.seq || (head.seq == known.head.seq && known.head.lineage.is_none()) {
                 known.head = head;
                 known.recorded_at = Some(Instant::now());
@@ -145,11 +149,23 @@ impl KnownLogs {
     pub(super) fn record_damage(&self, session: SessionId) -> DamageFinding {
         let mut finding = DamageFinding::Known;
         self.update(session, |known| {
-            if !std::mem::replace(&mut known.is_damaged, true) {
+            if known.damaged_at.replace(Instant::now()).is_none() {
                 finding = DamageFinding::New;
             }
         });
         finding
+    }
+
+    /// Whether the stored data of a session was damaged when it was last read.
+    pub(super) fn is_damaged(&self, session: SessionId) -> bool {
+        self.logs.lock().peek(&session).is_some_and(|known| known.damaged_at.is_some())
+    }
+
+    /// Whether it is too early to try again to own a session that is damaged.
+    pub(super) fn was_damaged_lately(&self, session: SessionId) -> bool {
+        let logs = self.logs.lock();
+        let damaged_at = logs.peek(&session).and_then(|known| known.damaged_at);
+        damaged_at.is_some_and(|at| at.elapsed() < DAMAGE_RETRY)
     }
 
     /// Compares what is known with where the log was found to end; returns what was lost, if anything was.

@@ -1,5 +1,6 @@
 //! The lease of a session owner. A separate task renews it, so that a busy owner keeps it. Its expiry is measured by this
-//! process's own clock, so that a process that was paused does not act on a lease that another one holds.
+//! process's own clocks, so that a process that was paused, or whose machine was suspended, does not act on a lease that
+//! another one holds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,9 +29,46 @@ pub(super) struct HeldLease {
 #[derive(Debug)]
 pub(super) struct LeaseValidity {
     /// When the lease expires; `None` if it never does.
-    until: Mutex<Option<Instant>>,
+    until: Mutex<Option<LeaseExpiry>>,
     lost: CancellationToken,
     why: Mutex<Option<StoreError>>,
+}
+
+/// When a lease expires, by two clocks: timers wait by one that stands still while the machine is suspended, and the other
+/// does not.
+#[derive(Debug, Clone, Copy)]
+struct LeaseExpiry {
+    at: Instant,
+    at_boot_time: Duration,
+}
+
+impl LeaseExpiry {
+    fn after(from: LeaseExpiry, ttl: Duration) -> Self {
+        Self { at: from.at + ttl, at_boot_time: from.at_boot_time + ttl }
+    }
+
+    fn now() -> Self {
+        Self { at: Instant::now(), at_boot_time: boot_time() }
+    }
+
+    fn is_after(self, now: Self) -> bool {
+        now.at < self.at && now.at_boot_time < self.at_boot_time
+    }
+
+    fn left(self, now: Self) -> Duration {
+        let by_boot_time = self.at_boot_time.saturating_sub(now.at_boot_time);
+        self.at.saturating_duration_since(now.at).min(by_boot_time)
+    }
+}
+
+/// The time since the start of the machine, including that in which it was suspended. Zero where the system does not have
+/// such a clock.
+fn boot_time() -> Duration {
+    #[cfg(target_os = "linux")]
+    if let Ok(time) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
+        return Duration::from(time);
+    }
+    Duration::ZERO
 }
 
 impl HeldLease {
@@ -44,10 +82,10 @@ impl HeldLease {
         owner: &str,
     ) -> Result<Self, StoreError> {
         // Measured from before the request, so that it does not end later here than in the store.
-        let from = Instant::now();
+        let from = LeaseExpiry::now();
         let lease = store.acquire_lease(session, owner, LEASE_TTL).await?;
         // A store of a single process hands out no lease to others, so it never expires.
-        let until = store.notifications().map(|_| from + LEASE_TTL);
+        let until = store.notifications().map(|_| LeaseExpiry::after(from, LEASE_TTL));
         let validity =
             Arc::new(LeaseValidity { until: Mutex::new(until), lost: CancellationToken::new(), why: Mutex::default() });
         let renewing = until.map(|_| {
@@ -73,10 +111,10 @@ impl HeldLease {
 impl LeaseValidity {
     /// Returns whether the lease is certainly held now.
     pub(super) fn is_held(&self) -> bool {
-        !self.lost.is_cancelled() && self.until().is_none_or(|until| Instant::now() < until)
+        !self.lost.is_cancelled() && self.until().is_none_or(|until| until.is_after(LeaseExpiry::now()))
     }
 
-    fn until(&self) -> Option<Instant> {
+    fn until(&self) -> Option<LeaseExpiry> {
         *self.until.lock()
     }
 
@@ -90,15 +128,15 @@ async fn renew_periodically(store: Arc<dyn SessionStore>, lease: SessionLease, v
     let mut wait = RENEW_INTERVAL;
     loop {
         sleep(wait).await;
-        let from = Instant::now();
+        let from = LeaseExpiry::now();
         let Some(until) = validity.until() else { return };
-        let left = until.saturating_duration_since(from);
+        let left = until.left(from);
         match timeout(left, store.renew_lease(lease, LEASE_TTL)).await {
             Ok(Ok(())) => {
-                *validity.until.lock() = Some(from + LEASE_TTL);
+                *validity.until.lock() = Some(LeaseExpiry::after(from, LEASE_TTL));
                 wait = RENEW_INTERVAL;
             }
-            Ok(Err(error @ StoreError::Unavailable(_))) if Instant::now() < until => {
+            Ok(Err(error @ StoreError::Unavailable(_))) if until.is_after(LeaseExpiry::now()) => {
                 tracing::debug!(session = %lease.session, %error, "lease renewal failed, retrying");
                 wait = RETRY;
             }
@@ -107,5 +145,26 @@ async fn renew_periodically(store: Arc<dyn SessionStore>, lease: SessionLease, v
                 return validity.mark_lost(StoreError::Unavailable("the lease could not be renewed in time".into()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suspended_machine_does_not_hold_its_lease() {
+        let now = LeaseExpiry::now();
+        let until = LeaseExpiry::after(now, LEASE_TTL);
+        let later = |awake: u64, suspended: u64| LeaseExpiry {
+            at: now.at + Duration::from_secs(awake),
+            at_boot_time: now.at_boot_time + Duration::from_secs(awake + suspended),
+        };
+        for (awake, suspended, left) in [(0, 0, 10), (9, 0, 1), (1, 8, 1), (1, 9, 0), (0, 3600, 0), (10, 0, 0)] {
+            let at = later(awake, suspended);
+            assert_eq!(until.left(at), Duration::from_secs(left), "{awake} s awake, {suspended} s suspended");
+            assert_eq!(until.is_after(at), left > 0, "{awake} s awake, {suspended} s suspended");
+        }
+        assert!(cfg!(not(target_os = "linux")) || boot_time() > Duration::ZERO);
     }
 }

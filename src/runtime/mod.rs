@@ -12,6 +12,7 @@
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |
 //! | `known_logs` | what shows that the store has lost events |
+//! | `store_watch` | outages of the store in the log of the service |
 //! | `admission`, `pending_approvals` | capacity limits, and sessions that wait for an approval |
 //! | `memory_extraction`, `usage_recorder`, `model_candidates`, `instrumented` | what a run is given, and what is recorded about it |
 
@@ -36,6 +37,7 @@ mod run_handle;
 mod session_actor;
 mod session_registry;
 mod sessions;
+mod store_watch;
 mod takeover;
 #[cfg(test)]
 mod tests;
@@ -49,4 +51,5 @@ pub use inner::Dependencies;
 pub use options::SessionOptions;
 pub use queries::ToolOutputPart;
 pub use sessions::Sessions;
+pub use store_watch::StoreWatch;
 pub use wall_clock::WallClock;

@@ -33,7 +33,12 @@ impl Sessions {
         after: Option<ListCursor>,
         limit: usize,
     ) -> Result<Vec<SessionSummary>, SessionsError> {
-        Ok(self.0.dependencies.store.list_sessions(user, after, limit).await?)
+        let mut listed = self.0.dependencies.store.list_sessions(user, after, limit).await?;
+        for summary in listed.iter_mut().filter(|summary| self.0.known_logs.is_damaged(summary.session_id)) {
+            // Nothing works on a damaged session.
+            (summary.open_run, summary.waiting) = (None, false);
+        }
+        Ok(listed)
     }
 
     /// Returns a session. Sessions of other users are `NotFound`.
@@ -46,7 +51,13 @@ impl Sessions {
             Err(StoreError::Corrupt(_)) if !self.0.dependencies.store.is_session_of(user, session).await? => None,
             summary => summary?,
         };
-        summary.filter(|s| &s.user_id == user).ok_or(SessionsError::NotFound(session))
+        let summary = summary.filter(|s| &s.user_id == user).ok_or(SessionsError::NotFound(session))?;
+        if self.0.known_logs.is_damaged(session) {
+            // Fails again, unless it was repaired.
+            let loaded = load_state(self.0.dependencies.store.as_ref(), session).await?;
+            self.0.known_logs.record_head(session, loaded.head);
+        }
+        Ok(summary)
     }
 
     /// Returns the whole projection of a session.

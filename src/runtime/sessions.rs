@@ -22,6 +22,7 @@ use super::{
     pending_approvals::PendingApprovalIndex,
     remote_tail::RemoteTails,
     session_registry::SessionRegistry,
+    store_watch::StoreWatch,
     takeover,
 };
 
@@ -42,6 +43,7 @@ impl Sessions {
             dependencies,
             remote_tails,
             known_logs,
+            store_outages: Arc::default(),
             closed: CancellationToken::new(),
             registry: SessionRegistry::default(),
             creating: Mutex::new(()),
@@ -137,6 +139,12 @@ impl Sessions {
             // The async runtime is shutting down, and the caller with it.
             Err(_) => pending().await,
         }
+    }
+
+    /// Returns what a task uses that retries reads from the store.
+    #[must_use]
+    pub fn watch_store(&self) -> StoreWatch {
+        StoreWatch::new(self.0.store_outages.observer())
     }
 
     pub(super) fn ensure_running(&self) -> Result<(), SessionsError> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::inner::RuntimeInner;
+use super::{inner::RuntimeInner, store_watch::StoreWatch};
 use k8sops_core::{NotificationTopic, StoreError, StoreNotification};
 
 /// Interval of looking for sessions without an owner. With a lease of 10 s, a session is taken over within the sum of both.
@@ -16,7 +16,9 @@ impl RuntimeInner {
     pub(super) async fn resume_unfinished_sessions(self: &Arc<Self>) -> Result<usize, StoreError> {
         let unfinished = self.dependencies.store.claim_unfinished_sessions().await?;
         for session in &unfinished {
-            self.wake_owner(*session);
+            if !self.known_logs.was_damaged_lately(*session) {
+                self.wake_owner(*session);
+            }
         }
         Ok(unfinished.len())
     }
@@ -27,7 +29,7 @@ pub(super) async fn watch_other_replicas(shared: Arc<RuntimeInner>) {
     let Some(store) = shared.dependencies.store.notifications() else { return };
     let mut look = interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut unavailable = false;
+    let mut store_watch = StoreWatch::new(shared.store_outages.observer());
     loop {
         let look_now = tokio::select! {
             ring = store.next_notification() => match ring {
@@ -51,15 +53,8 @@ pub(super) async fn watch_other_replicas(shared: Arc<RuntimeInner>) {
         };
         if look_now && !shared.halt.is_cancelled() {
             match shared.resume_unfinished_sessions().await {
-                Ok(_) if unavailable => {
-                    unavailable = false;
-                    tracing::info!("store available again");
-                }
-                Err(error) if !unavailable => {
-                    unavailable = true;
-                    tracing::warn!(%error, "store unavailable, retrying every 1s");
-                }
-                _ => {}
+                Ok(_) => store_watch.record_success(),
+                Err(error) => store_watch.record_failure(&error),
             }
         }
     }

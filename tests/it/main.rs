@@ -29,6 +29,7 @@ mod identity;
 mod injection;
 mod inputs;
 mod limits;
+mod lost_keys;
 mod mcp;
 mod mcp_instructions;
 mod mcp_processes;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    event::{ApprovalDecision, InputAction},
+    event::{ApprovalDecision, EventAuthor, EventBody, InputAction, SessionEvent},
     ids::{ApprovalId, CommandId, InputId, MessageId, RunId, UserId},
     request_context::RequestContext,
     settings::SettingsPatch,
@@ -173,6 +173,43 @@ impl CommandReceipt {
             run_id: command.run_id(),
             duplicate: false,
         }
+    }
+
+    /// The receipt of the command that caused an event of a session of `owner`, for a store that has lost it. What the request
+    /// was is not known, so it has no fingerprint.
+    #[must_use]
+    pub fn from_event(event: &SessionEvent, owner: &UserId) -> Option<Self> {
+        let command_id = event.body.command_id()?.clone();
+        let author = match &event.body {
+            EventBody::SettingsChanged(e) => Some(&e.by),
+            EventBody::TitleChanged(e) => Some(&e.by),
+            EventBody::ApprovalResolved(e) => Some(&e.by),
+            EventBody::InputResolved(e) => Some(&e.by),
+            _ => None,
+        };
+        let by = match author {
+            Some(EventAuthor::User(user)) => user.clone(),
+            _ => owner.clone(),
+        };
+        let message_id = match &event.body {
+            EventBody::UserMessage(e) => Some(e.message_id),
+            _ => None,
+        };
+        Some(Self {
+            command_id,
+            by: Some(by),
+            fingerprint: String::new(),
+            seq: event.seq.saturating_sub(1),
+            run_id: message_id.and(event.run_id),
+            message_id,
+            duplicate: false,
+        })
+    }
+
+    /// Whether this is the receipt of a request with this fingerprint, as far as that is known.
+    #[must_use]
+    pub fn is_of_request(&self, fingerprint: &str) -> bool {
+        self.fingerprint.is_empty() || self.fingerprint == fingerprint
     }
 
     /// Whether this is the receipt of the command with this id from this sender.

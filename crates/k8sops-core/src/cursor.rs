@@ -179,6 +179,10 @@ impl EventCursor {
         if events.first().is_some_and(|first| first.body.says_lost(self.after)) {
             return self.start_after_truncation().await;
         }
+        if let Some(first) = events.first().filter(|first| !first.body.may_follow(self.after, first.seq)) {
+            let found = format!("the log of session {} has no event after seq {}", self.session, self.after);
+            return Err(StoreError::Corrupt(format!("{found}, the next is {}", first.seq).into()));
+        }
         self.push_events(events);
         Ok(())
     }

@@ -81,9 +81,10 @@ pub use net::{is_loopback, mask_url, printable_excerpt};
 pub use open_run::{ApprovalState, ElicitationState, InteractionStatus, OpenRun, OpenToolCall, StartedToolCall};
 pub use ports::{
     BackendError, ConfirmableWrite, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, IdleDeletion, Inbox,
-    LeaseEpoch, Leases, ListCursor, LogCommit, MemoryStore, MemoryWrite, NotificationTopic, Notifications, OutputPart,
-    OutputStore, PreviewPage, RemainingWork, ReplayStart, SessionIndex, SessionLease, SessionLog, SessionStore,
-    StoreError, StoreNotification, StoreOutage, UpkeepClaim, UsageStore, WriteConfirmation, random_key,
+    LeaseEpoch, Leases, ListCursor, LogCommit, LostMessages, MemoryStore, MemoryWrite, NotificationTopic,
+    Notifications, OutputPart, OutputStore, PreviewPage, RemainingWork, ReplayStart, SessionIndex, SessionLease,
+    SessionLog, SessionStore, StoreError, StoreNotification, StoreOutage, UpkeepClaim, UsageStore, WriteConfirmation,
+    random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
 pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, find_tool_end, load_state};

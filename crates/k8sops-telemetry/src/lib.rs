@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`logs`] | the subscriber of the process: log lines to standard error, spans to a collector |
 //! | [`Metrics`] | the Prometheus metrics of one service |
+//! | [`OutageLog`] | one line when a failure begins, one when it ends |
 //! | [`request_id`] | the id of the request that is being handled |
 //! | [`trace_context`] | W3C trace context: read from requests, sent along to models and tools |
 //! | [`spans`] | one constructor for each kind of span, and what is recorded on it |
@@ -15,6 +16,7 @@ mod exporter;
 pub mod logs;
 mod metrics;
 mod options;
+mod outage_log;
 pub mod request_id;
 pub mod spans;
 pub mod trace_context;
@@ -22,3 +24,4 @@ pub mod trace_context;
 pub use exporter::{SpanExporterGuard, TraceExportError};
 pub use metrics::{GaugeGuard, Metrics, OpenStreamGuard, RecallOutcome, StreamKind};
 pub use options::{LogFormat, LogOptions, RootSampler, TelemetryOptions, TraceSampler};
+pub use outage_log::{EndedOutage, OutageLog, OutageObserver, OutageStage};

@@ -5,10 +5,11 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use k8sops_core::{
     CommandId, CommandReceipt, ConfirmableWrite, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion,
-    Inbox, InboxEntry, Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore,
-    MemoryVersion, MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, ReplayStart, SessionCommand,
-    SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary,
-    StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
+    Inbox, InboxEntry, Leases, ListCursor, LogCommit, LogLineage, LostBranch, LostMessages, MemoryChange, MemoryId,
+    MemoryStore, MemoryVersion, MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, ReplayStart,
+    SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore,
+    SessionSummary, StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories,
+    WriteConfirmation,
 };
 
 /// A write that passes the hooks.
@@ -109,6 +110,7 @@ forward_port!(Inbox {
     fn submit_command(session: SessionId, command: SessionCommand) -> CommandReceipt, hooked as StoreWrite::Submit;
     fn find_receipt(session: SessionId, by: &UserId, command: &CommandId) -> Option<CommandReceipt>;
     fn list_inbox(session: SessionId) -> Vec<InboxEntry>;
+    fn find_lost_messages(session: SessionId) -> LostMessages;
 });
 
 forward_port!(WriteConfirmation {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_ws::CloseCode;
-use k8sops_core::{ErrorChain, EventCursor, StoreError, StreamFrame};
+use k8sops_core::{EventCursor, StoreError, StreamFrame};
 use k8sops_telemetry::OpenStreamGuard;
 use serde_json::Value;
 use tokio::time::{interval, timeout};
@@ -18,9 +18,12 @@ use super::{
     receiver::{ClientMessage, ReceiveError, WsReceiver},
     sender::{DisconnectReason, WsSender},
 };
-use crate::api::{
-    event_stream::{StreamGuard, wait_for_store_retry},
-    problem::ProblemDetails,
+use crate::{
+    api::{
+        event_stream::{StreamGuard, damage_warning, wait_for_store_retry},
+        problem::ProblemDetails,
+    },
+    runtime::StoreWatch,
 };
 
 /// How often the server pings the client.
@@ -42,6 +45,7 @@ pub(super) struct WsConnection {
     /// When the client last sent anything.
     pub(super) last_received: Instant,
     pub(super) guard: StreamGuard,
+    pub(super) store_watch: StoreWatch,
     pub(super) _counted: OpenStreamGuard,
 }
 
@@ -92,15 +96,18 @@ impl WsConnection {
 
     async fn send_frame(&mut self, frame: Result<Option<StreamFrame>, StoreError>) -> Result<(), DisconnectReason> {
         match frame {
-            Ok(Some(frame)) => self.sender.send_text(frame.to_json()).await,
+            Ok(Some(frame)) => {
+                self.store_watch.record_success();
+                self.sender.send_text(frame.to_json()).await
+            }
             Ok(None) => Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted")),
             Err(error @ StoreError::Unavailable(_)) => {
-                tracing::warn!(session = %self.executor.session, error = %ErrorChain(&error), "store unavailable, retrying stream");
+                self.store_watch.record_failure(&error);
                 wait_for_store_retry().await;
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(session = %self.executor.session, error = %ErrorChain(&error), "session log unreadable, closing stream");
+                self.sender.send_text(damage_warning(&error).to_json()).await?;
                 Err(DisconnectReason::Close(CloseCode::Error, "the session's log cannot be read"))
             }
         }
@@ -123,13 +130,11 @@ impl WsConnection {
         let reply = match message.map_err(|error| self.disconnect_reason(&error))? {
             ClientMessage::Text(text) => {
                 let mut execution: CommandExecution = Box::pin(self.executor.clone().execute_frame(text));
-                match timeout(ACK_FIRST, &mut execution).await {
-                    Ok(reply) => reply,
-                    Err(_) => {
-                        *executing = Some(execution);
-                        return Ok(());
-                    }
-                }
+                let Ok(reply) = timeout(ACK_FIRST, &mut execution).await else {
+                    *executing = Some(execution);
+                    return Ok(());
+                };
+                reply
             }
             ClientMessage::Binary => {
                 let problem = ProblemDetails::invalid(

@@ -161,6 +161,7 @@ impl OpenSocket {
         let receiver = WsReceiver::new(messages, state.server.max_frame_bytes);
         let AuthorizedStream { caller, hello, cursor, guard } = stream;
         let connection = WsConnection {
+            store_watch: state.sessions.watch_store(),
             _counted: state.metrics.track_stream(StreamKind::WebSocket),
             executor: Arc::new(CommandExecutor { state, caller: caller.identity, session, context }),
             sender,

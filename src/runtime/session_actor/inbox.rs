@@ -3,10 +3,30 @@
 use super::SessionActor;
 use crate::runtime::commands::next_message;
 use k8sops_core::{
-    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, OnBusy, SettingsChanged, StoreError, TitleChanged,
+    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, LostMessages, OnBusy, SessionWarning, SettingsChanged,
+    StoreError, TitleChanged,
 };
 
+fn message_lost(count: u64) -> EventBody {
+    EventBody::Warning(SessionWarning::message_lost(count))
+}
+
 impl SessionActor<'_> {
+    /// Says in the log which accepted messages the store has lost.
+    pub(super) async fn announce_lost_messages(&mut self) -> Result<(), StoreError> {
+        let session = self.held.lease.session;
+        let LostMessages { count, runs } = self.shared.dependencies.store.find_lost_messages(session).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        tracing::error!(%session, count, "store lost accepted messages");
+        let unnamed = count.saturating_sub(runs.len() as u64);
+        let named = runs.into_iter().map(|run_id| EventDraft::in_run(run_id, message_lost(1)));
+        self.writer.queue_events(named.collect::<Vec<_>>());
+        self.writer.queue_events((unnamed > 0).then(|| EventDraft::new(message_lost(unnamed))));
+        Ok(())
+    }
+
     /// Processes the commands that can take effect now. Messages stay in the inbox while a run is open.
     pub(super) async fn process_inbox(&mut self) -> Result<(), StoreError> {
         let entries = self.shared.dependencies.store.list_inbox(self.held.lease.session).await?;

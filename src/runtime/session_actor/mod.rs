@@ -23,12 +23,14 @@ use super::{
     preview_writer::PreviewWriter,
     run_handle::{AppendRequest, SessionProjection},
     session_registry::OwnerSlot,
+    store_watch::StoreWatch,
     usage_recorder,
 };
 use k8sops_core::{
     BackendError, EventBody, EventDraft, LogHead, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered,
     SessionFeed, SessionId, StoreError, Timestamp, load_state,
 };
+use k8sops_telemetry::{EndedOutage, OutageLog, OutageObserver, OutageStage};
 use k8sops_tools::ToolExecutor;
 
 use run_task::{RunTask, superseded_messages, wait_for_run};
@@ -60,12 +62,15 @@ pub(super) async fn run_session_actor(shared: Arc<RuntimeInner>, session: Sessio
 
 async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot: &OwnerSlot) {
     let mut wait = RETRY.0;
-    let mut is_retrying = false;
+    let mut attempts = OwnershipAttempts {
+        store_watch: StoreWatch::new(shared.store_outages.observer()),
+        conflicts: Arc::new(OutageLog::default()).observer(),
+    };
     loop {
         // The actor reads the inbox once it holds the lease.
         slot.wakeup.clear();
         let outcome = tokio::select! {
-            outcome = own_once(shared, session, slot) => outcome,
+            outcome = own_once(shared, session, slot, &mut attempts) => outcome,
             () = slot.wakeup.deleted.cancelled() => Ok(ReleaseReason::Gone),
         };
         if let Err(error) = &outcome {
@@ -77,7 +82,6 @@ async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot
                     return;
                 }
                 wait = RETRY.0;
-                is_retrying = false;
             }
             Ok(ReleaseReason::Halted) => break,
             Ok(ReleaseReason::Gone) | Err(StoreError::NotFound(_)) => {
@@ -97,14 +101,12 @@ async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot
                     DamageFinding::New => tracing::error!(%session, %error, "session cannot be owned"),
                     DamageFinding::Known => tracing::debug!(%session, %error, "session cannot be owned"),
                 }
+                slot.feed.close_damaged();
                 slot.wakeup.deleted.cancel();
                 break;
             }
             Err(error) => {
-                // Once: the store may stay away for hours.
-                if !std::mem::replace(&mut is_retrying, true) {
-                    tracing::warn!(%session, %error, "session cannot be owned now, retrying");
-                }
+                attempts.record_failure(session, &error);
                 if matches!(error, StoreError::Unavailable(_)) {
                     slot.feed.warn_store_unavailable();
                 }
@@ -118,6 +120,30 @@ async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot
         }
     }
     shared.registry.release_owner(session, slot);
+}
+
+/// What an actor sees of failures while it tries to own its session.
+struct OwnershipAttempts {
+    store_watch: StoreWatch,
+    /// Failures that are those of this session alone.
+    conflicts: OutageObserver,
+}
+
+impl OwnershipAttempts {
+    fn record_failure(&mut self, session: SessionId, error: &StoreError) {
+        if matches!(error, StoreError::Unavailable(_)) {
+            self.store_watch.record_failure(error);
+        } else if self.conflicts.count_failure() == OutageStage::Begun {
+            tracing::warn!(%session, %error, "session cannot be owned now, retrying");
+        }
+    }
+
+    fn record_success(&mut self, session: SessionId) {
+        self.store_watch.record_success();
+        if let Some(EndedOutage { failures, .. }) = self.conflicts.count_success() {
+            tracing::info!(%session, failures, "session owned again");
+        }
+    }
 }
 
 /// Reports a checkpoint without which a session was loaded, once.
@@ -149,12 +175,16 @@ async fn own_once(
     shared: &Arc<RuntimeInner>,
     session: SessionId,
     slot: &OwnerSlot,
+    attempts: &mut OwnershipAttempts,
 ) -> Result<ReleaseReason, StoreError> {
     let store = &shared.dependencies.store;
     let held = HeldLease::acquire(store, session, &shared.replica).await?;
     let _subscription = Subscription::new(shared, session, &slot.feed);
     let result = match SessionActor::open(shared, &held, slot).await {
-        Ok(mut actor) => actor.run_until_released().await,
+        Ok(mut actor) => {
+            attempts.record_success(session);
+            actor.run_until_released().await
+        }
         Err(error) => Err(error),
     };
     shared.pending_approvals.forget_session(session);
@@ -303,12 +333,16 @@ impl<'a> SessionActor<'a> {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // An instant and not a sleep, so that events in between do not restart it.
         let mut quiet_since = None;
+        // The log was checked when it was loaded; the inbox was not.
+        self.announce_lost_messages().await?;
         let mut must_check_log = false;
         loop {
             let halting = self.shared.halt.is_cancelled();
             if !self.writer.is_committing() {
                 if std::mem::take(&mut must_check_log) {
                     check_log(self.shared, self.held.lease.session, self.writer.head()).await?;
+                    self.announce_lost_messages().await?;
+                    self.record_approvals_again();
                 }
                 if self.inbox_may_have_news && !halting {
                     self.inbox_may_have_news = false;

@@ -25,6 +25,13 @@ impl SessionActor<'_> {
         }
     }
 
+    /// Has pending approvals recorded once more, in case the store has lost the record.
+    pub(super) fn record_approvals_again(&mut self) {
+        if self.projection.read(|state| state.pending_approvals().next().is_some()) {
+            self.recorded_deadline = None;
+        }
+    }
+
     /// Returns the event of an approval answer; `None` if it comes too late or the sender may not give it.
     pub(super) fn approval_answer_event(&self, command: &SessionCommand) -> Option<EventDraft> {
         let CommandBody::Resolve { approval_id, decision, arguments, comment, .. } = &command.body else { return None };

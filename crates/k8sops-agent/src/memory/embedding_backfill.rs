@@ -123,7 +123,12 @@ impl EmbeddingBackfill {
                 Ok(true) => break,
                 Ok(false) => wait = MIN_BACKOFF,
                 Err(error) => {
-                    tracing::warn!(%user, %error, wait = wait.as_secs(), "embedding backfill failed, retrying");
+                    // Once until a batch succeeds again.
+                    if wait == MIN_BACKOFF {
+                        tracing::warn!(%user, %error, "embedding backfill failed, retrying");
+                    } else {
+                        tracing::debug!(%user, %error, wait = wait.as_secs(), "embedding backfill failed, retrying");
+                    }
                     sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                     wait = (wait * 2).min(MAX_BACKOFF);
                 }

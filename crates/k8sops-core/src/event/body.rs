@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::run::MESSAGE_LOST;
 use super::{
     ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted, InputRequested, InputResolved,
     LogTruncated, MemoryRecalled, MemorySaved, RunFailed, RunFinished, RunRecovered, RunStarted, ServersIntroduced,
@@ -122,6 +123,12 @@ impl EventBody {
             Self::Warning(e) => e.dropped_call.as_ref().map(|call| call.usage),
             _ => None,
         }
+    }
+
+    /// Whether the event says that an accepted message is lost.
+    #[must_use]
+    pub fn is_message_lost(&self) -> bool {
+        matches!(self, Self::Warning(warning) if warning.code == MESSAGE_LOST)
     }
 
     /// The command that caused the event, for events that correspond to one command.

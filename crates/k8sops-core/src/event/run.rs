@@ -189,7 +189,20 @@ pub struct DroppedCall {
     pub usage: TokenUsage,
 }
 
+/// The code of the warning that the store has lost an accepted message.
+pub(super) const MESSAGE_LOST: &str = "message_lost";
+
 impl SessionWarning {
+    /// The warning that the store has lost an accepted message, or several whose ids are not known.
+    #[must_use]
+    pub fn message_lost(count: u64) -> Self {
+        let what = match count {
+            1 => "the store has lost the message".to_owned(),
+            count => format!("the store has lost {count} messages that were accepted"),
+        };
+        Self::new(MESSAGE_LOST, format!("{what}; send it again, with the same Idempotency-Key if it had one"))
+    }
+
     /// A warning after which nothing is retried.
     #[must_use]
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::StoreError;
 use crate::{
     command::{CommandReceipt, InboxEntry, SessionCommand},
-    ids::{CommandId, SessionId, UserId},
+    ids::{CommandId, RunId, SessionId, UserId},
 };
 
 /// The most messages that an inbox holds; one more is rejected with `InboxFull`.
@@ -13,6 +13,15 @@ pub const INBOX_LIMIT: usize = 100;
 
 /// The most commands of all kinds that an inbox holds. A cancel must be accepted behind any number of messages.
 pub const INBOX_LIMIT_ALL: usize = 2 * INBOX_LIMIT;
+
+/// Messages that were accepted and are gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LostMessages {
+    /// How many they are.
+    pub count: u64,
+    /// The runs that they would have started, as far as they are known.
+    pub runs: Vec<RunId>,
+}
 
 /// The durable queue of commands of each session. Commands leave it with the commit that handles them
 /// ([`LogCommit::consumed`](super::LogCommit::consumed)).
@@ -36,4 +45,12 @@ pub trait Inbox: Send + Sync + 'static {
 
     /// The commands in the inbox, in the order in which they were accepted.
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError>;
+
+    /// Messages that were accepted and are gone: neither the inbox nor the log has them. They are reported until a commit says
+    /// so ([`LogCommit::says_messages_lost`](super::LogCommit::says_messages_lost)).
+    ///
+    /// A store that one process has to itself cannot lose a part of a session unnoticed.
+    async fn find_lost_messages(&self, _session: SessionId) -> Result<LostMessages, StoreError> {
+        Ok(LostMessages::default())
+    }
 }

@@ -29,7 +29,7 @@ mod store_error;
 mod usage_store;
 mod write_confirmation;
 
-pub use inbox::{INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox};
+pub use inbox::{INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, LostMessages};
 pub use lease::{LeaseEpoch, SessionLease};
 pub use leases::{Leases, RemainingWork};
 pub use memory_store::{MemoryStore, MemoryWrite, UpkeepClaim};

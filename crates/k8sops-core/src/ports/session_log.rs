@@ -60,6 +60,14 @@ impl LogCommit<'_> {
     pub fn says_lost(&self) -> bool {
         self.events.first().is_some_and(|first| first.body.is_log_truncated())
     }
+
+    /// Whether the commit says which messages are lost, see [`Inbox::find_lost_messages`](super::Inbox::find_lost_messages).
+    /// They can be sent again under their ids: the store forgets the receipts of commands that neither the log nor the inbox
+    /// has.
+    #[must_use]
+    pub fn says_messages_lost(&self) -> bool {
+        self.events.iter().any(|event| event.body.is_message_lost())
+    }
 }
 
 /// Consecutive events that were read from a log.

@@ -1,12 +1,14 @@
 //! File access with the permissions and the durability that the store needs. All functions block.
 
 use std::{
+    error::Error as _,
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
-    io::{self, Write},
+    io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
+use super::disk_io::{self, DiskOperation};
 use k8sops_core::{BackendError, StoreError, StoreOutage};
 
 /// How the names of files end whose content is to replace another file.
@@ -50,6 +52,14 @@ pub(super) fn unavailable(path: &Path, error: io::Error) -> StoreError {
     StoreError::Unavailable(BackendError::caused_by(path.display().to_string(), error).with_outage(outage))
 }
 
+/// Whether an open file does not lead to its file any more, because a network file system was mounted or started again.
+/// Opening it again may help.
+pub(super) fn is_stale(error: &StoreError) -> bool {
+    let StoreError::Unavailable(error) = error else { return false };
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::StaleNetworkFileHandle)
+}
+
 /// Turns "not found" into `None`. A path that leads through a file has nothing at its end.
 pub(super) fn if_exists<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
@@ -67,13 +77,27 @@ pub(super) fn private_file() -> OpenOptions {
 
 /// Creates a folder and its parents, which only their owner can enter. A folder that exists is left as it is.
 pub(super) fn create_private_folder(path: &Path) -> io::Result<()> {
+    disk_io::check_operation(DiskOperation::CreateFolder, path)?;
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Creates a folder that only its owner can enter, and those above it as far as `root`, which are on the disk when this
+/// returns. If that fails they are removed: a second sync of a folder may succeed without having written it.
+pub(super) fn create_durable_folder(path: &Path, root: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| parent.starts_with(root) && *parent != root) {
+        create_durable_folder(parent, root)?;
+    }
+    create_private_subfolder(path).map_err(|error| unavailable(path, error))?;
+    sync_parent_folder(path).inspect_err(|_| drop(fs::remove_dir(path)))
 }
 
 /// Creates a folder that only its owner can enter, in a folder that exists: a store whose folder is away must not be
 /// created again in its place.
-pub(super) fn create_private_subfolder(path: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
+fn create_private_subfolder(path: &Path) -> io::Result<()> {
+    match disk_io::create_folder(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         result => result,
     }
@@ -90,14 +114,14 @@ pub(super) fn replacement_path(path: &Path) -> PathBuf {
 /// others.
 pub(super) fn create_private_file(path: &Path) -> io::Result<File> {
     if_exists(fs::remove_file(path))?;
-    private_file().read(true).create_new(true).open(path)
+    disk_io::create_file(path)
 }
 
 /// Writes a whole file. What a failed write leaves is removed.
 pub(super) fn write_file(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
-    let mut file = create_private_file(path)?;
-    let written = file.write_all(bytes).and_then(|()| match durability {
-        Durability::Synced => file.sync_all(),
+    let file = create_private_file(path)?;
+    let written = disk_io::write_at(&file, path, bytes, 0).and_then(|()| match durability {
+        Durability::Synced => disk_io::sync_file(&file, path),
         Durability::Unsynced => Ok(()),
     });
     written.inspect_err(|_| drop(fs::remove_file(path)))
@@ -107,7 +131,7 @@ pub(super) fn write_file(path: &Path, bytes: &[u8], durability: Durability) -> i
 pub(super) fn replace_file(path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     let new = replacement_path(path);
     write_file(&new, bytes, durability)?;
-    fs::rename(&new, path).inspect_err(|_| drop(fs::remove_file(&new)))
+    disk_io::rename_file(&new, path).inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
 /// Makes the creation, renaming or removal of a file durable.
@@ -119,7 +143,7 @@ pub(super) fn sync_parent_folder(path: &Path) -> Result<(), StoreError> {
 
 /// Makes the creation, renaming or removal of files in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| unavailable(folder, error))
+    disk_io::sync_folder(folder).map_err(|error| unavailable(folder, error))
 }
 
 #[cfg(test)]
@@ -139,6 +163,17 @@ mod tests {
         ] {
             let error = unavailable(Path::new("/data"), io::Error::from(kind));
             assert_eq!(error.outage(), Some(outage), "{kind}");
+        }
+        // EIO, EMFILE, EDQUOT, EFBIG and ESTALE of Linux.
+        for (errno, outage, stale) in [
+            (5, StoreOutage::Unreachable, false),
+            (24, StoreOutage::Unreachable, false),
+            (122, StoreOutage::Full, false),
+            (27, StoreOutage::Full, false),
+            (116, StoreOutage::Unreachable, true),
+        ] {
+            let error = unavailable(Path::new("/data"), io::Error::from_raw_os_error(errno));
+            assert_eq!((error.outage(), is_stale(&error)), (Some(outage), stale), "{error}");
         }
     }
 }

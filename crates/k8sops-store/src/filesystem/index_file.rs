@@ -303,7 +303,13 @@ impl IndexFile {
     fn read_bytes(&self, start: u64, length: u32) -> io::Result<Vec<u8>> {
         let Some(file) = &self.file else { return Err(io::Error::other("the file could not be created")) };
         let mut bytes = vec![0; length as usize];
-        file.read_exact_at(&mut bytes, start)?;
+        match file.read_exact_at(&mut bytes, start) {
+            // The network file system was mounted or started again.
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => {
+                File::open(&self.path)?.read_exact_at(&mut bytes, start)?;
+            }
+            read => read?,
+        }
         Ok(bytes)
     }
 

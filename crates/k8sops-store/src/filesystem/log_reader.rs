@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    disk_io::{self, DiskOperation},
     files::{FileIdentity, unavailable},
     line_damage::damaged_line,
     line_search::{events_start, read_line_head},
@@ -100,6 +101,7 @@ impl LogReader {
     }
 
     fn reader_at(&self, start: u64) -> io::Result<impl BufRead> {
+        disk_io::check_operation(DiskOperation::Read, &self.path)?;
         let mut file = &self.file;
         file.seek(SeekFrom::Start(start))?;
         Ok(BufReader::with_capacity(READ_BYTES, file.take(self.committed_bytes - start)))

@@ -5,8 +5,9 @@ use std::{collections::HashMap, fs, io, path::Path, sync::Arc};
 use parking_lot::Mutex;
 
 use super::{
+    disk_io,
     files::{
-        Durability, create_private_folder, if_exists, replacement_path, sync_folder, sync_parent_folder, unavailable,
+        Durability, create_durable_folder, if_exists, replacement_path, sync_folder, sync_parent_folder, unavailable,
         write_file,
     },
     layout::StoreLayout,
@@ -99,11 +100,7 @@ impl MemoryFiles {
                 return Ok(MemoryWrite::Written);
             }
             let failed = |error: io::Error| unavailable(folder, error);
-            if !folder.is_dir() {
-                create_private_folder(folder).map_err(failed)?;
-                sync_parent_folder(folder)?;
-                folder.parent().map_or(Ok(()), sync_parent_folder)?;
-            }
+            create_durable_folder(folder, self.layout.root())?;
             // All files are on the disk before the first is renamed, so that only a rename can fail in the middle.
             let mut renames = Vec::with_capacity(changes.len());
             for change in changes {
@@ -115,7 +112,7 @@ impl MemoryFiles {
                 renames.push((new, path));
             }
             for (new, path) in renames {
-                fs::rename(&new, &path).map_err(failed)?;
+                disk_io::rename_file(&new, &path).map_err(failed)?;
             }
             sync_folder(folder)?;
             for change in changes {
@@ -130,7 +127,7 @@ impl MemoryFiles {
     pub(super) fn delete_memory(&self, user: &UserId, id: MemoryId) -> Result<bool, StoreError> {
         self.with_memories(user, |set, _| {
             let path = self.layout.memory_file(user, id);
-            let removed = if_exists(fs::remove_file(&path)).map_err(|error| unavailable(&path, error))?;
+            let removed = if_exists(disk_io::remove_file(&path)).map_err(|error| unavailable(&path, error))?;
             if removed.is_none() {
                 return Ok(false);
             }
@@ -161,7 +158,7 @@ fn read_memories(folder: &Path) -> Result<UserMemorySet, StoreError> {
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        let bytes = match fs::read(&path) {
+        let bytes = match disk_io::read_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => continue,
             read => read.map_err(|error| unavailable(&path, error))?,
         };

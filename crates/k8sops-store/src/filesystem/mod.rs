@@ -15,11 +15,14 @@
 //! for the disk. A session without an owner is closed, except for a few that were read last: it takes an entry in the index
 //! and nothing else. Paths are made of parsed ids, which cannot leave their folder.
 
+mod disk_io;
 mod disk_probe;
 mod files;
 mod folder_lock;
 mod index_file;
 mod index_line;
+#[cfg(test)]
+mod injected_faults;
 mod known_log;
 mod layout;
 mod line_damage;

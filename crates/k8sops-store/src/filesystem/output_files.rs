@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    disk_io,
     files::{
         Durability, REPLACEMENT_EXTENSION, create_private_folder, if_exists, replace_file, sync_parent_folder,
         unavailable,
@@ -141,13 +142,14 @@ impl OutputFiles {
         let _guard = self.key_lock.lock();
         let path = self.layout.key_file();
         let failed = |error: io::Error| unavailable(&path, error);
-        if let Some(key) = if_exists(fs::read(&path)).map_err(failed)? {
+        if let Some(key) = if_exists(disk_io::read_file(&path)).map_err(failed)? {
             let wrong_length = |_| StoreError::FileDamaged(format!("{} is not 32 bytes long", path.display()).into());
             return key.try_into().map_err(wrong_length);
         }
         let key = k8sops_core::random_key();
         replace_file(&path, &key, Durability::Synced).map_err(failed)?;
-        sync_parent_folder(&path)?;
+        // A key that is not on the disk must not be found by the next caller.
+        sync_parent_folder(&path).inspect_err(|_| drop(fs::remove_file(&path)))?;
         Ok(key)
     }
 }
@@ -190,5 +192,5 @@ fn parse_name(name: &str, header_bytes: u64) -> Option<(ToolCallId, u64)> {
 }
 
 fn open_if_exists(path: &Path) -> Result<Option<File>, StoreError> {
-    if_exists(File::open(path)).map_err(|error| unavailable(path, error))
+    if_exists(disk_io::open_to_read(path)).map_err(|error| unavailable(path, error))
 }

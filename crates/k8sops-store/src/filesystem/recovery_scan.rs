@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     files::unavailable, index_line::IndexLine, layout::StoreLayout, line_format::is_incomplete_write,
-    session_file::SessionFile,
+    session_file::SessionFile, session_work::SessionWork,
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{SessionId, StoreError, Timestamp, UserId};
@@ -113,9 +113,16 @@ fn scan_file(
             ScannedFile::Ignored
         }
         // A session that cannot be read does not prevent the others from being served.
-        Err(error) => {
+        Err(error @ StoreError::Corrupt(_)) => {
             tracing::error!(%session, %error, "session damaged: repair its file, or delete the session");
             ScannedFile::Damaged(damaged_line_of(user, session, known, &path))
+        }
+        Err(error) => {
+            tracing::error!(%session, %error, "session cannot be read, trying again");
+            let line = damaged_line_of(user, session, known, &path);
+            // It may have work, for which its owner tries again.
+            let work = SessionWork { unfinished: true, ..line.work };
+            ScannedFile::Damaged(IndexLine { work, ..line })
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::{
     fs::OpenOptions,
     io::{self, ErrorKind},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::FileExt,
     path::Path,
     sync::Arc,
 };
 
 use super::{
+    disk_io::{self, DiskOperation},
     files::{FileIdentity, create_private_file, replacement_path, sync_parent_folder, unavailable},
     known_log::KnownLog,
     line_damage::damaged_line,
@@ -57,6 +58,9 @@ enum WriteState {
     ReadOnly,
     /// A write failed and could not be undone: bytes that are not committed may be behind the committed lines.
     MustUndo,
+    /// The file replaced another one, and that may not be on the disk. Syncing the folder again could succeed without
+    /// writing it, so that the file must be replaced again.
+    MustReplace,
     /// Only opening the file again tells what is on the disk, or whether it takes writes by now.
     MustReopen,
 }
@@ -67,7 +71,7 @@ impl SessionFile {
         let session = created.session_id;
         let summary = SessionSummary::from_first_event(created)
             .ok_or_else(|| StoreError::Corrupt("the first event of a session must be session_created".into()))?;
-        let opened = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path);
+        let opened = disk_io::create_file(path);
         let file = match opened {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(StoreError::Exists(session)),
             opened => opened.map_err(|error| unavailable(path, error))?,
@@ -102,15 +106,16 @@ impl SessionFile {
     pub(super) fn open(path: &Path, known: KnownLog) -> Result<Self, StoreError> {
         let failed = |error: io::Error| unavailable(path, error);
         let mut write_state = WriteState::Ready;
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
+        let file = match disk_io::open_file(path, OpenOptions::new().read(true).write(true)) {
             // What is stored can be read on a disk that takes no writes.
             Err(error) if matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied) => {
                 write_state = WriteState::ReadOnly;
-                OpenOptions::new().read(true).open(path)
+                disk_io::open_to_read(path)
             }
             opened => opened,
         };
         let file = file.map_err(failed)?;
+        disk_io::check_operation(DiskOperation::Read, path).map_err(failed)?;
         let data = file.metadata().map_err(failed)?;
         if !data.is_file() {
             return Err(StoreError::Corrupt(format!("{} is not a file", path.display()).into()));
@@ -134,7 +139,8 @@ impl SessionFile {
         };
         if end < file_bytes {
             tracing::warn!(path = %path.display(), bytes = file_bytes - end, "cut off an incomplete line");
-            file.set_len(end).and_then(|()| file.sync_all()).map_err(failed)?;
+            let cut = disk_io::resize_file(&file, path, end).and_then(|()| disk_io::sync_file(&file, path));
+            cut.map_err(failed)?;
         }
         Ok(Self {
             log: LogReader::new(path.to_owned(), file, end).map_err(failed)?,
@@ -163,19 +169,37 @@ impl SessionFile {
         })
     }
 
-    /// Removes what a failed write left, if that was not possible right after it.
-    fn undo_failed_write(&mut self) -> Result<(), StoreError> {
-        if self.write_state != WriteState::MustUndo {
-            return Ok(());
+    /// Makes the file as it was committed, if that was not possible when a write failed.
+    fn recover_from_failed_write(&mut self) -> Result<(), StoreError> {
+        match self.write_state {
+            WriteState::Ready => {}
+            WriteState::ReadOnly => {
+                // The disk may take writes by now.
+                self.write_state = WriteState::MustReopen;
+                return Err(unavailable(&self.log.path, ErrorKind::ReadOnlyFilesystem.into()));
+            }
+            WriteState::MustReopen => {
+                return Err(unavailable(&self.log.path, ErrorKind::StaleNetworkFileHandle.into()));
+            }
+            WriteState::MustUndo => {
+                self.truncate_to_committed().map_err(|error| unavailable(&self.log.path, error))?;
+            }
+            WriteState::MustReplace => {
+                // By its path: the open file may be stale.
+                let bytes = disk_io::read_file(&self.log.path).map_err(|error| unavailable(&self.log.path, error))?;
+                let committed = usize::try_from(self.log.committed_bytes).ok().and_then(|end| bytes.get(..end));
+                let too_short = || unavailable(&self.log.path, ErrorKind::UnexpectedEof.into());
+                self.replace_bytes(committed.ok_or_else(too_short)?)?;
+                self.sync_replacement()?;
+            }
         }
-        self.truncate_to_committed().map_err(|error| unavailable(&self.log.path, error))?;
         self.write_state = WriteState::Ready;
         Ok(())
     }
 
     fn truncate_to_committed(&self) -> io::Result<()> {
-        self.log.file.set_len(self.log.committed_bytes)?;
-        self.log.file.sync_all()
+        disk_io::resize_file(&self.log.file, &self.log.path, self.log.committed_bytes)?;
+        disk_io::sync_file(&self.log.file, &self.log.path)
     }
 
     /// The format, if the next line must name it.
@@ -205,6 +229,11 @@ impl SessionFile {
 
     pub(super) fn must_reopen(&self) -> bool {
         self.write_state == WriteState::MustReopen
+    }
+
+    /// Whether it may be opened again to find out what is on the disk.
+    pub(super) fn may_reopen(&self) -> bool {
+        self.write_state != WriteState::MustReplace
     }
 
     /// The summary as of now.
@@ -242,7 +271,8 @@ impl SessionFile {
             let line = LogLine { seq: commit.last_seq(), commit: Some(record), format, ..LogLine::default() };
             bytes.extend(line.to_bytes());
         }
-        if commit.checkpoint.is_some() && retention == LogRetention::SinceCheckpoint {
+        let is_replaced = commit.checkpoint.is_some() && retention == LogRetention::SinceCheckpoint;
+        if is_replaced {
             self.replace_bytes(&bytes)?;
             self.checkpoint_start = Some(0);
             self.log.oldest_seq = commit.expected_seq + 1;
@@ -259,7 +289,7 @@ impl SessionFile {
         }
         self.inbox.remove_entries(commit.consumed);
         self.summary.clone_from(commit.summary);
-        Ok(())
+        if is_replaced { self.sync_replacement() } else { Ok(()) }
     }
 
     /// See [`Inbox::submit_command`](k8sops_core::Inbox::submit_command).
@@ -302,15 +332,9 @@ impl SessionFile {
         if bytes.is_empty() {
             return Ok(());
         }
-        if self.write_state == WriteState::ReadOnly {
-            // The disk may take writes by now.
-            self.write_state = WriteState::MustReopen;
-            let error = io::Error::from(ErrorKind::ReadOnlyFilesystem);
-            return Err(unavailable(&self.log.path, error));
-        }
-        self.undo_failed_write()?;
-        let written =
-            self.log.file.write_all_at(bytes, self.log.committed_bytes).and_then(|()| self.log.file.sync_data());
+        self.recover_from_failed_write()?;
+        let written = disk_io::write_at(&self.log.file, &self.log.path, bytes, self.log.committed_bytes)
+            .and_then(|()| disk_io::sync_file(&self.log.file, &self.log.path));
         if let Err(error) = written {
             // A part of the lines must not become the beginning of the next line.
             if self.truncate_to_committed().is_err() {
@@ -323,14 +347,14 @@ impl SessionFile {
         Ok(())
     }
 
-    /// Replaces all lines of the file.
+    /// Replaces all lines of the file. The caller syncs that.
     fn replace_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let new = replacement_path(&self.log.path);
         let replaced = create_private_file(&new).and_then(|file| {
-            file.write_all_at(bytes, 0)?;
-            file.sync_all()?;
+            disk_io::write_at(&file, &new, bytes, 0)?;
+            disk_io::sync_file(&file, &new)?;
             let identity = FileIdentity::at_path(&new)?;
-            std::fs::rename(&new, &self.log.path)?;
+            disk_io::rename_file(&new, &self.log.path)?;
             Ok((file, identity))
         });
         let replaced = replaced.map_err(|error| {
@@ -341,7 +365,11 @@ impl SessionFile {
         self.log.page_end = None;
         self.must_name_format = false;
         self.log.committed_bytes = bytes.len() as u64;
-        // The rename took effect, but may not survive a power failure.
-        sync_parent_folder(&self.log.path).inspect_err(|_| self.write_state = WriteState::MustReopen)
+        Ok(())
+    }
+
+    /// Makes a replacement durable. If that fails it took effect, but may not survive a power failure.
+    fn sync_replacement(&mut self) -> Result<(), StoreError> {
+        sync_parent_folder(&self.log.path).inspect_err(|_| self.write_state = WriteState::MustReplace)
     }
 }

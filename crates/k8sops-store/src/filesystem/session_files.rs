@@ -14,7 +14,8 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    files::{create_private_subfolder, sync_parent_folder, unavailable},
+    disk_io,
+    files::{create_durable_folder, is_stale, sync_parent_folder, unavailable},
     index_file::IndexFile,
     index_line::IndexLine,
     known_log::KnownLog,
@@ -125,7 +126,7 @@ impl SessionFiles {
         let FileHandle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
         let result = work(file);
         self.index.lock().update_entry(file);
-        if file.must_reopen() {
+        if file.must_reopen() || (file.may_reopen() && result.as_ref().is_err_and(is_stale)) {
             // Opening the file repairs it. The owner of the session learns that its lease is lost.
             *handle = FileHandle::Closed;
         }
@@ -166,7 +167,7 @@ impl SessionFiles {
             let (KnownLog { bytes, .. }, summary) = (index.known_log(session), index.read_summary(session));
             let Ok(Some(SessionSummary { last_seq, .. })) = summary else { return Ok(None) };
             drop(index);
-            let Ok(file) = fs::File::open(&path) else { return Ok(None) };
+            let Ok(file) = disk_io::open_to_read(&path) else { return Ok(None) };
             let Ok(log) = LogReader::new(path, file, bytes) else { return Ok(None) };
             if !log.is_current(ExtraBytes::Foreign)? {
                 return Ok(None);
@@ -177,8 +178,8 @@ impl SessionFiles {
             FileHandle::Readable(log, last_seq) => log.read_events(after, limit, *last_seq),
             _ => return Ok(None),
         };
-        if let Err(StoreError::Corrupt(_)) = page {
-            // Replaying the file tells damage from an incomplete line.
+        if page.as_ref().is_err_and(|error| matches!(error, StoreError::Corrupt(_)) || is_stale(error)) {
+            // Replaying the file tells damage from an incomplete line, and opening it again may help.
             *handle = FileHandle::Closed;
             return Ok(None);
         }
@@ -280,10 +281,7 @@ impl SessionFiles {
         }
         let path = self.layout.session_file(&summary.user_id, session);
         let folder = self.layout.user_sessions(&summary.user_id);
-        if !folder.is_dir() {
-            create_private_subfolder(&folder).map_err(|error| unavailable(&folder, error))?;
-            sync_parent_folder(&folder)?;
-        }
+        create_durable_folder(&folder, self.layout.root())?;
         let file = SessionFile::create(&path, created)?;
         self.index.lock().write_line(&IndexLine::from_session(&file));
         Ok(())
@@ -434,7 +432,7 @@ impl SessionFiles {
     /// Removes a session's file, which deletes the session. What else belongs to it is removed afterwards, at the latest at
     /// the next start.
     fn remove_session_file(&self, path: &Path) -> Result<(), StoreError> {
-        match fs::remove_file(path) {
+        match disk_io::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match self.explain_missing_file(path) {
                 // It is in its folder no more.
                 Err(StoreError::Corrupt(_)) | Ok(()) => Ok(()),

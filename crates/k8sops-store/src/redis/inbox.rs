@@ -6,12 +6,13 @@ use async_trait::async_trait;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
-    scripts::{SubmitCommand, SubmitReply},
+    lost_keys::foreign_log,
+    scripts::{RestoreReceipts, RestoredReceipt, SubmitCommand, SubmitReply},
     store::{RedisStore, ReplySize, SMALL_PAGE},
 };
 use k8sops_core::{
-    CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, InboxEntry, NotificationTopic, SessionCommand,
-    SessionId, StoreError, UserId,
+    CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, InboxEntry, LostMessages, NotificationTopic,
+    REPLAY_PAGE_SIZE, SessionCommand, SessionId, SessionLog as _, StoreError, UserId, load_state,
 };
 
 /// How many receipts of a session are kept.
@@ -28,9 +29,12 @@ impl Inbox for RedisStore {
         let receipt = CommandReceipt::for_command(&command, 0);
         let submit = SubmitCommand {
             meta_key: self.keys.meta(session),
+            log_key: self.keys.log(session),
+            checkpoint_key: self.keys.checkpoint(session),
             inbox_key: self.keys.inbox(session),
             receipts_key: self.keys.receipts(session),
             receipt_order_key: self.keys.receipt_order(session),
+            outputs_key: self.keys.outputs(session),
             receipt_id: receipt_id(&command.by, &command.command_id),
             command_id: command.command_id.as_str().to_owned(),
             receipt: to_json(&receipt),
@@ -42,13 +46,19 @@ impl Inbox for RedisStore {
             receipt_limit: RECEIPT_LIMIT,
             session_ttl_ms: self.session_ttl,
             inbox_channel: self.keys.session_channel(session, NotificationTopic::Inbox),
+            log_channel: self.keys.session_channel(session, NotificationTopic::Log),
         };
         // May be sent twice if the reply is lost: the command id makes it idempotent.
-        match self.writes.run_script(&submit).await? {
+        let mut reply = self.writes.run_script(&submit).await?;
+        if reply == SubmitReply::ReceiptsMissing {
+            self.restore_receipts(session).await?;
+            reply = self.writes.run_script(&submit).await?;
+        }
+        match reply {
             SubmitReply::Accepted { seq } => Ok(CommandReceipt { seq, ..receipt }),
             SubmitReply::Known { receipt: known } => {
                 let first = parse_receipt(&known)?;
-                if first.fingerprint != command.fingerprint {
+                if !first.is_of_request(&command.fingerprint) {
                     return Err(StoreError::CommandIdReused);
                 }
                 // A run id is generated for each submission: the same one means that only the reply was lost.
@@ -57,9 +67,17 @@ impl Inbox for RedisStore {
             }
             SubmitReply::Busy => Err(StoreError::Busy(session)),
             SubmitReply::InboxFull { limit } => Err(StoreError::InboxFull(limit)),
+            SubmitReply::ReceiptsMissing => Err(StoreError::Unavailable(
+                format!("receipts of session {session} are removed again and again").into(),
+            )),
             SubmitReply::NotFound => {
                 self.registry.unschedule_session(session).await?;
-                Err(StoreError::NotFound(session))
+                Err(self.registry.missing_session(session).await)
+            }
+            SubmitReply::Damaged { last_seq } => {
+                // Loading it names the key that is gone.
+                load_state(self, session).await?;
+                Err(foreign_log(session, last_seq, "it does not"))
             }
         }
     }
@@ -71,13 +89,17 @@ impl Inbox for RedisStore {
         command: &CommandId,
     ) -> Result<Option<CommandReceipt>, StoreError> {
         let mut read = redis::pipe();
-        read.cmd("EXISTS").arg(self.keys.meta(session));
+        read.cmd("HGET").arg(self.keys.meta(session)).arg("inbox");
+        read.cmd("EXISTS").arg(self.keys.receipts(session));
         // Older versions kept receipts under the command id alone.
         let fields = [receipt_id(by, command), command.as_str().to_owned()];
         read.cmd("HMGET").arg(self.keys.receipts(session)).arg(&fields);
-        let (exists, receipts): (bool, [Option<String>; 2]) = self.reads.query(&read).await?;
-        if !exists {
-            return Err(StoreError::NotFound(session));
+        let (position, has_receipts, receipts): (Option<u64>, bool, [Option<String>; 2]) =
+            self.reads.query(&read).await?;
+        let Some(position) = position else { return Err(self.registry.missing_session(session).await) };
+        if position > 0 && !has_receipts {
+            let mut restored = self.restore_receipts(session).await?.into_iter();
+            return Ok(restored.find(|receipt| receipt.matches_command(by, command)));
         }
         receipts.into_iter().flatten().next().map(|receipt| parse_receipt(&receipt)).transpose()
     }
@@ -90,16 +112,89 @@ impl Inbox for RedisStore {
         }
         entries.iter().map(inbox_entry).collect()
     }
+
+    async fn find_lost_messages(&self, session: SessionId) -> Result<LostMessages, StoreError> {
+        // Before the inbox: a message that arrives in between is in the inbox only.
+        let waiting: Option<u64> =
+            self.reads.query(redis::cmd("HGET").arg(self.keys.meta(session)).arg("waiting")).await?;
+        let waiting = waiting.unwrap_or(0);
+        if waiting == 0 {
+            return Ok(LostMessages::default());
+        }
+        let entries = self.list_inbox(session).await?;
+        let queued = entries.iter().filter(|entry| entry.command.is_message()).count() as u64;
+        let count = waiting.saturating_sub(queued);
+        if count == 0 {
+            return Ok(LostMessages::default());
+        }
+        let receipts: Vec<String> = self.bulk_reads.query(redis::cmd("HVALS").arg(self.keys.receipts(session))).await?;
+        let receipts = receipts.iter().filter(|receipt| !receipt.is_empty()).map(|receipt| parse_receipt(receipt));
+        let mut accepted: Vec<CommandReceipt> = receipts.collect::<Result<_, StoreError>>()?;
+        accepted.retain(|receipt| receipt.message_id.is_some());
+        let known = self.commands_of_session(session).await?;
+        accepted.retain(|receipt| !known.iter().any(|known| known.message_id == receipt.message_id));
+        accepted.sort_by_key(|receipt| receipt.seq);
+        // Receipts of older messages may be of a part of the log that is not kept.
+        let newest = accepted.len().saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
+        Ok(LostMessages { count, runs: accepted[newest..].iter().filter_map(|receipt| receipt.run_id).collect() })
+    }
+}
+
+impl RedisStore {
+    /// Makes the receipts of a session again whose key is gone, as far as the log and the inbox know the commands.
+    async fn restore_receipts(&self, session: SessionId) -> Result<Vec<CommandReceipt>, StoreError> {
+        let mut known = self.commands_of_session(session).await?;
+        known.drain(..known.len().saturating_sub(RECEIPT_LIMIT));
+        let fields = known.iter().filter_map(|receipt| {
+            let value = format!("{} ", receipt.seq).into_bytes();
+            let id = receipt_id(receipt.by.as_ref()?, &receipt.command_id);
+            Some(RestoredReceipt { id, value: [value, to_json(receipt)].concat() })
+        });
+        let restore = RestoreReceipts {
+            receipts_key: self.keys.receipts(session),
+            receipt_order_key: self.keys.receipt_order(session),
+            session_ttl_ms: self.session_ttl,
+            receipts: fields.collect(),
+        };
+        self.writes.run_script(&restore).await?;
+        tracing::warn!(%session, restored = known.len(), "receipts of a session are gone, made again from its log");
+        Ok(known)
+    }
+
+    /// The receipts of the commands that the log and the inbox of a session have, the oldest first.
+    async fn commands_of_session(&self, session: SessionId) -> Result<Vec<CommandReceipt>, StoreError> {
+        let Some(owner) = self.registry.session_user(session).await? else {
+            return Err(self.registry.missing_session(session).await);
+        };
+        // Before the log: a command that is consumed in between is in both.
+        let mut queued = self.list_inbox(session).await?;
+        let mut known = Vec::new();
+        let mut after = 0;
+        loop {
+            let page = self.read_events(session, after, REPLAY_PAGE_SIZE).await?;
+            known.extend(page.events.iter().filter_map(|event| CommandReceipt::from_event(event, &owner)));
+            match page.events.last() {
+                Some(last) if last.seq < page.last_seq => after = last.seq,
+                _ => break,
+            }
+        }
+        queued.retain(|InboxEntry { command, .. }| {
+            !known.iter().any(|known: &CommandReceipt| known.matches_command(&command.by, &command.command_id))
+        });
+        known.extend(queued.iter().map(|entry| CommandReceipt::for_command(&entry.command, entry.accepted_seq)));
+        Ok(known)
+    }
 }
 
 impl RedisStore {
     /// The oldest commands of a session's inbox.
     async fn read_inbox(&self, session: SessionId, limit: usize) -> Result<Vec<StreamEntry>, StoreError> {
         let mut read = redis::pipe();
-        read.cmd("EXISTS").arg(self.keys.meta(session));
+        read.cmd("EXISTS").arg(self.keys.log(session)).cmd("EXISTS").arg(self.keys.meta(session));
         read.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+").arg("COUNT").arg(limit);
-        let (exists, entries): (bool, Vec<StreamEntry>) = self.read(&read, ReplySize::of_page(limit)).await?;
-        if exists { Ok(entries) } else { Err(StoreError::NotFound(session)) }
+        let (has_log, exists, entries): (bool, bool, Vec<StreamEntry>) =
+            self.read(&read, ReplySize::of_page(limit)).await?;
+        if exists && has_log { Ok(entries) } else { Err(self.registry.missing_session(session).await) }
     }
 }
 

@@ -23,7 +23,7 @@ impl Leases for RedisStore {
             }
             AcquireReply::NotFound => {
                 self.registry.unschedule_session(session).await?;
-                Err(StoreError::NotFound(session))
+                Err(self.registry.missing_session(session).await)
             }
         }
     }
@@ -33,7 +33,7 @@ impl Leases for RedisStore {
         let renew = RenewLease { meta_key: self.keys.meta(session), epoch: lease.epoch.0, ttl_ms: ttl };
         match self.writes.run_script(&renew).await? {
             RenewReply::Renewed => Ok(()),
-            RenewReply::NotFound => Err(StoreError::NotFound(session)),
+            RenewReply::NotFound => Err(self.registry.missing_session(session).await),
             RenewReply::Fenced { current_epoch } => {
                 let current = LeaseEpoch(current_epoch);
                 Err(StoreError::Fenced { session, attempted: lease.epoch, current })

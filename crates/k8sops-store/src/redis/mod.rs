@@ -13,6 +13,7 @@ mod encoding;
 mod inbox;
 mod keys;
 mod leases;
+mod lost_keys;
 mod memories;
 mod memory_cache;
 mod notifications;

@@ -3,8 +3,16 @@
 use k8sops_core::{BackendError, StoreError, StoreOutage};
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+/// What Redis says of a key that holds something else than what was stored there: a value of another kind, or a stream that
+/// ends beyond what is appended.
+const DAMAGE: [&str; 2] = ["WRONGTYPE", "equal or smaller than the target stream top item"];
+
 /// An error of a query as one of the store.
 pub(super) fn to_store_error(error: RedisError) -> StoreError {
+    let text = error.to_string();
+    if DAMAGE.iter().any(|words| text.contains(words)) {
+        return StoreError::corrupt("Redis: a key is not what was stored, it was restored alone or overwritten", error);
+    }
     let (outage, advice) = classify_error(&error);
     let message = if advice.is_empty() { "Redis".to_owned() } else { format!("Redis: {advice}") };
     StoreError::Unavailable(BackendError::caused_by(message, error).with_outage(outage))
@@ -90,6 +98,22 @@ mod tests {
             let found = to_store_error(error);
             assert_eq!(found.outage(), Some(outage), "{said}");
             assert!(found.to_string().contains(said.split_once(' ').unwrap().1), "{found}");
+        }
+    }
+
+    #[test]
+    fn keys_of_another_kind_are_damage() {
+        for said in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value script: 1f, on @user_script:9.",
+            "ERR The ID specified in XADD is equal or smaller than the target stream top item script: 1f, on @user_script:24.",
+        ] {
+            let reply = parse_redis_value(format!("-{said}\r\n").as_bytes()).unwrap();
+            let found = to_store_error(reply.extract_error().unwrap_err());
+            assert!(
+                matches!(found, StoreError::Corrupt(_))
+                    && found.to_string().contains("XADD") != said.starts_with("WRONG"),
+                "{found}"
+            );
         }
     }
 

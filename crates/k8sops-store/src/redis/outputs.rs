@@ -68,7 +68,7 @@ impl RedisStore {
         };
         match self.bulk_writes.run_script(&write).await? {
             OutputsReply::Written => Ok(()),
-            OutputsReply::NotFound => Err(StoreError::NotFound(session)),
+            OutputsReply::NotFound => Err(self.registry.missing_session(session).await),
         }
     }
 }

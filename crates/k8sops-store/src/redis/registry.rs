@@ -11,6 +11,7 @@ use super::{
     connection::SharedConnection,
     encoding::parse_json,
     keys::RedisKeys,
+    lost_keys::explain_missing_session,
     scripts::{ClaimDueSessions, ScheduleSession, UnscheduleIfUnchanged},
 };
 use k8sops_core::{ListCursor, SessionId, SessionSummary, StoreError, Timestamp, UserId};
@@ -25,6 +26,14 @@ const CLAIM_LIMIT: usize = 100;
 const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How many list entries are read at a time.
 const PAGE_SIZE: usize = 256;
+
+/// Whether the list of a user was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListUpdate {
+    Updated,
+    /// The list does not have the session, or has it with the same time.
+    Unchanged,
+}
 
 /// What spans sessions.
 pub(super) struct RedisSessionRegistry {
@@ -54,11 +63,12 @@ impl RedisSessionRegistry {
     }
 
     /// Updates the last activity of a session in the list of its user, if the list has the session.
-    pub(super) async fn touch_session(&self, summary: &SessionSummary) -> Result<(), StoreError> {
+    pub(super) async fn touch_session(&self, summary: &SessionSummary) -> Result<ListUpdate, StoreError> {
         let mut update = redis::cmd("ZADD");
-        update.arg(self.keys.user_sessions(&summary.user_id)).arg("XX");
+        update.arg(self.keys.user_sessions(&summary.user_id)).arg("XX").arg("CH");
         update.arg(summary.updated_at.as_millis()).arg(summary.session_id.to_string());
-        self.connection.query(&update).await
+        let changed: bool = self.connection.query(&update).await?;
+        Ok(if changed { ListUpdate::Updated } else { ListUpdate::Unchanged })
     }
 
     /// Removes a session from the list of a user.
@@ -126,9 +136,14 @@ impl RedisSessionRegistry {
             // Each session is on a node of its own, so these are concurrent commands and not one pipeline.
             let summaries = entries.iter().map(|(session, _)| self.read_summary(&self.reads, *session));
             let summaries = futures_util::future::join_all(summaries).await;
-            for ((session, at), summary) in entries.iter().zip(summaries) {
-                match summary {
-                    Ok(Some(summary)) if summary.user_id == *user => listed.push(summary),
+            for ((session, at), stored) in entries.iter().zip(summaries) {
+                match stored {
+                    Ok(StoredSummary { summary: Some(summary), has_log }) if summary.user_id == *user => {
+                        listed.push(if has_log { summary } else { without_work(summary) });
+                    }
+                    Ok(StoredSummary { summary: None, has_log: true }) => {
+                        tracing::debug!(%session, "session without its head left out of a list");
+                    }
                     Ok(_) => self.remove_stale_entry(user, *session, *at).await?,
                     // One damaged session must not hide the others. A request for itself says what is wrong.
                     Err(error @ StoreError::Corrupt(_)) => {
@@ -160,21 +175,43 @@ impl RedisSessionRegistry {
         user.map(read).transpose()
     }
 
+    /// Whether the list of a user has a session.
+    pub(super) async fn is_listed(&self, user: &UserId, session: SessionId) -> Result<bool, StoreError> {
+        let mut find = redis::cmd("ZSCORE");
+        find.arg(self.keys.user_sessions(user)).arg(session.to_string());
+        Ok(self.connection.query::<Option<String>>(&find).await?.is_some())
+    }
+
     /// The current summary of a session.
     pub(super) async fn session_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        self.read_summary(&self.connection, session).await
+        match self.read_summary(&self.connection, session).await? {
+            StoredSummary { summary: Some(summary), has_log: true } => Ok(Some(summary)),
+            StoredSummary { summary: None, has_log: false } => Ok(None),
+            _ => match self.missing_session(session).await {
+                StoreError::NotFound(_) => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// The error of a session of which a key was not found.
+    pub(super) async fn missing_session(&self, session: SessionId) -> StoreError {
+        explain_missing_session(&self.connection, &self.keys, session).await
     }
 
     async fn read_summary(
         &self,
         connection: &SharedConnection,
         session: SessionId,
-    ) -> Result<Option<SessionSummary>, StoreError> {
-        let mut fields = redis::cmd("HMGET");
-        fields.arg(self.keys.meta(session)).arg("summary").arg("waiting");
-        let (summary, queued_messages): (Option<String>, Option<u64>) = connection.query(&fields).await?;
+    ) -> Result<StoredSummary, StoreError> {
+        let mut read = redis::pipe();
+        read.cmd("EXISTS").arg(self.keys.log(session));
+        read.cmd("HMGET").arg(self.keys.meta(session)).arg("summary").arg("waiting");
+        let (has_log, (summary, queued_messages)): (bool, (Option<String>, Option<u64>)) =
+            connection.query(&read).await?;
         let waiting = queued_messages.is_some_and(|messages| messages > 0);
-        summary.map(|text| Ok(SessionSummary { waiting, ..parse_json("a session summary", &text)? })).transpose()
+        let summary: Option<SessionSummary> = summary.map(|text| parse_json("a session summary", &text)).transpose()?;
+        Ok(StoredSummary { summary: summary.map(|summary| SessionSummary { waiting, ..summary }), has_log })
     }
 
     /// Schedules a session to be claimed after `delay`.
@@ -227,4 +264,15 @@ impl RedisSessionRegistry {
         let due = self.connection.run_script(&claim).await?;
         Ok(due.iter().filter_map(|session| session.parse().ok()).collect())
     }
+}
+
+/// What the keys of a session say of it.
+struct StoredSummary {
+    summary: Option<SessionSummary>,
+    has_log: bool,
+}
+
+/// A session whose log is gone does nothing any more. It is listed, so that its user can delete it.
+fn without_work(summary: SessionSummary) -> SessionSummary {
+    SessionSummary { open_run: None, waiting: false, ..summary }
 }

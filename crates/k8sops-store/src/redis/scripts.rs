@@ -38,6 +38,7 @@ script! {
             first_seq: u64,
             lineage: Option<String>,
             says_lost: bool,
+            says_messages_lost: bool,
             commit_id: String,
             summary: Vec<u8>,
             open_work: OpenWork,
@@ -103,7 +104,7 @@ script_reply! {
 
 script! {
     SubmitCommand = "lua/submit_command.lua" -> SubmitReply {
-        keys { meta_key, inbox_key, receipts_key, receipt_order_key }
+        keys { meta_key, log_key, checkpoint_key, inbox_key, receipts_key, receipt_order_key, outputs_key }
         arguments {
             receipt_id: String,
             command_id: String,
@@ -116,6 +117,7 @@ script! {
             receipt_limit: usize,
             session_ttl_ms: Option<Duration>,
             inbox_channel: String,
+            log_channel: String,
         }
     }
 }
@@ -127,6 +129,8 @@ script_reply! {
         "busy" => Busy,
         "full" => InboxFull { limit: usize },
         "not_found" => NotFound,
+        "damaged" => Damaged { last_seq: u64 },
+        "receipts_missing" => ReceiptsMissing,
     }
 }
 
@@ -149,6 +153,19 @@ script_reply! {
         "lost" => Lost,
         "not_found" => NotFound,
     }
+}
+
+script! {
+    RestoreReceipts = "lua/restore_receipts.lua" -> () {
+        keys { receipts_key, receipt_order_key }
+        arguments { session_ttl_ms: Option<Duration> }
+        lists { receipts: RestoredReceipt }
+    }
+}
+
+script_record! {
+    /// The field of a receipt, and what `submit_command.lua` writes there.
+    RestoredReceipt { id: String, value: Vec<u8> }
 }
 
 script! {
@@ -210,6 +227,7 @@ script_reply! {
         "deleted" => Deleted,
         "busy" => Busy,
         "not_found" => NotFound,
+        "log_missing" => LogMissing,
     }
 }
 
@@ -409,13 +427,14 @@ mod tests {
         CheckedScript { text: S::source().text(), tags: S::Reply::TAGS }
     }
 
-    fn all_scripts() -> [CheckedScript; 19] {
+    fn all_scripts() -> [CheckedScript; 20] {
         [
             checked::<CreateSession>(),
             checked::<CommitEvents>(),
             checked::<ReportLostBranch>(),
             checked::<SubmitCommand>(),
             checked::<MarkWrite>(),
+            checked::<RestoreReceipts>(),
             checked::<AcquireLease>(),
             checked::<RenewLease>(),
             checked::<ReleaseLease>(),

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::{
+    lost_keys::missing_log,
     scripts::{DeleteReply, DeleteSession},
     store::RedisStore,
 };
@@ -32,7 +33,11 @@ impl SessionIndex for RedisStore {
     }
 
     async fn is_session_of(&self, user: &UserId, session: SessionId) -> Result<bool, StoreError> {
-        Ok(self.registry.session_user(session).await?.is_some_and(|found| &found == user))
+        match self.registry.session_user(session).await {
+            Ok(Some(found)) => Ok(&found == user),
+            Ok(None) | Err(StoreError::Corrupt(_)) => self.registry.is_listed(user, session).await,
+            Err(error) => Err(error),
+        }
     }
 
     async fn count_sessions(&self, user: &UserId) -> Result<usize, StoreError> {
@@ -58,8 +63,11 @@ impl RedisStore {
         session: SessionId,
         condition: DeletionCondition,
     ) -> Result<IdleDeletion, StoreError> {
-        // Not the summary: a damaged session can be deleted, too.
-        let user = self.registry.session_user(session).await?.ok_or(StoreError::NotFound(session))?;
+        // Not the summary: a damaged session can be deleted, too. Without its user, the list is put right when it is read.
+        let user = match self.registry.session_user(session).await {
+            Err(StoreError::Corrupt(_)) => None,
+            user => user?,
+        };
         let delete = DeleteSession {
             meta_key: self.keys.meta(session),
             log_key: self.keys.log(session),
@@ -74,18 +82,20 @@ impl RedisStore {
             only_if_idle: condition == DeletionCondition::OnlyIfIdle,
         };
         let reply = self.writes.run_script(&delete).await?;
-        if reply == DeleteReply::Busy {
-            return Ok(IdleDeletion::Busy);
+        match reply {
+            DeleteReply::Busy => return Ok(IdleDeletion::Busy),
+            DeleteReply::LogMissing => return Err(missing_log(session)),
+            DeleteReply::Deleted | DeleteReply::NotFound => {}
         }
         // The session is gone. Entries that cannot be removed now are removed when they are read.
-        let removed = self.registry.remove_session(&user, session).await;
+        let removed = match &user {
+            Some(user) => self.registry.remove_session(user, session).await,
+            None => Ok(()),
+        };
         let unscheduled = self.registry.unschedule_session(session).await;
         for error in [removed, unscheduled].into_iter().filter_map(Result::err) {
             tracing::debug!(%session, %error, "entry of deleted session not removed");
         }
-        match reply {
-            DeleteReply::NotFound => Err(StoreError::NotFound(session)),
-            DeleteReply::Deleted | DeleteReply::Busy => Ok(IdleDeletion::Deleted),
-        }
+        if reply == DeleteReply::NotFound { Err(StoreError::NotFound(session)) } else { Ok(IdleDeletion::Deleted) }
     }
 }

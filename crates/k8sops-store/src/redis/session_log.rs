@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
+    lost_keys::{foreign_log, missing_log},
+    registry::ListUpdate,
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
     },
@@ -66,12 +68,20 @@ impl SessionLog for RedisStore {
         let script = self.commit_script(&commit, events, lineage);
         // Both are sent together. If the list falls behind, the next commit puts it right.
         let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
-        if let Err(error) = touched {
+        let reply = reply?;
+        let listed = match touched {
+            // A list that was lost gets its sessions back. Not before the commit: the session may be deleted.
+            Ok(ListUpdate::Unchanged) if reply == CommitReply::Committed => {
+                self.registry.add_session(commit.summary).await
+            }
+            touched => touched.map(drop),
+        };
+        if let Err(error) = listed {
             tracing::debug!(%session, %error, "session list not updated");
         }
-        match reply? {
+        match reply {
             CommitReply::Committed => Ok(lineage),
-            CommitReply::NotFound => Err(StoreError::NotFound(session)),
+            CommitReply::NotFound => Err(self.registry.missing_session(session).await),
             CommitReply::Fenced { current_epoch } => {
                 let current = LeaseEpoch(current_epoch);
                 Err(StoreError::Fenced { session, attempted: commit.epoch, current })
@@ -85,26 +95,22 @@ impl SessionLog for RedisStore {
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let mut read = redis::pipe();
-        read.atomic().cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
-        read.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
-        read.arg("COUNT").arg(limit.max(1));
-        read.cmd("EXISTS").arg(self.keys.log(session));
-        let (fields, entries, exists): (LogFields, Vec<StreamEntry>, bool) =
-            self.read(&read, ReplySize::of_page(limit)).await?;
+        let StoredPage { fields, entries, has_log, length } = self.read_stored_page(session, after, limit).await?;
         let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
-            return Err(StoreError::NotFound(session));
+            return Err(self.registry.missing_session(session).await);
         };
-        if !exists {
+        // With all events in a checkpoint, the log is empty.
+        if !has_log || (length == 0 && oldest_seq <= last_seq) {
             return Err(missing_log(session));
         }
-        let events: Result<Vec<Arc<SessionEvent>>, StoreError> =
-            entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new)).collect();
+        let events = entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new));
+        let events: Vec<Arc<SessionEvent>> = events.collect::<Result<_, StoreError>>()?;
         let lineage_after = entries.last().map(lineage_after_entry).transpose()?.flatten();
         let stored_head = fields.2.as_deref().and_then(parse_head);
         let head = stored_head.filter(|head| head.seq == last_seq).and_then(|head| head.lineage);
+        check_events(session, &events, LogHead { seq: last_seq, lineage: head }, lineage_after)?;
         Ok(EventPage {
-            events: events?,
+            events,
             last_seq,
             oldest_seq,
             lineage_before: entries.first().and_then(lineage_before_entry),
@@ -119,7 +125,7 @@ impl SessionLog for RedisStore {
         read.cmd("EXISTS").arg(self.keys.meta(session)).cmd("GET").arg(self.keys.checkpoint(session));
         let (exists, checkpoint): (bool, Option<String>) = self.bulk_reads.query(&read).await?;
         if !exists {
-            return Err(StoreError::NotFound(session));
+            return Err(self.registry.missing_session(session).await);
         }
         checkpoint.map(|json| parse_json("a session checkpoint", &json)).transpose()
     }
@@ -134,9 +140,20 @@ impl SessionLog for RedisStore {
         };
         match self.writes.run_script(&report).await? {
             ReportReply::Recorded => Ok(()),
-            ReportReply::NotFound => Err(StoreError::NotFound(session)),
+            ReportReply::NotFound => Err(self.registry.missing_session(session).await),
         }
     }
+}
+
+/// How often a page is read while the log changes.
+const PAGE_ATTEMPTS: usize = 16;
+
+/// A page of a log, and the fields of the session's hash that were current when it was read.
+struct StoredPage {
+    fields: LogFields,
+    entries: Vec<StreamEntry>,
+    has_log: bool,
+    length: u64,
 }
 
 /// The fields of a session's hash that say how its log stands.
@@ -144,9 +161,27 @@ const LOG_FIELDS: &[&str] = &["last_seq", "oldest_seq", "head", "lost_seq", "los
 /// The values of [`LOG_FIELDS`].
 type LogFields = (Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<String>);
 
-/// The error of a session whose log is gone, while its other keys are there.
-fn missing_log(session: SessionId) -> StoreError {
-    StoreError::Corrupt(format!("session {session} exists, but the key of its log is gone").into())
+/// Checks that events follow each other, and that the last one is not beyond `head`, or another one than there.
+fn check_events(
+    session: SessionId,
+    events: &[Arc<SessionEvent>],
+    head: LogHead,
+    lineage_after: Option<LogLineage>,
+) -> Result<(), StoreError> {
+    let follows = |pair: &[Arc<SessionEvent>]| pair[1].body.may_follow(pair[0].seq, pair[1].seq);
+    if let Some(gap) = events.windows(2).find(|pair| !follows(pair)) {
+        let found = format!("the log of session {session} has a gap after seq {}", gap[0].seq);
+        return Err(StoreError::Corrupt(found.into()));
+    }
+    let Some(last) = events.last() else { return Ok(()) };
+    let end = LogHead { seq: last.seq, lineage: lineage_after };
+    if last.seq > head.seq {
+        return Err(foreign_log(session, head.seq, &format!("it has an event at seq {}", last.seq)));
+    }
+    if last.seq == head.seq && end.contradicts(head) {
+        return Err(foreign_log(session, head.seq, "the event there is another one"));
+    }
+    Ok(())
 }
 
 /// Chains the events of a commit. Returns them with the chain value after them, which is `None` if nothing is known.
@@ -192,6 +227,25 @@ fn parse_lost_branch(known_seq: Option<u64>, calls: Option<&str>) -> Result<Opti
 }
 
 impl RedisStore {
+    /// Reads a page and the fields before and after it: if they are the same, the page is as of one instant. A transaction
+    /// would be simpler, but a server that is full rejects it.
+    async fn read_stored_page(&self, session: SessionId, after: u64, limit: usize) -> Result<StoredPage, StoreError> {
+        let mut read = redis::pipe();
+        read.cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
+        read.cmd("XRANGE").arg(self.keys.log(session)).arg(format!("({after}-0")).arg("+");
+        read.arg("COUNT").arg(limit.max(1));
+        read.cmd("EXISTS").arg(self.keys.log(session)).cmd("XLEN").arg(self.keys.log(session));
+        read.cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
+        for _ in 0..PAGE_ATTEMPTS {
+            let (before, entries, has_log, length, fields): (LogFields, _, bool, u64, LogFields) =
+                self.read(&read, ReplySize::of_page(limit)).await?;
+            if before == fields {
+                return Ok(StoredPage { fields, entries, has_log, length });
+            }
+        }
+        Err(StoreError::Unavailable(format!("the log of session {session} changed in {PAGE_ATTEMPTS} reads").into()))
+    }
+
     fn commit_script(
         &self,
         commit: &LogCommit<'_>,
@@ -220,6 +274,7 @@ impl RedisStore {
             first_seq: commit.events.first().map_or(commit.expected_seq + 1, |first| first.seq),
             lineage: lineage.map(|lineage| lineage.to_string()).filter(|_| !commit.events.is_empty()),
             says_lost: commit.says_lost(),
+            says_messages_lost: commit.says_messages_lost(),
             commit_id: uuid::Uuid::now_v7().to_string(),
             summary: to_json(commit.summary),
             open_work: open_work(commit.summary),

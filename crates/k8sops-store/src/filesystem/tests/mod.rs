@@ -1,6 +1,7 @@
 //! What files add to the contract: reopening, torn writes, damage, faults, one process at a time, foreign files.
 
 mod damage;
+mod failing_disk;
 mod faults;
 mod formats;
 mod model;

@@ -9,8 +9,11 @@ use crate::redis::{config::ConfirmationPolicy, outage::to_store_error, pool::Con
 use k8sops_core::{BackendError, StoreError, StoreOutage};
 
 /// What makes the append-only file confirm writes.
-const AOF_ADVICE: &str = "use Redis 7.2 or later or Valkey, with appendonly yes and appendfsync everysec or always, or set \
-                          REDIS_CONFIRM to a number of replicas or to none";
+const AOF_ADVICE: &str =
+    "use Redis 7.2 or Valkey with appendonly yes, or set REDIS_CONFIRM to a number of replicas or to none";
+/// What may happen without confirmations.
+const UNCONFIRMED_RISK: &str =
+    "acknowledged messages may be lost and a tool call may be sent twice when Redis crashes or fails over";
 
 /// What a server does to confirm writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,15 +125,10 @@ impl ConfirmationMode {
     /// Says for an operator what is in force, and why.
     pub(in crate::redis) fn describe(&self) -> String {
         match self {
-            Self::Off { reason: None } => {
-                "does not confirm writes (REDIS_CONFIRM=none): after a crash or a failover of \
-                                           Redis, acknowledged messages may be lost, and a tool call may be sent twice"
-                    .to_owned()
+            Self::Off { reason: None } => format!("does not confirm writes (REDIS_CONFIRM=none): {UNCONFIRMED_RISK}"),
+            Self::Off { reason: Some(reason) } => {
+                format!("does not confirm writes: {reason}; {AOF_ADVICE}. Until then, {UNCONFIRMED_RISK}")
             }
-            Self::Off { reason: Some(reason) } => format!(
-                "does not confirm writes: {reason}; {AOF_ADVICE}. Until then, acknowledged messages may be lost in a crash or \
-                 a failover of Redis, and a tool call may be sent twice"
-            ),
             Self::AppendOnlyFile { fsync } => {
                 let cost = match fsync.as_deref() {
                     Some("always") => "appendfsync always",

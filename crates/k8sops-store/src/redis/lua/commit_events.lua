@@ -30,6 +30,19 @@ for _, position in ipairs(consumed) do
   redis.call('XDEL', inbox_key, id)
 end
 
+if says_messages_lost then
+  -- They may be sent again. The receipts of the others are made again from the log and the inbox.
+  local waiting = 0
+  for _, entry in ipairs(redis.call('XRANGE', inbox_key, '-', '+')) do
+    local fields = entry[2]
+    for i = 1, #fields, 2 do
+      if fields[i] == 'message' and fields[i + 1] == '1' then waiting = waiting + 1 end
+    end
+  end
+  redis.call('HSET', meta_key, 'waiting', waiting)
+  redis.call('DEL', receipts_key, receipt_order_key)
+end
+
 local new_last_seq = expected_seq
 if #events > 0 then new_last_seq = string.format('%.0f', first_seq + #events - 1) end
 if lineage then redis.call('HSET', meta_key, 'head', new_last_seq .. ' ' .. lineage) end

@@ -1,9 +1,24 @@
 -- Appends a command to the inbox. A command that was accepted before gets its first receipt.
-local last_seq, waiting, open_work = unpack(redis.call('HMGET', meta_key, 'last_seq', 'waiting', 'open'))
+local last_seq, oldest_seq, inbox_position, waiting, open_work =
+  unpack(redis.call('HMGET', meta_key, 'last_seq', 'oldest_seq', 'inbox', 'waiting', 'open'))
 if not last_seq then return {'not_found'} end
+-- What no owner could load accepts no commands. Its watchers look, and find the same.
+local newest = redis.call('XRANGE', log_key, last_seq .. '-0', '+', 'COUNT', 2)
+local is_whole = #newest == 1 and newest[1][1] == last_seq .. '-0'
+local kept_from = tonumber(oldest_seq) or 1
+-- With all events in a checkpoint, the log is empty.
+if kept_from > tonumber(last_seq) then is_whole = #newest == 0 and redis.call('EXISTS', log_key) == 1 end
+if kept_from > 1 and redis.call('EXISTS', checkpoint_key) == 0 then is_whole = false end
+if not is_whole then
+  for _, channel in ipairs({log_channel, inbox_channel}) do redis.pcall('PUBLISH', channel, 'damaged') end
+  return {'damaged', tonumber(last_seq)}
+end
 -- Older versions kept receipts under the command id alone.
 local known_receipt = redis.call('HGET', receipts_key, receipt_id) or redis.call('HGET', receipts_key, command_id)
 if known_receipt then return {'known', known_receipt} end
+-- Without its receipt, a command that is sent again would be handled again.
+local was_used = (tonumber(inbox_position) or 0) > 0
+if was_used and redis.call('EXISTS', receipts_key) == 0 then return {'receipts_missing'} end
 
 if is_message then
   local queued_messages = tonumber(waiting)
@@ -13,7 +28,7 @@ end
 if redis.call('XLEN', inbox_key) >= tonumber(command_limit) then return {'full', tonumber(command_limit)} end
 
 -- The entry comes first: if it is refused, nothing is written.
-local position = string.format('%.0f', (redis.call('HGET', meta_key, 'inbox') or 0) + 1)
+local position = string.format('%.0f', (inbox_position or 0) + 1)
 local message_flag = is_message and '1' or '0'
 redis.call('XADD', inbox_key, position .. '-0', 'seq', last_seq, 'message', message_flag, 'command', command)
 redis.call('HSET', meta_key, 'inbox', position)
