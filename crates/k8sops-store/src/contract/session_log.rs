@@ -201,7 +201,7 @@ async fn commit_truncation(
 ) -> Result<(), StoreError> {
     let session = writer.lease.session;
     let truncated = LogTruncated { from_seq: 2, lost: 6, lost_calls: lost.calls.clone() };
-    let event = EventDraft::new(EventBody::LogTruncated(truncated)).into_event(session, lost.next_seq(1));
+    let event = EventDraft::new(EventBody::LogTruncated(truncated)).into_event(session, lost.next_seq(1, 0));
     let mut after = writer.state.clone();
     after.apply_event(&event);
     let commit = LogCommit {
