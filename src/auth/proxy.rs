@@ -39,7 +39,8 @@ impl ProxyBackend {
                 return Err(AuthRejection::Invalid("the proxy's user header occurs more than once".into()));
             }
         };
-        let name = read_text(&name)?.trim();
+        // Only what HTTP allows around a value: other white space belongs to the name.
+        let name = read_text(&name)?.trim_matches([' ', '\t']);
         if name.is_empty() {
             return Err(AuthRejection::Missing("the proxy sent no user (AUTH_PROXY_USER_HEADER)"));
         }
@@ -112,6 +113,11 @@ mod tests {
         for name in [b"jos\xe9".as_slice(), b"jos\xea"] {
             assert!(matches!(authenticate_bytes("10.1.2.3", &[("x-user", name)]), Err(AuthRejection::Invalid(_))));
         }
+        for other in ["anna\u{a0}", "anna\u{2003}", "\u{3000}anna", "anna\u{2028}", "an\u{200b}na"] {
+            assert_ne!(user(other), user("anna"), "{other:?}");
+        }
+        assert_eq!(user("\tanna "), user("anna"));
+        assert!(authenticate("10.1.2.3", &[("x-user", "anna\u{85}")]).is_err(), "a control character");
         let roles: &[(&str, &[u8])] = &[("x-user", b"anna"), ("x-roles", b"user\xff")];
         assert!(authenticate_bytes("10.1.2.3", roles).is_err());
     }

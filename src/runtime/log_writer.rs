@@ -112,7 +112,7 @@ impl LogWriter {
     /// Queues the event that says what the store has lost. Must be the first event that is queued.
     pub(super) fn queue_truncation(&mut self, lost: LostBranch) {
         let last_seq = self.head().seq;
-        let first_seq = lost.next_seq(last_seq);
+        let first_seq = lost.next_seq(last_seq, getrandom::u32().unwrap_or_else(|_| std::process::id()));
         let body = LogTruncated {
             from_seq: last_seq + 1,
             lost: lost.known_seq.saturating_sub(last_seq),

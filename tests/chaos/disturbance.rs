@@ -6,8 +6,9 @@ use async_trait::async_trait;
 
 use crate::{
     cluster::{ChaosCluster, ReplicaReservation},
+    plan::RedisTopology,
     replica_disturbances::{AclLoss, ClockJump, Kill, Partition, Pause, Restart},
-    store_disturbances::{DiskFull, Failover, OutOfMemory},
+    store_disturbances::{Crash, DiskFull, Failover, OutOfMemory},
 };
 
 /// A way to disturb the system.
@@ -29,6 +30,8 @@ pub(crate) enum DisturbanceKind {
     Oom,
     /// Redis cannot write its snapshot, as with a full disk, and rejects writes.
     Disk,
+    /// SIGKILL of Redis, and a start from its append-only file.
+    Crash,
     /// A primary is killed while its replica lags, and the replica is promoted.
     Failover,
 }
@@ -77,7 +80,7 @@ struct KindProfile {
 }
 
 impl DisturbanceKind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Kill,
         Self::Stop,
         Self::Restart,
@@ -86,6 +89,7 @@ impl DisturbanceKind {
         Self::Acl,
         Self::Oom,
         Self::Disk,
+        Self::Crash,
         Self::Failover,
     ];
 
@@ -109,6 +113,7 @@ impl DisturbanceKind {
             Self::Acl => profile("acl", "Redis user of a replica loses a right", Replica, Undone, 500..4_000),
             Self::Oom => profile("oom", "memory of Redis is full", Store, Undone, 200..3_000),
             Self::Disk => profile("disk", "Redis cannot write its snapshot", Store, Undone, 200..3_000),
+            Self::Crash => profile("crash", "kill -9 of Redis", Store, Undone, 100..2_000),
             Self::Failover => profile("failover", "a replica of Redis that lags is promoted", Store, Applied, 0..10),
         }
     }
@@ -135,10 +140,16 @@ impl DisturbanceKind {
         self.profile().duration_ms
     }
 
-    /// Returns what this machine lacks for the kind.
-    pub(crate) fn missing_requirement(self) -> Option<&'static str> {
-        let lacks_clock = self == Self::Clock && std::env::var_os("K8SOPS_TEST_LIBFAKETIME").is_none();
-        lacks_clock.then_some("K8SOPS_TEST_LIBFAKETIME does not name libfaketime.so.1 (Debian package libfaketime)")
+    /// Returns why the kind cannot be done on this machine, or with this topology.
+    pub(crate) fn missing_requirement(self, topology: RedisTopology) -> Option<&'static str> {
+        match self {
+            // An empty value is a test bed without the library.
+            Self::Clock if std::env::var("K8SOPS_TEST_LIBFAKETIME").unwrap_or_default().is_empty() => {
+                Some("K8SOPS_TEST_LIBFAKETIME does not name libfaketime.so.1 (Debian package libfaketime)")
+            }
+            Self::Crash if topology != RedisTopology::Single => Some("it would be a failover"),
+            _ => None,
+        }
     }
 
     /// Prepares a disturbance of this kind.
@@ -162,6 +173,7 @@ impl DisturbanceKind {
             }
             (Self::Oom, DisturbanceTarget::Shard(shard)) => Box::new(OutOfMemory { cluster, shard: *shard }),
             (Self::Disk, DisturbanceTarget::Shard(shard)) => Box::new(DiskFull { cluster, shard: *shard }),
+            (Self::Crash, DisturbanceTarget::Shard(shard)) => Box::new(Crash { cluster, shard: *shard }),
             (Self::Failover, DisturbanceTarget::Shard(shard)) => Box::new(Failover::new(cluster, *shard, random)),
             (kind, _) => unreachable!("{kind:?} does not affect this target"),
         }

@@ -40,7 +40,7 @@ pub(crate) struct ChaosPlan {
     pub disturbances: usize,
     pub kinds: Vec<DisturbanceKind>,
     pub topology: RedisTopology,
-    /// `REDIS_CONFIRM`; `None` leaves the default.
+    /// `REDIS_CONFIRM`; `None` leaves the default of the service.
     pub confirm: Option<String>,
 }
 
@@ -56,10 +56,10 @@ impl ChaosPlan {
             replicas: 3,
             seed: fastrand::u64(..1_000_000),
             disturbances: 2 * DisturbanceKind::ALL.len(),
-            // A failover loses writes, and then a change may be made again.
-            kinds: DisturbanceKind::ALL.into_iter().filter(|kind| *kind != DisturbanceKind::Failover).collect(),
+            kinds: DisturbanceKind::ALL.to_vec(),
             topology: RedisTopology::Single,
-            confirm: None,
+            // Otherwise failovers lose writes, and then a change may be made again.
+            confirm: Some("1".to_owned()),
         };
         let mut filters = Vec::new();
         let mut args = args.skip(1);
@@ -69,7 +69,7 @@ impl ChaosPlan {
                 "--disturbances" => plan.disturbances = parse_count(&value()?)?,
                 "--kinds" => plan.kinds = parse_kinds(&value()?)?,
                 "--topology" => plan.topology = RedisTopology::from_name(&value()?)?,
-                "--confirm" => plan.confirm = Some(value()?),
+                "--confirm" => plan.confirm = Some(value()?).filter(|confirm| confirm != "default"),
                 "--sessions" => plan.sessions = parse_count(&value()?)?.max(1),
                 "--replicas" => plan.replicas = parse_count(&value()?)?.max(2),
                 "--seed" => plan.seed = value()?.parse().map_err(|error| format!("--seed: {error}"))?,
@@ -90,7 +90,8 @@ impl ChaosPlan {
 
     /// Removes the kinds that cannot be done here, and says which.
     pub(crate) fn skip_impossible_kinds(&mut self) {
-        self.kinds.retain(|kind| match kind.missing_requirement() {
+        let topology = self.topology;
+        self.kinds.retain(|kind| match kind.missing_requirement(topology) {
             Some(missing) => {
                 println!("chaos: SKIPPED, no {} disturbances: {missing}", kind.name());
                 false

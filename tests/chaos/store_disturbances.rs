@@ -80,6 +80,25 @@ impl Disturbance for DiskFull {
     }
 }
 
+/// The primary is killed, and started again from what it has written.
+pub(crate) struct Crash {
+    pub cluster: Arc<ChaosCluster>,
+    pub shard: usize,
+}
+
+#[async_trait(?Send)]
+impl Disturbance for Crash {
+    async fn apply(&mut self) {
+        self.cluster.redis.shards[self.shard].primary().server.kill().await;
+    }
+
+    async fn undo(&mut self) {
+        // One that was promoted was first started as a replica.
+        let server = &self.cluster.redis.shards[self.shard].primary().server;
+        server.restart_with(&["--replicaof", "no", "one"]).await;
+    }
+}
+
 /// The primary is killed while its replica lags.
 pub(crate) struct Failover {
     cluster: Arc<ChaosCluster>,

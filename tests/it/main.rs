@@ -41,6 +41,7 @@ mod openapi;
 mod outputs;
 mod providers;
 mod recall;
+mod redis_bulk;
 mod redis_peers;
 mod redis_refusals;
 mod redis_store;

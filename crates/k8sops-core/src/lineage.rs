@@ -18,10 +18,8 @@ use crate::{
 
 /// Seqs that are left out after a lost branch, at least: events of it that no process of ours saw have one of these.
 const SEQ_RESERVE: u64 = 1000;
-
-/// From how many seqs the one of a `log_truncated` is chosen. The product with the reserve stays far below the integers that
-/// JavaScript represents, also after thousands of losses.
-const SEQ_CHOICES: u64 = 10_000;
+/// Upper bound of the reserves that are skipped at random, so that two losses in a row do not use one seq twice.
+const MAX_SKIPPED_RESERVES: u64 = 1000;
 
 /// The chain value of a log at one of its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,11 +126,14 @@ pub struct LostBranch {
 }
 
 impl LostBranch {
-    /// The seq of the first event after the lost ones, in a log that ends at `last_seq`: one that no branch has used. It differs
-    /// from call to call, because the event may be lost as well, and then the next owner must not choose the same one.
+    /// The seq of the first event after the lost ones, in a log that ends at `last_seq`: one that no branch has used.
+    ///
+    /// `random` is a random number. A `log_truncated` can be lost itself before another process has seen it, and the next
+    /// owner must not choose its seq again.
     #[must_use]
-    pub fn next_seq(&self, last_seq: u64) -> u64 {
-        (self.known_seq.max(last_seq) / SEQ_RESERVE + 2 + fastrand::u64(..SEQ_CHOICES)) * SEQ_RESERVE
+    pub fn next_seq(&self, last_seq: u64, random: u32) -> u64 {
+        let skipped_reserves = 2 + u64::from(random) % MAX_SKIPPED_RESERVES;
+        (self.known_seq.max(last_seq) / SEQ_RESERVE + skipped_reserves) * SEQ_RESERVE
     }
 
     /// Adds what another process knows.
@@ -148,8 +149,6 @@ impl LostBranch {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use super::*;
 
     fn head(seq: u64, event: Option<&str>) -> LogHead {
@@ -185,15 +184,17 @@ mod tests {
     #[test]
     fn next_seq_is_beyond_all_known_seqs_and_a_reserve() {
         for (known_seq, last_seq) in [(0, 1), (7, 3), (999, 5), (1000, 5), (1001, 5), (3, 1500)] {
-            let next = LostBranch { known_seq, calls: Vec::new() }.next_seq(last_seq);
-            assert!(next > known_seq.max(last_seq) + SEQ_RESERVE, "{known_seq} {last_seq} {next}");
-            assert_eq!(next % SEQ_RESERVE, 0);
+            for random in [0, 1, u32::MAX] {
+                let next = LostBranch { known_seq, calls: Vec::new() }.next_seq(last_seq, random);
+                assert!(next > known_seq.max(last_seq) + SEQ_RESERVE, "{known_seq} {last_seq} {next}");
+                assert_eq!(next % SEQ_RESERVE, 0);
+            }
         }
     }
 
     #[test]
     fn owners_that_do_not_know_of_each_other_choose_different_seqs() {
-        let choices: HashSet<u64> = (0..100).map(|_| LostBranch::default().next_seq(41)).collect();
-        assert!(choices.len() > 90, "{choices:?}");
+        let branch = LostBranch { known_seq: 40_007, calls: Vec::new() };
+        assert_ne!(branch.next_seq(40_007, 5), branch.next_seq(40_007, 6));
     }
 }

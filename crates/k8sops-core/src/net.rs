@@ -15,7 +15,8 @@ pub fn is_loopback(host: &str) -> bool {
 #[must_use]
 pub fn mask_url(text: &str) -> String {
     let mut url = match url::Url::parse(text) {
-        Ok(url) if !url.cannot_be_a_base() => url,
+        // With one slash, or a slash in the password, credentials are a part of the path.
+        Ok(url) if url.has_host() && !url.path().contains('@') => url,
         _ => return mask_invalid_url(text),
     };
     let has_userinfo = !url.username().is_empty() || url.password().is_some();
@@ -99,6 +100,8 @@ mod tests {
             ("http://[::1/mcp#secret", "http://[::1/mcp#****"),
             ("a@b//secret", "****@b//secret"),
             ("localhost:8000/mcp", "localhost:8000/mcp"),
+            ("rediss:/user:secret@host", "****@host"),
+            ("redis://user:1/secret@host", "redis://****@host"),
         ] {
             assert_eq!(mask_url(text), masked);
         }

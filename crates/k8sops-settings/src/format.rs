@@ -2,9 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use k8sops_core::printable_excerpt;
-
-use crate::mask::mask_secret;
+use crate::mask::{mask_credentials, mask_secret};
 
 /// How the text of a setting is read.
 pub struct ValueFormat<V: 'static> {
@@ -56,7 +54,7 @@ impl<V> ValueFormat<V> {
     }
 
     const fn new(kind: ValueKind, parser: ValueParser<V>) -> Self {
-        Self { kind, parser, mask: printable_excerpt, secret: false, keeps_space: false }
+        Self { kind, parser, mask: mask_credentials, secret: false, keeps_space: false }
     }
 
     /// Shows values through `mask`, for values that may contain a secret.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use k8sops_core::mask_url;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
@@ -28,7 +29,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 pub enum TraceExportError {
     /// The exporter could not be built from the options.
     #[error("cannot export traces to OTEL_EXPORTER_OTLP_ENDPOINT: {0}")]
-    Build(#[source] ExporterBuildError),
+    Build(String),
     /// The thread that builds the exporter panicked.
     #[error("cannot export traces to OTEL_EXPORTER_OTLP_ENDPOINT: the exporter panicked while it was built")]
     Panicked,
@@ -64,6 +65,7 @@ where
     };
     let headers =
         config.otlp_headers.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
+    let shown_endpoint = endpoint.clone();
     let build = move || {
         opentelemetry_otlp::SpanExporter::builder()
             .with_http()
@@ -74,8 +76,8 @@ where
             .build()
     };
     // reqwest's blocking client must not be built on a thread of the async runtime.
-    let exporter =
-        std::thread::spawn(build).join().map_err(|_| TraceExportError::Panicked)?.map_err(TraceExportError::Build)?;
+    let result = std::thread::spawn(build).join().map_err(|_| TraceExportError::Panicked)?;
+    let exporter = result.map_err(|error| describe_failure(&error, &shown_endpoint))?;
     let resource = Resource::builder()
         .with_service_name(config.service_name.clone())
         .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -94,6 +96,12 @@ where
         .with_tracked_inactivity(false)
         .with_context_activation(false);
     Ok((Some(layer.with_filter(FilterFn::new(is_exported))), SpanExporterGuard(Some(provider))))
+}
+
+/// The error of an exporter that cannot be built. Its text has the endpoint, which may have a password.
+fn describe_failure(error: &ExporterBuildError, endpoint: &str) -> TraceExportError {
+    let endpoint = endpoint.trim_end_matches('/');
+    TraceExportError::Build(error.to_string().replace(endpoint, &mask_url(endpoint)))
 }
 
 fn is_exported(metadata: &tracing::Metadata<'_>) -> bool {

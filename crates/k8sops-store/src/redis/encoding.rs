@@ -40,6 +40,11 @@ impl StreamEntry {
         self.fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
+    /// The bytes of all values.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.fields.iter().map(|(_, value)| value.len()).sum()
+    }
+
     /// The number in the id of the entry.
     pub(super) fn position(&self) -> Result<u64, StoreError> {
         let number = self.id.split_once('-').and_then(|(number, _)| number.parse().ok());

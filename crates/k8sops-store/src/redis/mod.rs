@@ -5,6 +5,8 @@
 //! separately and corrected when it is read: it may be behind the sessions, but the sessions are never behind it. The names
 //! of keys are in [`keys`].
 
+#[cfg(test)]
+mod bulk_tests;
 mod config;
 mod confirmation;
 mod connection;
@@ -17,6 +19,7 @@ mod lost_keys;
 mod memories;
 mod memory_cache;
 mod notifications;
+mod offload;
 mod outage;
 mod outputs;
 mod pool;

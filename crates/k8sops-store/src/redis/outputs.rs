@@ -11,6 +11,7 @@ use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    offload::offload_large,
     scripts::{OutputField, OutputsReply, WriteOutputs},
     store::RedisStore,
 };
@@ -126,25 +127,31 @@ impl OutputStore for RedisStore {
         };
         let total = saved.bytes;
         let end = offset.saturating_add(limit as u64).min(total);
-        let mut bytes = Vec::new();
-        if offset < end {
-            let chunk_bytes = CHUNK_BYTES as u64;
-            let first_chunk = offset / chunk_bytes;
-            let mut read = redis::cmd("HMGET");
-            read.arg(self.keys.outputs(session));
-            for n in first_chunk..=(end - 1) / chunk_bytes {
-                read.arg(chunk_field(call, n));
-            }
-            let chunks: Vec<Option<Vec<u8>>> = self.bulk_reads.query(&read).await?;
+        if offset >= end {
+            return Ok(Some(OutputPart { bytes: Vec::new(), total }));
+        }
+        let chunk_bytes = CHUNK_BYTES as u64;
+        let first_chunk = offset / chunk_bytes;
+        let mut read = redis::cmd("HMGET");
+        read.arg(self.keys.outputs(session));
+        for n in first_chunk..=(end - 1) / chunk_bytes {
+            read.arg(chunk_field(call, n));
+        }
+        let chunks: Vec<Option<Vec<u8>>> = self.bulk_reads.query(&read).await?;
+        // Without all chunks, the output is being written, or its writer crashed.
+        let Some(chunks) = chunks.into_iter().collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let length = usize::try_from(end - offset).unwrap_or(usize::MAX);
+        let skip = usize::try_from(offset - first_chunk * chunk_bytes).unwrap_or(usize::MAX);
+        let decompress = move || {
+            let mut bytes = Vec::new();
             for chunk in chunks {
-                // Without all chunks, the output is being written, or its writer crashed.
-                let Some(chunk) = chunk else { return Ok(None) };
                 decompress_chunk(&chunk, &mut bytes)?;
             }
-            let skip = usize::try_from(offset - first_chunk * chunk_bytes).unwrap_or(usize::MAX).min(bytes.len());
-            bytes.drain(..skip);
-            bytes.truncate(usize::try_from(end - offset).unwrap_or(usize::MAX));
-        }
+            bytes.drain(..skip.min(bytes.len()));
+            bytes.truncate(length);
+            Ok(bytes)
+        };
+        let bytes = offload_large(length, decompress).await?;
         Ok(Some(OutputPart { bytes, total }))
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
     lost_keys::{foreign_log, missing_log},
+    offload::{offload_in_place, offload_large},
     registry::ListUpdate,
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
@@ -103,21 +104,8 @@ impl SessionLog for RedisStore {
         if !has_log || (length == 0 && oldest_seq <= last_seq) {
             return Err(missing_log(session));
         }
-        let events = entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new));
-        let events: Vec<Arc<SessionEvent>> = events.collect::<Result<_, StoreError>>()?;
-        let lineage_after = entries.last().map(lineage_after_entry).transpose()?.flatten();
-        let stored_head = fields.2.as_deref().and_then(parse_head);
-        let head = stored_head.filter(|head| head.seq == last_seq).and_then(|head| head.lineage);
-        check_events(session, &events, LogHead { seq: last_seq, lineage: head }, lineage_after)?;
-        Ok(EventPage {
-            events,
-            last_seq,
-            oldest_seq,
-            lineage_before: entries.first().and_then(lineage_before_entry),
-            lineage_after,
-            head_lineage: head,
-            lost_branch: parse_lost_branch(fields.3, fields.4.as_deref())?,
-        })
+        let bytes = entries.iter().map(StreamEntry::value_bytes).sum();
+        offload_large(bytes, move || parse_page(session, last_seq, oldest_seq, &fields, &entries)).await
     }
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
@@ -127,7 +115,8 @@ impl SessionLog for RedisStore {
         if !exists {
             return Err(self.registry.missing_session(session).await);
         }
-        checkpoint.map(|json| parse_json("a session checkpoint", &json)).transpose()
+        let Some(json) = checkpoint else { return Ok(None) };
+        offload_large(json.len(), move || parse_json("a session checkpoint", &json).map(Some)).await
     }
 
     async fn report_lost_branch(&self, session: SessionId, lost: &LostBranch) -> Result<(), StoreError> {
@@ -182,6 +171,31 @@ fn check_events(
         return Err(foreign_log(session, head.seq, "the event there is another one"));
     }
     Ok(())
+}
+
+/// Parses a page of a log, and checks it.
+fn parse_page(
+    session: SessionId,
+    last_seq: u64,
+    oldest_seq: u64,
+    fields: &LogFields,
+    entries: &[StreamEntry],
+) -> Result<EventPage, StoreError> {
+    let events = entries.iter().map(|entry| parse_json("a session event", entry.field("e")?).map(Arc::new));
+    let events: Vec<Arc<SessionEvent>> = events.collect::<Result<_, StoreError>>()?;
+    let lineage_after = entries.last().map(lineage_after_entry).transpose()?.flatten();
+    let stored_head = fields.2.as_deref().and_then(parse_head);
+    let head = stored_head.filter(|head| head.seq == last_seq).and_then(|head| head.lineage);
+    check_events(session, &events, LogHead { seq: last_seq, lineage: head }, lineage_after)?;
+    Ok(EventPage {
+        events,
+        last_seq,
+        oldest_seq,
+        lineage_before: entries.first().and_then(lineage_before_entry),
+        lineage_after,
+        head_lineage: head,
+        lost_branch: parse_lost_branch(fields.3, fields.4.as_deref())?,
+    })
 }
 
 /// Chains the events of a commit. Returns them with the chain value after them, which is `None` if nothing is known.
@@ -278,7 +292,7 @@ impl RedisStore {
             commit_id: uuid::Uuid::now_v7().to_string(),
             summary: to_json(commit.summary),
             open_work: open_work(commit.summary),
-            checkpoint: commit.checkpoint.map(to_json),
+            checkpoint: commit.checkpoint.map(|state| offload_in_place(|| to_json(state))),
             trim_log: self.shallow,
             closed_message,
             discard_preview,
