@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::{
     program::k8sops_command,
+    redis_store,
     service::{ServiceSetup, TestService, problem},
     websocket::TestSocket,
 };
@@ -294,17 +295,7 @@ async fn server_that_cannot_confirm_as_configured_is_refused() {
 }
 
 fn store_config(urls: Vec<String>, topology: RedisDeployment, confirm: ConfirmationPolicy) -> RedisConfig {
-    RedisConfig {
-        urls: urls.into_iter().map(Into::into).collect(),
-        topology,
-        ca: None,
-        prefix: format!("test-{}", uuid::Uuid::now_v7()),
-        session_ttl: None,
-        allow_eviction: false,
-        confirm,
-        confirm_timeout: Duration::from_secs(5),
-        shallow: false,
-    }
+    RedisConfig { confirm, ..redis_store::store_config(urls, topology) }
 }
 
 fn is_unconfirmed(result: &Result<(), StoreError>) -> bool {

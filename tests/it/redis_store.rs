@@ -25,7 +25,7 @@ use k8sops_testing::{
 };
 
 /// Returns the configuration of a separate deployment.
-fn store_config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
+pub(crate) fn store_config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
     RedisConfig {
         urls: urls.into_iter().map(Into::into).collect(),
         topology,

@@ -1,12 +1,12 @@
-//! Sessions, commands, events and a writer for tests of stores.
+//! Sessions, commands, events, memories and a writer for tests of stores.
 
 use std::{sync::Arc, time::Duration};
 
 use k8sops_core::{
-    CommandBody, CommandId, EventAuthor, EventBody, EventDraft, LogCommit, LogLineage, MessageId, OnBusy,
-    RequestContext, RunFinished, RunId, RunOutcome, RunStarted, SessionCommand, SessionCreated, SessionEvent,
+    CommandBody, CommandId, EventAuthor, EventBody, EventDraft, LogCommit, LogLineage, MemoryId, MemoryKind, MessageId,
+    OnBusy, RequestContext, RunFinished, RunId, RunOutcome, RunStarted, SessionCommand, SessionCreated, SessionEvent,
     SessionId, SessionLease, SessionSettings, SessionState, SessionStore, SessionWarning, StoreError, Timestamp,
-    TokenUsage, UserId, UserMessageEvent, load_state,
+    TokenUsage, UserId, UserMemory, UserMessageEvent, load_state,
 };
 
 /// A user.
@@ -206,5 +206,23 @@ pub(super) async fn acquire_when_free(
             Err(StoreError::Held(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(other) => panic!("{other}"),
         }
+    }
+}
+
+/// Returns a memory that says `content`.
+#[must_use]
+pub fn test_memory(content: &str) -> UserMemory {
+    let now = Timestamp::now();
+    UserMemory {
+        id: MemoryId::new(),
+        kind: MemoryKind::Semantic,
+        content: content.into(),
+        tags: vec!["shop".into()],
+        confidence: 0.75,
+        source: None,
+        created_at: now,
+        updated_at: now,
+        expires_at: None,
+        superseded_by: None,
     }
 }

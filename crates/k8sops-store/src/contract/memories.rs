@@ -2,27 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::fixtures::{create_test_session, test_user};
+use super::fixtures::{create_test_session, test_memory, test_user};
 use k8sops_core::{
-    EmbeddingChange, EmbeddingVector, MemoryChange, MemoryId, MemoryKind, MemorySource, MemoryVersion, MemoryWrite,
-    SessionStore, StoredMemory, Timestamp, UpkeepClaim, UserId, UserMemory,
+    EmbeddingChange, EmbeddingVector, MemoryChange, MemoryId, MemorySource, MemoryVersion, MemoryWrite, SessionStore,
+    StoredMemory, Timestamp, UpkeepClaim, UserId, UserMemory,
 };
-
-fn memory(content: &str) -> UserMemory {
-    let now = Timestamp::now();
-    UserMemory {
-        id: MemoryId::new(),
-        kind: MemoryKind::Semantic,
-        content: content.into(),
-        tags: vec!["shop".into()],
-        confidence: 0.75,
-        source: None,
-        created_at: now,
-        updated_at: now,
-        expires_at: None,
-        superseded_by: None,
-    }
-}
 
 /// A vector of length 1: the first two values have this angle, and `more` zeros follow.
 fn vector(model: &str, angle: f32, more: usize) -> EmbeddingVector {
@@ -57,9 +41,9 @@ pub(super) async fn memories_outlive_their_session(store: Arc<dyn SessionStore>)
     let anna = test_user("anna");
     let ben = test_user("ben");
     let session = create_test_session(store).await;
-    let mut one = memory("the cluster is mars-17; ümläuts and \n lines");
+    let mut one = test_memory("the cluster is mars-17; ümläuts and \n lines");
     one.source = Some(MemorySource { session_id: session, seq: 7 });
-    let two = memory("no vector yet");
+    let two = test_memory("no vector yet");
     let meaning = vector("p/m", 0.5, 382);
     assert_eq!(store.read_memories(&anna).await.unwrap().version, MemoryVersion::default());
     write_current(
@@ -68,7 +52,7 @@ pub(super) async fn memories_outlive_their_session(store: Arc<dyn SessionStore>)
         &[change(&two, EmbeddingChange::Clear), change(&one, EmbeddingChange::Set(meaning.clone()))],
     )
     .await;
-    write_current(store, &ben, &[change(&memory("another's"), EmbeddingChange::Clear)]).await;
+    write_current(store, &ben, &[change(&test_memory("another's"), EmbeddingChange::Clear)]).await;
     write_current(store, &anna, &[]).await;
     let all = store.read_memories(&anna).await.unwrap();
     let expected = [
@@ -100,7 +84,7 @@ pub(super) async fn concurrent_memory_writes_conflict(store: Arc<dyn SessionStor
     let before = store.read_memories(&anna).await.unwrap().version;
     let write = |version, text: &str| {
         let (store, anna, changes) =
-            (Arc::clone(&store), anna.clone(), [change(&memory(text), EmbeddingChange::Clear)]);
+            (Arc::clone(&store), anna.clone(), [change(&test_memory(text), EmbeddingChange::Clear)]);
         async move { store.write_memories(&anna, version, &changes).await.unwrap() == MemoryWrite::Written }
     };
     let both = tokio::join!(write(before, "one"), write(before, "two"));
@@ -121,7 +105,7 @@ pub(super) async fn concurrent_memory_writes_conflict(store: Arc<dyn SessionStor
         let (store, anna) = (Arc::clone(&store), anna.clone());
         tokio::spawn(async move {
             for n in 0..5 {
-                let new = change(&memory(&format!("{writer}/{n}")), EmbeddingChange::Set(vector("m", 0.1, 2)));
+                let new = change(&test_memory(&format!("{writer}/{n}")), EmbeddingChange::Set(vector("m", 0.1, 2)));
                 while {
                     let version = store.read_memories(&anna).await.unwrap().version;
                     let write = store.write_memories(&anna, version, std::slice::from_ref(&new)).await;
@@ -140,14 +124,14 @@ pub(super) async fn concurrent_memory_writes_conflict(store: Arc<dyn SessionStor
 pub(super) async fn only_valid_memories_are_found(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let anna = test_user("anna");
-    let all: Vec<UserMemory> = (0..60).map(|n| memory(&format!("fact {n}"))).collect();
+    let all: Vec<UserMemory> = (0..60).map(|n| test_memory(&format!("fact {n}"))).collect();
     // Each vector is a little further away from the first.
     let at = |n: u16| vector("p/m", f32::from(n) * 0.02, 6);
     let changes: Vec<_> = all.iter().zip(0..).map(|(memory, n)| change(memory, EmbeddingChange::Set(at(n)))).collect();
     for part in changes.chunks(20) {
         write_current(store, &anna, part).await;
     }
-    write_current(store, &test_user("ben"), &[change(&memory("another's"), EmbeddingChange::Set(at(0)))]).await;
+    write_current(store, &test_user("ben"), &[change(&test_memory("another's"), EmbeddingChange::Set(at(0)))]).await;
     let ids = |range: std::ops::Range<usize>| -> Vec<MemoryId> { all[range].iter().map(|memory| memory.id).collect() };
     assert_eq!(nearest_ids(store, &anna, &at(0), 5).await, ids(0..5));
     for (id, cosine) in store.find_nearest_memories(&anna, &at(0), 60).await.unwrap() {
@@ -194,7 +178,7 @@ pub(super) async fn only_valid_memories_are_found(store: Arc<dyn SessionStore>) 
 pub(super) async fn embedding_spaces_are_separate(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let anna = test_user("anna");
-    let [one, two, three] = ["one", "two", "three"].map(memory);
+    let [one, two, three] = ["one", "two", "three"].map(test_memory);
     let (old, other, new) = (vector("p/old", 0.1, 2), vector("p/old", 0.1, 4), vector("p/new {x}:1", 0.1, 2));
     let known = |memory: &UserMemory, vector: &EmbeddingVector| change(memory, EmbeddingChange::Set(vector.clone()));
     write_current(store, &anna, &[known(&one, &old), known(&two, &other), known(&three, &old)]).await;
@@ -212,7 +196,7 @@ pub(super) async fn embedding_spaces_are_separate(store: Arc<dyn SessionStore>) 
         assert!(nearest_ids(store, &anna, space, 5).await.is_empty());
     }
     // Deleted vectors do not come back with later writes.
-    write_current(store, &anna, &[known(&memory("later"), &old)]).await;
+    write_current(store, &anna, &[known(&test_memory("later"), &old)]).await;
     assert_eq!(nearest_ids(store, &anna, &old, 5).await.len(), 1);
 }
 

@@ -3,14 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use k8sops_core::{
-    EmbeddingChange, MemoryChange, MemoryId, MemoryKind, MemoryStore, MemoryWrite, OutputStore, SessionId, SessionLog,
-    StoreError, StoreOutage, Timestamp, ToolCallId, UsageDay, UsageStore, UserMemory,
+    EmbeddingChange, MemoryChange, MemoryStore, MemoryWrite, OutputStore, SessionId, SessionLog, StoreError,
+    StoreOutage, ToolCallId, UsageDay, UsageStore,
 };
 use k8sops_testing::redis::{RedisFlavor, RedisServer};
 
 use super::{ConfirmationPolicy, RedisConfig, RedisDeployment, RedisStore};
 use crate::{
-    contract::{CheckpointWrite, SessionWriter, create_test_session, run_drafts, test_user, warning_draft},
+    contract::{
+        CheckpointWrite, SessionWriter, create_test_session, run_drafts, test_memory, test_user, warning_draft,
+    },
     user_memory_set::UserMemorySet,
 };
 
@@ -44,23 +46,6 @@ impl LargeWork {
     fn writes(self) -> bool {
         matches!(self, Self::SaveOutput | Self::Commit | Self::WriteMemories)
     }
-}
-
-fn memory() -> MemoryChange {
-    let now = Timestamp::now();
-    let memory = UserMemory {
-        id: MemoryId::new(),
-        kind: MemoryKind::Semantic,
-        content: "a fact".into(),
-        tags: Vec::new(),
-        confidence: 0.8,
-        source: None,
-        created_at: now,
-        updated_at: now,
-        expires_at: None,
-        superseded_by: None,
-    };
-    MemoryChange { memory, embedding: EmbeddingChange::Keep }
 }
 
 /// A session with an owner, and all that is large of it.
@@ -117,7 +102,8 @@ impl LargeSession {
             }
             LargeWork::WriteMemories => {
                 let version = store.read_memories(&user).await?.version;
-                let written = store.write_memories(&user, version, &[memory()]).await?;
+                let change = MemoryChange { memory: test_memory("a fact"), embedding: EmbeddingChange::Keep };
+                let written = store.write_memories(&user, version, &[change]).await?;
                 assert_eq!(written, MemoryWrite::Written);
                 Ok(())
             }
