@@ -126,7 +126,13 @@ impl ChaosClient {
 
     /// Reads what a session has lost or received since its client left, and waits until each accepted message has its run.
     pub(crate) async fn settle(self, session: Arc<ClientSession>) {
-        let _ = timeout(STALL_TIMEOUT, self.read_stream(&session, "?follow=false")).await;
+        let mut attempts = 0..3;
+        while attempts.next().is_some() {
+            let _ = timeout(STALL_TIMEOUT, self.read_stream(&session, "?follow=false")).await;
+            if !session.observed().must_reload {
+                break;
+            }
+        }
         let unfinished = |message: &Acknowledgement<AcceptedMessage>| {
             let observed = session.observed();
             !observed.has_run_ended(&message.what.run_id) && !observed.superseded.contains(&message.what.run_id)
@@ -372,6 +378,7 @@ impl ChaosClient {
     async fn read_stream(&self, session: &ClientSession, query: &str) -> Option<()> {
         let mut request = self.http.get(format!("{}/v1/sessions/{}/events{query}", self.base_url, session.id));
         let last_seq = session.observed().last_seq;
+        session.observed().must_reload = false;
         if last_seq > 0 {
             request = request.header("last-event-id", last_seq);
         }
@@ -394,9 +401,13 @@ impl ChaosClient {
             let mut observed = session.observed();
             observed.record_frame(&frame, &mut preview);
             let received = observed.events.len() + observed.announcements.len();
+            let must_reload = observed.must_reload;
             drop(observed);
             let received = received as u64;
             session.newest_event.send_if_modified(|newest| std::mem::replace(newest, received) != received);
+            if must_reload {
+                return None;
+            }
         }
     }
 }

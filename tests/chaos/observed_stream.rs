@@ -70,6 +70,8 @@ pub(crate) struct ObservedStream {
     pub announcements: Vec<Instant>,
     /// Whether a snapshot follows that replaces what was received.
     is_gap_open: bool,
+    /// Whether the client has to read the log from its beginning.
+    pub must_reload: bool,
     /// Seqs of lost events that other events have got.
     pub reused: u64,
     /// Gaps for another reason than a loss.
@@ -132,7 +134,12 @@ impl ObservedStream {
                 self.is_gap_open = true;
             }
             "snapshot" if std::mem::take(&mut self.is_gap_open) => {
-                let kept = frame["as_of_seq"].as_u64().unwrap_or_default();
+                let as_of_seq = frame["as_of_seq"].as_u64().unwrap_or_default();
+                // A snapshot of what the client had is followed by all that is new. Any other one replaces everything, and
+                // the client reads the log again, because the test compares events and not snapshots.
+                let is_known = as_of_seq < self.last_seq && self.events.iter().any(|event| event.seq == as_of_seq);
+                self.must_reload = !is_known;
+                let kept = if is_known { as_of_seq } else { 0 };
                 self.drop_lost_events(kept + 1);
                 self.last_seq = kept;
                 *preview = PreviewText::default();

@@ -141,3 +141,33 @@ async fn stream_of_a_lost_message_ends() {
     assert_eq!((&last["type"], &last["code"]), (&json!("warning"), &json!("message_lost")), "{frames:?}");
     assert_eq!(frame_types(&service.turn(&session, "once more").await).last(), Some(&"run_finished"));
 }
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_that_knows_of_no_loss_uses_no_seq_twice() {
+    let redis = RedisFailoverPair::start(RedisFlavor::Debian).await;
+    let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
+    let (owner, other) = (start_service(&redis, &model, &tools).await, start_service(&redis, &model, &tools).await);
+    let session = owner.create_session().await;
+    owner.turn(&session, "kept").await;
+    let kept = owner.log(&session).await;
+    redis.stop_replication().await;
+    owner.turn(&session, "lost").await;
+    let before = owner.log(&session).await;
+    // The only process that has seen the lost turn ends.
+    owner.stop().await;
+    redis.promote_replica().await;
+
+    other.turn(&session, "first").await;
+    other.turn(&session, "second").await;
+    let after = other.log(&session).await;
+    assert_eq!(after[..kept.len()], kept);
+    assert_no_seq_is_reused(&before, &after);
+    let truncated = &after[kept.len()];
+    assert_eq!((&truncated["type"], &truncated["lost"]), (&json!("log_truncated"), &json!(0)), "{truncated}");
+    assert_eq!(after.iter().filter(|event| event["type"] == "log_truncated").count(), 1, "once per failover");
+    let frames = other.events(&session, &format!("?follow=false&after={}", newest_seq(&before))).await.rest().await;
+    assert_eq!(frame_types(&frames)[..4], ["hello", "gap", "snapshot", "log_truncated"]);
+    let frames = other.events(&session, &format!("?follow=false&after={}", newest_seq(&kept))).await.rest().await;
+    assert_eq!(frame_types(&frames)[..2], ["hello", "log_truncated"]);
+}

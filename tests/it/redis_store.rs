@@ -85,7 +85,8 @@ async fn deleted_session_leaves_no_keys() {
     let session = create_test_session(&store).await;
     store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap();
     let mut writer = SessionWriter::acquire(&store, session, "a").await;
-    writer.commit(run_drafts("hi"), &[1], CheckpointWrite::Write).await.unwrap();
+    let position = store.list_inbox(session).await.unwrap()[0].position;
+    writer.commit(run_drafts("hi"), &[position], CheckpointWrite::Write).await.unwrap();
     assert!(!server.cli(&["keys", "*"]).await.is_empty());
     store.delete_session(session).await.unwrap();
     assert!(matches!(
@@ -129,6 +130,32 @@ async fn commit_with_lost_reply_is_written_once() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
+async fn command_that_a_failover_lost_is_not_run() {
+    let server = RedisServer::start(RedisFlavor::Debian).await;
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    let session = create_test_session(&store).await;
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap();
+    let lost = store.list_inbox(session).await.unwrap()[0].position;
+    // What a server has that is promoted without the command: neither the entry nor the receipt.
+    let key = server.cli(&["KEYS", "*:meta"]).await;
+    let key = key.strip_suffix("meta").unwrap();
+    server.cli(&["DEL", &format!("{key}inbox"), &format!("{key}receipts"), &format!("{key}receipt_order")]).await;
+    server.cli(&["HSET", &format!("{key}meta"), "inbox", "0", "waiting", "0"]).await;
+
+    // Its client sends it again. The owner still holds the first one.
+    assert!(!store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap().duplicate);
+    let refused = writer.commit(run_drafts("hi"), &[lost], CheckpointWrite::Skip).await;
+    assert!(matches!(refused, Err(StoreError::Forked { .. })), "{refused:?}");
+    let again = store.list_inbox(session).await.unwrap();
+    assert_eq!(again.len(), 1);
+    assert_ne!(again[0].position, lost);
+    writer.commit(run_drafts("hi"), &[again[0].position], CheckpointWrite::Skip).await.unwrap();
+    assert_eq!(store.list_inbox(session).await.unwrap(), []);
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_session_expires() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let config = RedisConfig {
@@ -139,7 +166,8 @@ async fn idle_session_expires() {
     let session = create_test_session(&store).await;
     store.submit_command(session, test_command("c1", message_body("hi"))).await.unwrap();
     let mut writer = SessionWriter::acquire(&store, session, "a").await;
-    writer.commit(run_drafts("hi"), &[1], CheckpointWrite::Write).await.unwrap();
+    let position = store.list_inbox(session).await.unwrap()[0].position;
+    writer.commit(run_drafts("hi"), &[position], CheckpointWrite::Write).await.unwrap();
     store.release_lease(writer.lease).await.unwrap();
     eventually_within(Duration::from_secs(10), "the session is deleted", async || {
         store.read_summary(session).await.unwrap().is_none()

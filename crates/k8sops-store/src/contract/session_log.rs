@@ -275,7 +275,8 @@ pub(super) async fn writes_are_confirmed(store: Arc<dyn SessionStore>) {
     let submitted = ConfirmableWrite::Command { by: &command.by, command_id: &command.command_id };
     store.confirm_write(session, submitted).await.unwrap();
     let mut writer = SessionWriter::acquire(store, session, "a").await;
-    writer.commit(run_drafts("hi"), &[1], CheckpointWrite::Skip).await.unwrap();
+    let position = store.list_inbox(session).await.unwrap()[0].position;
+    writer.commit(run_drafts("hi"), &[position], CheckpointWrite::Skip).await.unwrap();
     let head = LogHead { seq: writer.state.last_seq(), lineage: writer.lineage };
     for round in 0..2 {
         // A command that was handled is as confirmed as one that waits, and events that others follow as the newest.

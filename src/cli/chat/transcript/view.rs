@@ -265,7 +265,11 @@ fn render_title_change(frame: &Value) -> Vec<ScreenUpdate> {
 
 fn render_log_truncated(frame: &Value) -> Vec<ScreenUpdate> {
     let lost = frame["lost"].as_u64().unwrap_or_default();
-    let mut updates = vec![failure_line(format!("{lost} events were stored and are lost; what they showed is void"))];
+    let words = match lost {
+        0 => "the store has changed servers; what it had not copied is lost".to_owned(),
+        lost => format!("{lost} events were stored and are lost; what they showed is void"),
+    };
+    let mut updates = vec![failure_line(words)];
     for call in list_field(frame, "lost_calls") {
         let name = sanitize_text(text_field(call, "name"));
         let arguments = match &call["arguments"] {

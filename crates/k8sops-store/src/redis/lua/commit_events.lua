@@ -22,6 +22,12 @@ if says_lost then
   end
 end
 if redis.call('EXISTS', log_key) == 0 then return {'log_missing'} end
+-- A failover has lost a command that the owner read before, and with it the receipt: the command may be sent again, and must
+-- not run twice.
+for _, position in ipairs(consumed) do
+  local id = position .. '-0'
+  if #redis.call('XRANGE', inbox_key, id, id) == 0 then return {'forked', tonumber(last_seq)} end
+end
 
 for i, event in ipairs(events) do
   redis.call('XADD', log_key, string.format('%.0f-0', first_seq + i - 1), 'e', event.json, 'p', event.previous or '')

@@ -28,7 +28,9 @@ end
 if redis.call('XLEN', inbox_key) >= tonumber(command_limit) then return {'full', tonumber(command_limit)} end
 
 -- The entry comes first: if it is refused, nothing is written.
-local position = string.format('%.0f', (inbox_position or 0) + 1)
+-- The position is the time: after a failover that has lost commands, another one must not get the position of a lost one.
+local time = redis.call('TIME')
+local position = string.format('%.0f', math.max((inbox_position or 0) + 1, time[1] * 1000000 + time[2]))
 local message_flag = is_message and '1' or '0'
 redis.call('XADD', inbox_key, position .. '-0', 'seq', last_seq, 'message', message_flag, 'command', command)
 redis.call('HSET', meta_key, 'inbox', position)
