@@ -92,12 +92,12 @@ test('an open approval waits until it is answered', () => {
 });
 
 test('the timeline names messages, looks, approvals, changes and ends, and points to what is shown', () => {
-  const {items, index} = fold(read('changes'));
-  const entries = listTimeline(items);
+  const {items, index, owner} = fold(read('changes'));
+  const entries = listTimeline(items, owner);
   const kinds = entries.map((entry) => entry.kind);
   for (const kind of ['message', 'look', 'approval', 'change', 'end']) assert.ok(kinds.includes(kind), kind);
   const denied = entries.find((entry) => entry.detail.startsWith('denied'));
-  assert.equal(denied.detail, 'denied by default');
+  assert.equal(denied.detail, 'denied by you');
   const approvals = new Set(items.flatMap((item) => item.approvals ?? []).map((approval) => `a:${approval.request.approval_id}`));
   for (const entry of entries) assert.ok(index.has(entry.key) || approvals.has(entry.key), entry.key);
 });
@@ -110,7 +110,7 @@ test('a takeover voids what the process that died was writing', () => {
   assert.equal(preview.streaming, true);
   const after = foldFrames(before, [frames[recovered]]);
   assert.equal(after.index.has(preview.key), false);
-  assert.ok(listTimeline(after.items).some((entry) => entry.kind === 'takeover'));
+  assert.ok(listTimeline(after.items, after.owner).some((entry) => entry.kind === 'takeover'));
   assert.deepEqual(fold(frames).items.filter((item) => item.kind === 'assistant').length, 1);
 });
 

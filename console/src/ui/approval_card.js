@@ -122,13 +122,13 @@ function ApprovalAnswer({request, path, onAnswered, expired}) {
     </details>`}
     ${edited !== null && html`<label class="field">
       <span>Arguments to run with, as YAML</span>
-      <textarea class="mono" rows=${Math.min(16, edited.split('\n').length + 1)} spellcheck="false" value=${edited} aria-invalid=${Boolean(parsed?.error)}
+      <textarea class="mono" rows=${Math.min(16, edited.split('\n').length + 1)} spellcheck="false" ref=${focusOnce} value=${edited} aria-invalid=${Boolean(parsed?.error)}
         onInput=${(/** @type {any} */ event) => setEdited(event.target.value)} />
     </label>`}
     ${parsed?.error && html`<${ProblemLine} problem=${{message: parsed.error}} />`}
     ${(denying || edited !== null) && html`<label class="field">
       <span>${denying ? 'Why not? The model reads it.' : 'Comment (optional). The model reads it.'}</span>
-      <input type="text" value=${comment} maxlength="1000" onInput=${(/** @type {any} */ event) => setComment(event.target.value)} />
+      <input type="text" ref=${denying ? focusOnce : null} value=${comment} maxlength="1000" onInput=${(/** @type {any} */ event) => setComment(event.target.value)} />
     </label>`}
     <${ProblemLine} problem=${problem} />
     <div class="buttons">
@@ -149,17 +149,22 @@ function ApprovalAnswer({request, path, onAnswered, expired}) {
   </form>`;
 }
 
+/** @param {HTMLElement | null} element Gets the focus when it appears, at the press of the button that shows it. */
+function focusOnce(element) {
+  element?.focus();
+}
+
 /**
  * An approval that is answered.
  *
- * @param {{approval: ToolApproval}} props
+ * @param {{approval: ToolApproval, owner: string}} props
  */
-export function ApprovalResult({approval}) {
+export function ApprovalResult({approval, owner}) {
   const [open, setOpen] = useState(false);
   const {request, resolution} = approval;
   const decision = resolution?.decision ?? (approval.replaced ? 'replaced' : 'expired');
   const words = {approve: 'Approved', deny: 'Denied', expired: 'Expired', replaced: 'Asked again, because the objects had changed'};
-  const by = resolution && resolution.decision !== 'expired' ? ` by ${personName(resolution.by)}` : '';
+  const by = resolution && resolution.decision !== 'expired' ? ` by ${personName(resolution.by, owner)}` : '';
   return html`<div id=${`a:${request.approval_id}`} class="approval-result ${decision}" tabindex="-1">
     <details open=${open} onToggle=${(/** @type {any} */ event) => setOpen(event.currentTarget.open)}>
       <summary>

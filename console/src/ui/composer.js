@@ -4,8 +4,9 @@ import {html, useEffect, useRef, useState} from '../../vendor/preact.js';
 import {Icon} from './icons.js';
 
 /**
- * @param {{draftKey: string, running: boolean, disabled?: string, settings: any, onSend: (text: string, onBusy: 'enqueue' | 'interrupt') => void,
- *   onStop?: () => void, onSettings: () => void}} props `disabled` says why nothing can be sent.
+ * @param {{draftKey: string, running: boolean, disabled?: string, settings: any, onSend: (text: string, onBusy: 'enqueue' | 'interrupt') => void | Promise<boolean>,
+ *   onStop?: () => void, onSettings: () => void}} props `disabled` says why nothing can be sent. A text that
+ *   `onSend` could not send comes back.
  */
 export function Composer({draftKey, running, disabled = '', settings, onSend, onStop, onSettings}) {
   const stored = `k8sops.draft.${draftKey}`;
@@ -17,11 +18,12 @@ export function Composer({draftKey, running, disabled = '', settings, onSend, on
     if (value) sessionStorage.setItem(stored, value);
     else sessionStorage.removeItem(stored);
   };
-  const send = (/** @type {'enqueue' | 'interrupt'} */ onBusy) => {
+  const send = async (/** @type {'enqueue' | 'interrupt'} */ onBusy) => {
     if (!text.trim() || disabled) return;
-    onSend(text.trim(), onBusy);
+    const sent = onSend(text.trim(), onBusy);
     change('');
     area.current?.focus();
+    if ((await sent) === false) change(text);
   };
   /** @param {KeyboardEvent} event */
   const onKey = (event) => {

@@ -11,6 +11,9 @@ import {InputCard} from './input_form.js';
 import {Markdown} from './markdown.js';
 import {ToolCard} from './tool_card.js';
 
+const LONG_MESSAGE = 2000;
+const LONG_MESSAGE_LINES = 20;
+
 /** @typedef {import('../../types/view').ConversationItem} ConversationItem */
 /** @typedef {import('../../types/view').ToolItem} ToolItem */
 /** @typedef {import('../../types/view').AssistantItem} AssistantItem */
@@ -19,6 +22,7 @@ import {ToolCard} from './tool_card.js';
 /**
  * @typedef {object} ConversationContext
  * @property {string} sessionId
+ * @property {string} owner The user whose session it is.
  * @property {boolean} ownAnswers Whether the caller may answer the approvals of this session.
  * @property {(key: string) => void} onJump
  */
@@ -50,7 +54,7 @@ function drawItem(item, context) {
   switch (item.kind) {
     case 'user':
       return html`<article id=${item.key} class="message user" tabindex="-1" aria-label="Your message">
-        <div class="message-text">${showInvisible(item.text)}</div>
+        <${MessageText} text=${item.text} />
         <time class="message-time" datetime=${item.ts}>${formatClock(item.ts)}</time>
       </article>`;
     case 'assistant':
@@ -58,12 +62,18 @@ function drawItem(item, context) {
     case 'tool':
       return html`<${ToolWithApprovals} tool=${item} context=${context} />`;
     case 'input':
-      return html`<${InputCard} item=${item} sessionId=${context.sessionId} />`;
+      return html`<${InputCard} item=${item} sessionId=${context.sessionId} owner=${context.owner} />`;
     case 'end':
       return html`<${RunEnd} item=${item} />`;
     case 'notice':
       return html`<${NoticeLine} item=${item} />`;
   }
+}
+
+/** @param {{text: string}} props A long text, such as a pasted log, scrolls by itself. */
+export function MessageText({text}) {
+  const isLong = text.length > LONG_MESSAGE || text.split('\n').length > LONG_MESSAGE_LINES;
+  return html`<div class="message-text ${isLong ? 'long' : ''}" tabindex=${isLong ? 0 : undefined}>${showInvisible(text)}</div>`;
 }
 
 /** @param {{tools: ToolItem[], context: ConversationContext}} props */
@@ -82,7 +92,7 @@ function ToolWithApprovals({tool, context}) {
   const answered = tool.approvals.filter((approval) => approval !== open);
   const showsCall = tool.phase === 'running' || tool.phase === 'ended';
   return html`<div class="tools change-group">
-    ${answered.map((approval) => html`<${ApprovalResult} key=${approval.request.approval_id} approval=${approval} />`)}
+    ${answered.map((approval) => html`<${ApprovalResult} key=${approval.request.approval_id} approval=${approval} owner=${context.owner} />`)}
     ${open && html`<${ApprovalCard} key=${open.request.approval_id} request=${open.request} sessionId=${context.sessionId} canAnswer=${context.ownAnswers} />`}
     ${showsCall && html`<${ToolCard} tool=${tool} sessionId=${context.sessionId} />`}
   </div>`;

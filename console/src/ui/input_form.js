@@ -12,14 +12,14 @@ import {Icon} from './icons.js';
 /** @typedef {import('../../types/view').InputItem} InputItem */
 /** @typedef {import('../view/schema_form.js').FormField} FormField */
 
-/** @param {{item: InputItem, sessionId: string}} props */
-export function InputCard({item, sessionId}) {
+/** @param {{item: InputItem, sessionId: string, owner: string}} props */
+export function InputCard({item, sessionId, owner}) {
   const {request, resolution} = item;
   const now = useClock(1000);
   if (resolution) {
     const words = {accept: 'Answered', decline: 'Declined', cancel: 'Cancelled'};
     return html`<div id=${item.key} class="notice" tabindex="-1"><${Icon} name="question" />
-      <p><strong>${words[resolution.action]} by ${personName(resolution.by)}</strong>: ${showInvisible(request.message)}</p></div>`;
+      <p><strong>${words[resolution.action]} by ${personName(resolution.by, owner)}</strong>: ${showInvisible(request.message)}</p></div>`;
   }
   return html`<section id=${item.key} class="approval-card question" tabindex="-1" aria-label="Question of ${request.server}">
     <header class="approval-head">

@@ -30,14 +30,21 @@ export function NewSessionPage({app}) {
   const shown = {provider: info?.default_provider, model: info?.default_model, ...settings};
   const start = async (/** @type {string} */ text) => {
     setBusy(true);
-    await app.startSession(text, settings).catch(app.showProblem);
+    const started = await app.startSession(text, settings).then(
+      () => true,
+      (problem) => {
+        app.showProblem(problem);
+        return false;
+      },
+    );
     setBusy(false);
+    return started;
   };
   const questions = info?.mode === 'demo' ? DEMO_QUESTIONS : QUESTIONS;
   return html`<div class="session">
     <div class="session-main">
       <header class="page-head bare"><${IconButton} icon="menu" label="Sessions and pages" kind="menu-button" onClick=${app.openMenu} /></header>
-      <main class="scroller" id="main" tabindex="-1">
+      <main class="scroller" id="main" tabindex="0">
         <div class="welcome">
           <${Mark} />
           <h1>What is going on in the cluster?</h1>

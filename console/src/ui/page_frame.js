@@ -13,6 +13,6 @@ export function PageFrame({title, subtitle = '', actions = null, children, app})
       <span class="grow" />
       ${actions}
     </header>
-    <main class="scroller" id="main" tabindex="-1"><div class="page-body">${children}</div></main>
+    <main class="scroller" id="main" tabindex="0"><div class="page-body">${children}</div></main>
   </div>`;
 }

@@ -6,9 +6,10 @@ import {formatMoney, formatTokens} from '../view/format.js';
 import {sendCommand} from '../wire/api.js';
 import {Composer} from './composer.js';
 import {ConnectionMark} from './connection_mark.js';
-import {Conversation} from './conversation.js';
-import {IconButton, useClock} from './elements.js';
+import {Conversation, MessageText} from './conversation.js';
+import {EmptyState, IconButton, useClock} from './elements.js';
 import {Icon} from './icons.js';
+import {PageFrame} from './page_frame.js';
 import {SessionSettingsDialog} from './session_settings.js';
 import {TimelinePanel} from './timeline_panel.js';
 import {useSession} from './use_session.js';
@@ -60,9 +61,9 @@ export function SessionPage({sessionId, firstMessage, app}) {
     if (pendingIds) app.refresh().then((answered) => answered && setChecked(pendingIds));
   }, [pendingIds]);
   const ownAnswers = checked !== pendingIds || app.account.approvals.some((approval) => approval.session_id === sessionId);
-  const context = useMemo(() => ({sessionId, ownAnswers, onJump: jump}), [sessionId, ownAnswers, jump]);
+  const context = useMemo(() => ({sessionId, owner: state.owner, ownAnswers, onJump: jump}), [sessionId, state.owner, ownAnswers, jump]);
 
-  const ended = connection.kind === 'ended' ? connection.reason : state.deleted ? 'This session was deleted.' : '';
+  const ended = connection.kind === 'ended' ? connection.reason : state.deleted ? 'This session was deleted' : '';
   const title = state.title || app.account.sessions.find((s) => s.session_id === sessionId)?.title || 'New session';
   const running = Boolean(state.run) || outgoing.some((message) => message.state === 'queued');
   const activity = describeActivity(state);
@@ -70,7 +71,8 @@ export function SessionPage({sessionId, firstMessage, app}) {
     following.current = true;
     session.send(text, onBusy);
   };
-  return html`<div class="session ${timeline ? 'with-timeline' : ''}">
+  if (ended && !state.items.length) return html`<${MissingSession} reason=${ended} app=${app} />`;
+  return html`<div class="session">
     <div class="session-main">
       <header class="page-head">
         <${IconButton} icon="menu" label="Sessions and pages" kind="menu-button" onClick=${app.openMenu} />
@@ -82,7 +84,7 @@ export function SessionPage({sessionId, firstMessage, app}) {
         <${IconButton} icon="settings" label="Settings of this session" onClick=${() => setDialog(true)} />
         <${IconButton} icon="trash" label="Delete this session" onClick=${() => app.deleteSession(sessionId, title)} />
       </header>
-      <main class="scroller" ref=${scroller} onScroll=${onScroll} tabindex="-1" id="main">
+      <main class="scroller" ref=${scroller} onScroll=${onScroll} tabindex="0" id="main">
         <div class="conversation">
           <h1 class="hidden">${title}</h1>
           <${Conversation} items=${state.items} newFrom=${newFrom} context=${context} />
@@ -101,9 +103,18 @@ export function SessionPage({sessionId, firstMessage, app}) {
           onStop=${() => session.stop().catch(app.showProblem)} onSettings=${() => setDialog(true)} />
       </div>
     </div>
-    ${timeline && html`<${TimelinePanel} items=${state.items} onJump=${jump} onClose=${() => setTimeline(false)} />`}
+    ${timeline && html`<${TimelinePanel} items=${state.items} owner=${state.owner} onJump=${jump} onClose=${() => setTimeline(false)} />`}
     ${dialog && html`<${SessionSettingsDialog} sessionId=${sessionId} settings=${state.settings} onClose=${() => setDialog(false)} />`}
   </div>`;
+}
+
+/** @param {{reason: string, app: AppContext}} props */
+function MissingSession({reason, app}) {
+  return html`<${PageFrame} title="Session" app=${app}>
+    <${EmptyState} icon="message" title=${reason} text="It may have been deleted, or have expired, or the service keeps sessions in memory and was started again.">
+      <a class="button primary" href="#/">New session</a>
+    <//>
+  <//>`;
 }
 
 /** @param {{title: string, onRename: (title: string) => void}} props */
@@ -137,7 +148,7 @@ function ActivityLine({activity, startedAt}) {
 function OutgoingLine({message, running, session}) {
   const words = {sending: 'sending…', queued: running ? 'queued, runs next' : 'accepted', failed: 'not sent'};
   return html`<article class="message user outgoing ${message.state}">
-    <div class="message-text">${message.text}</div>
+    <${MessageText} text=${message.text} />
     <p class="message-time" role="status">${words[message.state]}
       ${message.state === 'failed' && html`: ${message.error}
         <button type="button" class="link" onClick=${() => session.retry(message)}>Send again</button>

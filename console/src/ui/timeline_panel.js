@@ -30,14 +30,14 @@ const WORDS = {
   end: 'End',
 };
 
-/** @param {{items: ConversationItem[], onJump: (key: string) => void, onClose: () => void}} props */
-export function TimelinePanel({items, onJump, onClose}) {
-  const entries = useMemo(() => listTimeline(items), [items]);
+/** @param {{items: ConversationItem[], owner: string, onJump: (key: string) => void, onClose: () => void}} props */
+export function TimelinePanel({items, owner, onJump, onClose}) {
+  const entries = useMemo(() => listTimeline(items, owner), [items, owner]);
   return html`<aside class="timeline" aria-label="Timeline">
     <header class="timeline-head"><h2>Timeline</h2><${IconButton} icon="close" label="Hide the timeline" onClick=${onClose} /></header>
     ${entries.length === 0 && html`<p class="muted">What happens in this session is listed here: messages, looks, changes, approvals and failures.</p>`}
     <ol tabindex="0" aria-label="Entries">
-      ${entries.map((entry, at) => html`<li key=${`${entry.key}-${at}`} class="entry ${entry.kind} ${entry.detail === 'waiting' ? 'waiting' : ''}">
+      ${entries.map((entry, at) => html`<li key=${`${entry.key}-${at}`} class="entry ${entry.kind} ${entry.detail.split(' ')[0]}">
         <button type="button" onClick=${() => onJump(entry.key)}>
           <span class="entry-icon"><${Icon} name=${ICONS[entry.kind]} /></span>
           <span class="entry-body">

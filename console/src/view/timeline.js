@@ -12,13 +12,14 @@ const MAX_TITLE = 80;
 
 /**
  * @param {ConversationItem[]} items
+ * @param {string} owner The user whose session it is, and who sees it.
  * @returns {TimelineEntry[]} In the order of the conversation.
  */
-export function listTimeline(items) {
+export function listTimeline(items, owner) {
   /** @type {TimelineEntry[]} */
   const entries = [];
   for (const item of items) {
-    const found = describe(item);
+    const found = describe(item, owner);
     const last = entries.at(-1);
     if (found.length === 1 && found[0].kind === 'look' && last?.kind === 'look') {
       entries[entries.length - 1] = joinLooks(last, found[0]);
@@ -31,9 +32,10 @@ export function listTimeline(items) {
 
 /**
  * @param {ConversationItem} item
+ * @param {string} owner
  * @returns {TimelineEntry[]}
  */
-function describe(item) {
+function describe(item, owner) {
   const entry = (/** @type {TimelineEntry['kind']} */ kind, /** @type {string} */ title, detail = '', ts = item.ts) => ({
     key: item.key,
     ts,
@@ -45,7 +47,7 @@ function describe(item) {
     case 'user':
       return [entry('message', item.text)];
     case 'tool':
-      return describeTool(item, entry);
+      return describeTool(item, owner, entry);
     case 'input':
       return [entry('approval', `${item.request.server} asks: ${item.request.message}`, item.resolution?.action ?? 'waiting')];
     case 'end':
@@ -62,11 +64,12 @@ function describe(item) {
 
 /**
  * @param {ToolItem} tool
+ * @param {string} owner
  * @param {(kind: TimelineEntry['kind'], title: string, detail?: string, ts?: string) => TimelineEntry} entry
  * @returns {TimelineEntry[]}
  */
-function describeTool(tool, entry) {
-  const entries = tool.approvals.map((approval) => describeApproval(tool, approval, entry));
+function describeTool(tool, owner, entry) {
+  const entries = tool.approvals.map((approval) => describeApproval(tool, approval, owner, entry));
   if (tool.phase !== 'running' && tool.phase !== 'ended') return entries;
   if (tool.status === 'denied' && entries.length) return entries;
   const detail = tool.phase === 'running' ? 'running' : formatDuration(tool.durationMs);
@@ -84,9 +87,10 @@ function describeTool(tool, entry) {
 /**
  * @param {ToolItem} tool
  * @param {ToolApproval} approval
+ * @param {string} owner
  * @param {(kind: TimelineEntry['kind'], title: string, detail?: string, ts?: string) => TimelineEntry} entry
  */
-function describeApproval(tool, approval, entry) {
+function describeApproval(tool, approval, owner, entry) {
   const what = approval.request.summary || tool.name;
   const {resolution} = approval;
   const key = `a:${approval.request.approval_id}`;
@@ -94,7 +98,7 @@ function describeApproval(tool, approval, entry) {
     return {...entry('approval', what, approval.replaced ? 'replaced' : 'waiting', approval.requestedAt), key};
   }
   const words = {approve: 'approved', deny: 'denied', expired: 'expired'};
-  const by = resolution.decision === 'expired' ? '' : ` by ${personName(resolution.by)}`;
+  const by = resolution.decision === 'expired' ? '' : ` by ${personName(resolution.by, owner)}`;
   const ts = approval.resolvedAt ?? approval.requestedAt;
   return {...entry('approval', what, `${words[resolution.decision]}${by}`, ts), key};
 }
@@ -120,10 +124,12 @@ export function changesCluster(tool) {
 
 /**
  * @param {string} by As in events, such as `user:anna`.
- * @returns {string}
+ * @param {string} owner
+ * @returns {string} The name, or `you`.
  */
-export function personName(by) {
-  return by.replace(/^user:/, '');
+export function personName(by, owner) {
+  const name = by.replace(/^user:/, '');
+  return owner && name === owner ? 'you' : name;
 }
 
 /** @param {string} text */

@@ -118,7 +118,7 @@ async function findEnd(sessionId) {
     await callApi('GET', `sessions/${sessionId}`);
     return '';
   } catch (problem) {
-    if (problem.status === 401) return 'You are signed out.';
-    return problem.status === 404 ? 'This session does not exist any more.' : '';
+    if (problem.status === 401) return 'You are signed out';
+    return problem.status === 404 ? 'This session does not exist any more' : '';
   }
 }

@@ -52,7 +52,7 @@ test('two browsers see the same session, and each sees what the other does', asy
   await second.page.goto(first.page.url());
   await second.page.locator('.approval-card').getByRole('button', {name: 'Approve'}).click();
   for (const {page} of [first, second]) {
-    await page.locator('.approval-result', {hasText: 'Approved by default'}).waitFor();
+    await page.locator('.approval-result', {hasText: 'Approved by you'}).waitFor();
     await page.getByText('Done ·').waitFor();
   }
   const read = (page) => page.locator('.conversation').evaluate((element) => element.innerText);
@@ -92,7 +92,7 @@ test('the question of a server is a form', async () => {
   await card.getByLabel('Pods').fill('4');
   await card.getByLabel('On-call was paged').check();
   await card.getByRole('button', {name: 'Answer'}).click();
-  await page.getByText('Answered by default').waitFor();
+  await page.getByText('Answered by you').waitFor();
   await page.getByText('Done ·').waitFor();
   await page.locator('.tool summary').click();
   const output = await page.locator('.lines').textContent();

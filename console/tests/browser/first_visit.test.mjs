@@ -45,7 +45,7 @@ test('question, stream, approval with diff, timeline', async () => {
   assert.match(await page.title(), /^\(1\) /);
   await checkPage(visited, 'approval');
   await card.getByRole('button', {name: 'Approve'}).click();
-  await page.locator('.approval-result', {hasText: 'Approved by default'}).waitFor();
+  await page.locator('.approval-result', {hasText: 'Approved by you'}).waitFor();
   await page.locator('.tool.change.ok').waitFor();
   await page.locator('.run-end').nth(1).waitFor();
 
@@ -86,7 +86,7 @@ test('a change is edited as YAML, and denied with a reason', async () => {
   await card.getByRole('button', {name: 'Deny…'}).click();
   await card.getByRole('textbox').fill('not during the sale');
   await card.getByRole('button', {name: 'Deny', exact: true}).click();
-  await page.locator('.approval-result', {hasText: 'Denied by default'}).waitFor();
+  await page.locator('.approval-result', {hasText: 'Denied by you'}).waitFor();
   await page.getByText('“not during the sale”').waitFor();
   await checkPage(visited, 'denied');
 });
@@ -94,7 +94,7 @@ test('a change is edited as YAML, and denied with a reason', async () => {
 test('all views in all widths, light and dark', async () => {
   const session = await demo.call('POST', '/v1/sessions', {title: 'Checkout is slow since the deployment of 14:05, and the payments-api restarts'});
   await demo.call('POST', `/v1/sessions/${session.session_id}/messages`, {content: 'what is broken?'});
-  await demo.call('POST', `/v1/sessions/${session.session_id}/messages`, {content: 'scale checkout to 5'});
+  await demo.call('POST', `/v1/sessions/${session.session_id}/messages`, {content: 'set memory of recommendations to 1Gi'});
   const views = {new: '', session: `sessions/${session.session_id}`, inbox: 'inbox', tools: 'tools', memories: 'memories', usage: 'usage'};
   for (const width of WIDTHS) {
     for (const scheme of /** @type {const} */ (['light', 'dark'])) {
