@@ -1,6 +1,6 @@
 /** The timeline next to the conversation. */
 
-import {html, useMemo} from '../../vendor/preact.js';
+import {html, useLayoutEffect, useMemo, useRef} from '../../vendor/preact.js';
 import {formatClock} from '../view/format.js';
 import {listTimeline} from '../view/timeline.js';
 import {showInvisible} from '../view/visible_text.js';
@@ -8,6 +8,9 @@ import {IconButton} from './elements.js';
 import {Icon} from './icons.js';
 
 /** @typedef {import('../../types/view').ConversationItem} ConversationItem */
+
+/** How near to the end a reader counts as following it, in pixels. */
+const FOLLOW_DISTANCE = 80;
 
 const ICONS = {
   message: 'message',
@@ -33,10 +36,19 @@ const WORDS = {
 /** @param {{items: ConversationItem[], owner: string, onJump: (key: string) => void, onClose: () => void}} props */
 export function TimelinePanel({items, owner, onJump, onClose}) {
   const entries = useMemo(() => listTimeline(items, owner), [items, owner]);
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+  const following = useRef(true);
+  useLayoutEffect(() => {
+    if (list.current && following.current) list.current.scrollTop = list.current.scrollHeight;
+  }, [entries.length]);
+  const onScroll = () => {
+    const box = list.current;
+    if (box) following.current = box.scrollHeight - box.scrollTop - box.clientHeight < FOLLOW_DISTANCE;
+  };
   return html`<aside class="timeline" aria-label="Timeline">
     <header class="timeline-head"><h2>Timeline</h2><${IconButton} icon="close" label="Hide the timeline" onClick=${onClose} /></header>
     ${entries.length === 0 && html`<p class="muted">What happens in this session is listed here: messages, looks, changes, approvals and failures.</p>`}
-    <ol tabindex="0" aria-label="Entries">
+    <ol tabindex="0" aria-label="Entries" ref=${list} onScroll=${onScroll}>
       ${entries.map((entry, at) => html`<li key=${`${entry.key}-${at}`} class="entry ${entry.kind} ${entry.detail.split(' ')[0]}">
         <button type="button" onClick=${() => onJump(entry.key)}>
           <span class="entry-icon"><${Icon} name=${ICONS[entry.kind]} /></span>
