@@ -24,7 +24,8 @@ const PHASE_WORDS = {planned: 'queued', waiting: 'waits for approval', running: 
 
 /** @param {{tool: ToolItem, sessionId: string}} props */
 export function ToolCard({tool, sessionId}) {
-  const isChange = changesCluster(tool);
+  // A call that was not approved has changed nothing.
+  const isChange = changesCluster(tool) && tool.status !== 'denied';
   const [open, setOpen] = useState(false);
   const state = tool.phase === 'ended' ? (tool.status ?? 'ok') : tool.phase;
   const facts = [
