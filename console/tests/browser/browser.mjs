@@ -37,7 +37,7 @@ export async function visit(browser, url, {width = 1440, height = 900, scheme = 
   const context = await browser.newContext({viewport: {width, height}, colorScheme: scheme, reducedMotion: 'reduce', bypassCSP: false});
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(90_000);
   const problems = /** @type {string[]} */ ([]);
   const report = (/** @type {string} */ text) => {
     if (!ignored?.test(text)) problems.push(text);

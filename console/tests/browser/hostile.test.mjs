@@ -59,7 +59,7 @@ test('an output of 5 MB can be read, searched and copied, and is inert', async (
   const visited = await visit(browser, url);
   const {page} = visited;
   await ask(page, 'large log');
-  await page.getByText('Done ·').waitFor({timeout: 120_000});
+  await page.getByText('Done ·').waitFor({timeout: 300_000});
   await page.locator('.tool summary').click();
   await page.getByRole('button', {name: /^Whole output, 5/}).click();
   const dialog = page.getByRole('dialog');
