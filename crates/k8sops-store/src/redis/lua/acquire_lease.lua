@@ -7,13 +7,27 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if holder and holder ~= owner and tonumber(expires_at) > now then
   return {'held', tonumber(expires_at) - now}
 end
--- Another server, or this one after a restart, may lack events that no process reports, because those that have seen them have
--- ended or are slower than the new owner. It must not use their seqs again, so that what clients have seen is noticed.
-local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+-- A replica that was promoted, or a server that was restarted from a snapshot, may lack events that no process reports, because
+-- those that have seen them have ended or are slower than the new owner. It must not use their seqs again, so that what clients
+-- have seen is noticed. A server that was restarted with its append-only file has what it wrote.
+local function read_info(section, field)
+  -- Not every user may run this command.
+  local info = redis.pcall('INFO', section)
+  return type(info) == 'string' and string.match(info, field .. ':(%w+)') or nil
+end
+local server
+if read_info('persistence', 'aof_enabled') == '1' then
+  -- The history that the server continued when it was promoted: zeros if it never was, or long ago.
+  server = read_info('replication', 'master_replid2')
+  if server and string.match(server, '^0+$') then server = known_server or '0' end
+else
+  server = read_info('server', 'run_id')
+end
 if server and server ~= known_server then
   redis.call('HSET', meta_key, 'server', server)
   if known_server and not lost_seq then redis.call('HSET', meta_key, 'lost_seq', last_seq) end
 end
-local epoch = last_epoch + 1
-redis.call('HSET', meta_key, 'epoch', epoch, 'holder', owner, 'until', string.format('%.0f', now + ttl_ms))
+-- The time, because a failover can lose an epoch, and its owner may live on.
+local epoch = math.max(last_epoch + 1, now)
+redis.call('HSET', meta_key, 'epoch', string.format('%.0f', epoch), 'holder', owner, 'until', string.format('%.0f', now + ttl_ms))
 return {'acquired', epoch}
