@@ -155,7 +155,7 @@ impl SessionState {
         }
         self.apply_body(event);
         if let Some(run) = &mut self.run {
-            run.track_waiting_time(event.ts);
+            run.count_active_time(&event.body, event.ts);
         }
     }
 
