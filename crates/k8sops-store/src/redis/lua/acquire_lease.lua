@@ -9,20 +9,8 @@ if holder and holder ~= owner and tonumber(expires_at) > now then
 end
 -- A replica that was promoted, or a server that was restarted from a snapshot, may lack events that no process reports, because
 -- those that have seen them have ended or are slower than the new owner. It must not use their seqs again, so that what clients
--- have seen is noticed. A server that was restarted with its append-only file has what it wrote.
-local function read_info(section, field)
-  -- Not every user may run this command.
-  local info = redis.pcall('INFO', section)
-  return type(info) == 'string' and string.match(info, field .. ':(%w+)') or nil
-end
-local server
-if read_info('persistence', 'aof_enabled') == '1' then
-  -- The history that the server continued when it was promoted: zeros if it never was, or long ago.
-  server = read_info('replication', 'master_replid2')
-  if server and string.match(server, '^0+$') then server = known_server or '0' end
-else
-  server = read_info('server', 'run_id')
-end
+-- have seen is noticed.
+local server = server_identity(known_server)
 if server and server ~= known_server then
   redis.call('HSET', meta_key, 'server', server)
   -- The owner that was the last one knows itself how far it went.
