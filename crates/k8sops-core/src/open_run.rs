@@ -209,7 +209,7 @@ impl OpenRun {
 
     /// Counts the time since the event before, after an event was applied.
     pub(crate) fn count_active_time(&mut self, body: &EventBody, ts: Timestamp) {
-        // Nobody worked on the run between two owners.
+        // Between two owners, a run is not worked on.
         let worked = if matches!(body, EventBody::RunRecovered(_)) { Duration::ZERO } else { self.uncounted_time(ts) };
         self.active_ms = self.active_ms.saturating_add(u64::try_from(worked.as_millis()).unwrap_or(u64::MAX));
         self.counted_until = Some(ts);
