@@ -21,7 +21,10 @@ use std::{
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{
-    batch_writing::BatchWriting, disk_io, journal_format::JournalEntry, journal_replay::replay_journal_file,
+    batch_writing::{BatchWriting, JournalHandle},
+    disk_io,
+    journal_format::JournalEntry,
+    journal_replay::replay_journal_file,
     layout::StoreLayout,
 };
 use k8sops_core::SessionId;
@@ -116,7 +119,7 @@ struct UnsyncedFile {
 #[derive(Debug)]
 struct JournalFile {
     path: PathBuf,
-    file: Option<Arc<File>>,
+    handle: Option<JournalHandle>,
     /// Where the next batch starts; 0 if it is empty.
     end: u64,
     /// What a failed write may have left behind `end`.
@@ -133,7 +136,7 @@ impl JournalFile {
     fn new(path: PathBuf) -> Self {
         Self {
             path,
-            file: None,
+            handle: None,
             end: 0,
             failed_bytes: 0,
             sessions: HashMap::new(),
@@ -144,6 +147,17 @@ impl JournalFile {
 
     fn is_empty(&self) -> bool {
         self.end == 0
+    }
+
+    /// The sessions' files that may not be on the disk with the lines that it has of them.
+    fn unsynced(&self) -> Vec<UnsyncedFile> {
+        self.sessions.values().flatten().cloned().collect()
+    }
+
+    /// Notes that the lines that it has are durable without it.
+    fn forget_lines(&mut self) {
+        self.sessions.clear();
+        self.must_replay = false;
     }
 
     fn must_replay(&self) -> bool {
@@ -327,20 +341,22 @@ impl JournalShared {
         let number = state.next_number;
         state.next_number += 1;
         let at = state.active;
-        let JournalFile { path, file, end, failed_bytes, .. } = state.active_file();
+        let JournalFile { path, handle, end, failed_bytes, .. } = state.active_file();
         let mut writing = BatchWriting {
             path: path.clone(),
-            file: file.clone(),
+            handle: handle.clone(),
             end: *end,
             failed_bytes: *failed_bytes,
             root: self.layout.root(),
         };
         drop(state);
-        let written = writing.write_batch(number, &batch.entries, &batch.lines);
+        let written = self
+            .replace_lost_file(at, &mut writing)
+            .and_then(|()| writing.write_batch(number, &batch.entries, &batch.lines));
         let mut state = self.state.lock();
         let file = &mut state.files[at];
         let was_empty = file.is_empty();
-        (file.file, file.end, file.failed_bytes) = (writing.file, writing.end, writing.failed_bytes);
+        (file.handle, file.end, file.failed_bytes) = (writing.handle, writing.end, writing.failed_bytes);
         if written.is_ok() {
             for (entry, unsynced) in batch.entries.iter().zip(batch.files) {
                 file.sessions.insert(entry.session, Some(unsynced));
@@ -359,6 +375,19 @@ impl JournalShared {
             self.must_empty.notify_one();
         }
         state
+    }
+
+    /// Starts another file if another program removed or replaced the one that is written to. What was in it is made durable.
+    fn replace_lost_file(&self, at: usize, writing: &mut BatchWriting<'_>) -> io::Result<()> {
+        if writing.handle.as_ref().is_none_or(|handle| handle.is_at_path(&writing.path)) {
+            return Ok(());
+        }
+        tracing::error!(path = %writing.path.display(), "file of the journal was removed or replaced, starting another one");
+        let unsynced = self.state.lock().files[at].unsynced();
+        sync_files(&unsynced)?;
+        (writing.handle, writing.end, writing.failed_bytes) = (None, 0, 0);
+        self.state.lock().files[at].forget_lines();
+        Ok(())
     }
 
     /// Empties files until the journal is closed.
@@ -411,28 +440,30 @@ impl JournalShared {
             state.active = 1 - state.active;
         }
         let emptied = 1 - state.active;
-        let JournalFile { path, file, end, sessions, .. } = &state.files[emptied];
-        let (Some(file), false) = (file.clone(), *end == 0) else { return };
+        let JournalFile { path, handle, end, .. } = &state.files[emptied];
+        let (Some(handle), false) = (handle.clone(), *end == 0) else { return };
         let (path, end) = (path.clone(), *end);
-        let unsynced: Vec<_> = sessions.values().flatten().cloned().collect();
+        let unsynced = state.files[emptied].unsynced();
         drop(state);
         let result = self.sync_sessions(emptied, &path, &unsynced).and_then(|()| {
             let zeros = vec![0; usize::try_from(end).unwrap_or(0)];
-            let overwritten =
-                disk_io::write_at(&file, &path, &zeros, 0).and_then(|()| disk_io::sync_file(&file, &path));
+            let overwritten = disk_io::write_at(&handle.file, &path, &zeros, 0)
+                .and_then(|()| disk_io::sync_file(&handle.file, &path));
             overwritten.map_err(|error| error.to_string())
         });
+        // The handle may be stale.
+        let reopened = result.as_ref().err().and_then(|_| handle.reopen(&path).ok());
         let mut state = self.state.lock();
         let emptied = &mut state.files[emptied];
         match result {
             Ok(()) => {
                 emptied.end = 0;
-                emptied.sessions.clear();
-                emptied.must_replay = false;
+                emptied.forget_lines();
                 state.failed_at = None;
             }
             Err(error) => {
                 emptied.must_replay = true;
+                emptied.handle = reopened.or(emptied.handle.take());
                 if state.failed_at.replace(Instant::now()).is_none() {
                     tracing::warn!(path = %path.display(), %error, "journal of the store cannot be emptied, retrying");
                 }

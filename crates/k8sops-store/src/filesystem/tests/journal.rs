@@ -197,6 +197,26 @@ fn assert_no_lines(paths: &[PathBuf]) {
     }
 }
 
+#[tokio::test]
+async fn journal_that_another_program_removed_or_replaced_is_started_again() {
+    for replaced in [None, Some("another file")] {
+        let mut fixture = JournalFixture::new().await;
+        let sessions = fixture.create_sessions(3).await;
+        for round in 0..3 {
+            fixture.submit_to_all(&sessions, &format!("before{round}")).await;
+            for path in fixture.journal_files() {
+                let _ = fs::remove_file(&path);
+                if let Some(content) = replaced {
+                    fs::write(&path, content).unwrap();
+                }
+            }
+            assert_eq!(fixture.submit_to_all(&sessions[..2], &format!("after{round}")).await, 0);
+        }
+        fixture.lose_power().await;
+        fixture.assert_kept(&sessions).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn session_deleted_during_its_commits_leaves_nothing() {
     for _ in 0..10 {
