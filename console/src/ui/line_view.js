@@ -17,7 +17,7 @@ const MAX_HEIGHT = 15_000_000;
  * @param {string} text
  * @returns {string[]}
  */
-export function splitLines(text) {
+function splitLines(text) {
   const lines = showInvisible(text).replace(/\n$/, '').split('\n');
   if (!lines.some((line) => line.length > MAX_LINE)) return lines;
   return lines.flatMap((line) => {
