@@ -112,7 +112,7 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
       ${n.map(r=>p`<li><span class="badge change">also</span> ${r.count} ${r.what}${r.names.length?p`: <code>${r.names.join(", ")}</code>`:""}</li>`)}
     </ul>
   </div>`}function Ia({request:e}){let t=e.preview??"";if(!(e.preview_detail?.kind==="diff"||/^@@ -\d/m.test(t))){let o=e.preview_detail?.kind==="dry_run"?"What a dry run prints":"What the call does";return p`<div class="code-block"><div class="code-head"><span>${o}</span></div><pre tabindex="0">${F(t)}</pre></div>`}let{added:r,removed:s}=Ai(t);return p`<div class="preview">
-    <h3>What would change <span class="count-added">+${r}</span> <span class="count-removed">−${s}</span></h3>
+    <h3>What would change ${r>0&&p`<span class="count-added">+${r}</span>`} ${s>0&&p`<span class="count-removed">−${s}</span>`}</h3>
     <${Os} text=${t} />
   </div>`}function Jd({request:e,path:t,onAnswered:n,expired:r}){let s=B(()=>un(e.arguments),[e.approval_id]),[o,i]=v(null),[a,l]=v(!1),[d,u]=v(!e.preview),[f,m]=v(""),[h,g]=v(null),[k,_]=v(!1),x=de(new Map),w=B(()=>o===null?null:_a(o),[o]),A=w?.value&&un(w.value)!==s,E=async C=>{let S={decision:C,...f.trim()&&{comment:f.trim()},...C==="approve"&&A&&{arguments:w?.value}},H=JSON.stringify(S);x.current.has(H)||x.current.set(H,crypto.randomUUID()),_(!0),g(null);try{await Ae(t,S,{commandId:x.current.get(H)}),n()}catch(P){g(P),P.code==="approval_closed"&&n()}_(!1)};return p`<form class="approval-answer" onSubmit=${C=>C.preventDefault()}>
     ${o===null&&p`<details class="arguments" open=${d} onToggle=${C=>u(C.currentTarget.open)}>
@@ -140,7 +140,7 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
       ${(o!==null||a)&&p`<button type="button" class="button quiet" disabled=${k} onClick=${()=>{i(null),l(!1),g(null)}}>Back</button>`}
       ${r&&p`<span class="muted">The time to answer is over.</span>`}
     </div>
-  </form>`}function Ca(e){e?.focus()}function Oa({approval:e,owner:t}){let[n,r]=v(!1),{request:s,resolution:o}=e,i=o?.decision??(e.replaced?"replaced":"expired"),a={approve:"Approved",deny:"Denied",expired:"Expired",replaced:"Asked again, because the objects had changed"},l=o&&o.decision!=="expired"?` by ${ln(o.by,t)}`:"";return p`<div id=${`a:${s.approval_id}`} class="approval-result ${i}" tabindex="-1">
+  </form>`}function Ca(e){e?.focus(),requestAnimationFrame(()=>e?.closest("form")?.scrollIntoView({block:"nearest"}))}function Oa({approval:e,owner:t}){let[n,r]=v(!1),{request:s,resolution:o}=e,i=o?.decision??(e.replaced?"replaced":"expired"),a={approve:"Approved",deny:"Denied",expired:"Expired",replaced:"Asked again, because the objects had changed"},l=o&&o.decision!=="expired"?` by ${ln(o.by,t)}`:"";return p`<div id=${`a:${s.approval_id}`} class="approval-result ${i}" tabindex="-1">
     <details open=${n} onToggle=${d=>r(d.currentTarget.open)}>
       <summary>
         <span class="tool-chevron"><${N} name="chevron" /></span>

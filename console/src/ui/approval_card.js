@@ -77,7 +77,7 @@ function Preview({request}) {
   }
   const {added, removed} = countChanges(text);
   return html`<div class="preview">
-    <h3>What would change <span class="count-added">+${added}</span> <span class="count-removed">−${removed}</span></h3>
+    <h3>What would change ${added > 0 && html`<span class="count-added">+${added}</span>`} ${removed > 0 && html`<span class="count-removed">−${removed}</span>`}</h3>
     <${DiffView} text=${text} />
   </div>`;
 }
@@ -152,6 +152,7 @@ function ApprovalAnswer({request, path, onAnswered, expired}) {
 /** @param {HTMLElement | null} element Gets the focus when it appears, at the press of the button that shows it. */
 function focusOnce(element) {
   element?.focus();
+  requestAnimationFrame(() => element?.closest('form')?.scrollIntoView({block: 'nearest'}));
 }
 
 /**
