@@ -26,6 +26,7 @@ use super::{
     journal_format::JournalEntry,
     journal_replay::replay_journal_file,
     layout::StoreLayout,
+    unsynced_files::{UnsyncedFile, sync_files},
 };
 use k8sops_core::SessionId;
 
@@ -35,10 +36,6 @@ const MAX_LINES_BYTES: usize = 256 * 1024;
 const FULL_BYTES: u64 = 4 * 1024 * 1024;
 /// So are lines of so many sessions, whose files are kept open.
 const FULL_SESSIONS: usize = 1024;
-/// How many threads sync sessions' files, because the file system joins syncs that come at the same time.
-const SYNC_THREADS: usize = 16;
-/// How many files are worth a thread.
-const FILES_PER_THREAD: usize = 8;
 /// While one file of the journal cannot be emptied, the other one grows to this size. Then sessions' files are synced.
 const LIMIT_BYTES: u64 = 16 * FULL_BYTES;
 /// How long the store is at rest until the journal is emptied.
@@ -106,13 +103,6 @@ struct GatheredBatch {
     lines: Vec<u8>,
     outcome: Arc<OnceLock<Option<io::ErrorKind>>>,
     errno: Arc<OnceLock<i32>>,
-}
-
-/// A session's file that may not be on the disk.
-#[derive(Debug, Clone)]
-struct UnsyncedFile {
-    path: PathBuf,
-    file: Arc<File>,
 }
 
 /// A file of the journal.
@@ -480,22 +470,4 @@ impl JournalShared {
         }
         Ok(())
     }
-}
-
-fn sync_files(files: &[UnsyncedFile]) -> io::Result<()> {
-    let sync_all =
-        |files: &[UnsyncedFile]| files.iter().try_for_each(|file| disk_io::sync_file(&file.file, &file.path));
-    let chunk = files.len().div_ceil(SYNC_THREADS).max(FILES_PER_THREAD);
-    if files.len() <= chunk {
-        return sync_all(files);
-    }
-    std::thread::scope(|scope| {
-        let spawn = |files| std::thread::Builder::new().spawn_scoped(scope, move || sync_all(files));
-        let threads: Vec<_> = files.chunks(chunk).map(spawn).collect();
-        let results = threads.into_iter().map(|thread| {
-            thread?.join().unwrap_or_else(|_| Err(io::Error::other("a thread that syncs files panicked")))
-        });
-        // Every thread is waited for, also after a failure.
-        results.collect::<Vec<_>>().into_iter().collect()
-    })
 }

@@ -51,6 +51,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod trash;
+mod unsynced_files;
 mod usage_files;
 mod usage_notes;
 mod usage_record;
