@@ -139,6 +139,13 @@ impl RedisSessionRegistry {
             for ((session, at), stored) in entries.iter().zip(summaries) {
                 match stored {
                     Ok(StoredSummary { summary: Some(summary), has_log }) if summary.user_id == *user => {
+                        let listed_at = Timestamp::from_millis(*at);
+                        if summary.updated_at != listed_at {
+                            // An update of the list was lost, or is under way.
+                            self.touch_session(&summary).await?;
+                        }
+                        // The cursor of the next page is made of this time, and must be the one by which the list is sorted.
+                        let summary = SessionSummary { updated_at: listed_at, ..summary };
                         listed.push(if has_log { summary } else { without_work(summary) });
                     }
                     Ok(StoredSummary { summary: None, has_log: true }) => {

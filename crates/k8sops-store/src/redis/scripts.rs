@@ -379,7 +379,7 @@ script! {
 
 /// The commands that scripts run. For a command that its user may not run, a script fails without naming it. Vector sets are
 /// not among them, because they are used where the server has them.
-pub(super) const SCRIPT_COMMANDS: [&str; 28] = [
+pub(super) const SCRIPT_COMMANDS: [&str; 29] = [
     "DEL",
     "EXISTS",
     "GET",
@@ -389,6 +389,7 @@ pub(super) const SCRIPT_COMMANDS: [&str; 28] = [
     "HLEN",
     "HMGET",
     "HSET",
+    "LLEN",
     "LPOP",
     "PEXPIRE",
     "RPUSH",
