@@ -34,6 +34,7 @@ impl SessionActor<'_> {
         let next = if open.is_some() || self.run.is_some() { None } else { next_message(&entries) };
         let mut titled = self.projection.read(|state| !state.summary.title.is_empty());
         let mut settings = self.projection.read(|state| state.summary.settings.clone());
+        let mut consumed = 0;
         for InboxEntry { position, command, .. } in &entries {
             let by = || EventAuthor::User(command.by.clone());
             let command_id = Some(command.command_id.clone());
@@ -71,7 +72,9 @@ impl SessionActor<'_> {
             };
             self.writer.queue_events(done);
             self.writer.consume_inbox_entry(*position);
+            consumed += 1;
         }
+        self.inbox_has_rest = entries.len() > consumed + usize::from(next.is_some());
         if let Some(entry) = next {
             self.start_run_from_message(entry, &settings, titled);
         }

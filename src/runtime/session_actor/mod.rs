@@ -35,8 +35,8 @@ use k8sops_tools::ToolExecutor;
 
 use run_task::{RunTask, superseded_messages, wait_for_run};
 
-/// Interval of reading an inbox that other processes write to, in case a notification is lost.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// Interval of comparing the log with what other processes may have reported of it.
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// How long an owner without work keeps the session for the next message.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a session must be idle before memories are extracted, so that messages in a row are extracted together.
@@ -178,7 +178,7 @@ async fn own_once(
     attempts: &mut OwnershipAttempts,
 ) -> Result<ReleaseReason, StoreError> {
     let store = &shared.dependencies.store;
-    let held = HeldLease::acquire(store, session, &shared.replica).await?;
+    let held = HeldLease::acquire(store, session, &shared.replica, slot.wakeup.clone()).await?;
     let _subscription = Subscription::new(shared, session, &slot.feed);
     let result = match SessionActor::open(shared, &held, slot).await {
         Ok(mut actor) => {
@@ -244,8 +244,10 @@ struct SessionActor<'a> {
     extraction: MemoryExtraction,
     /// The newest cancelled run.
     cancelled: Option<RunId>,
-    /// Whether the inbox may hold new commands.
+    /// Whether the inbox may hold new commands, or commands that can take effect now.
     inbox_may_have_news: bool,
+    /// Whether the last look into the inbox left commands there, for the start or the end of a run.
+    inbox_has_rest: bool,
     /// Until when approvals are pending, as recorded in the index.
     recorded_deadline: Option<Timestamp>,
 }
@@ -304,7 +306,12 @@ impl<'a> SessionActor<'a> {
         let store = &shared.dependencies.store;
         let previews = store.notifications().is_some().then(|| {
             let previews = Arc::new(PreviewWriter::default());
-            let writing = tokio::spawn(previews.clone().run(store.clone(), lease));
+            let writing = tokio::spawn(previews.clone().run(
+                store.clone(),
+                lease,
+                slot.feed.clone(),
+                slot.wakeup.remote_watchers.clone(),
+            ));
             (previews, AbortOnDropHandle::new(writing))
         });
         Ok(Self {
@@ -323,14 +330,15 @@ impl<'a> SessionActor<'a> {
             extraction: MemoryExtraction::default(),
             cancelled: None,
             inbox_may_have_news: true,
+            inbox_has_rest: false,
             recorded_deadline: None,
         })
     }
 
     async fn run_until_released(&mut self) -> Result<ReleaseReason, StoreError> {
         let alone = self.shared.dependencies.store.notifications().is_none();
-        let mut look = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // An instant and not a sleep, so that events in between do not restart it.
         let mut quiet_since = None;
         // The log was checked when it was loaded; the inbox was not.
@@ -371,7 +379,7 @@ impl<'a> SessionActor<'a> {
                     let committed = committed?;
                     self.writer.flush_audit_records().await;
                     for end in committed.iter().filter(|event| event.body.ends_run()) {
-                        self.inbox_may_have_news = true;
+                        self.inbox_may_have_news |= self.inbox_has_rest;
                         self.span.finish(end);
                         self.writer.span = self.span.current();
                     }
@@ -388,7 +396,7 @@ impl<'a> SessionActor<'a> {
                 }
                 ended = wait_for_run(&mut self.run) => {
                     self.run = None;
-                    self.inbox_may_have_news = true;
+                    self.inbox_may_have_news |= self.inbox_has_rest;
                     if let Err(panic) = ended {
                         self.run_panicked(&panic);
                     }
@@ -400,10 +408,7 @@ impl<'a> SessionActor<'a> {
                 () = self.slot.wakeup.notified() => self.inbox_may_have_news = true,
                 () = sleep_until_deadline(expiry) => self.expire_interactions(),
                 lost = self.held.wait_until_lost() => return Err(lost),
-                _ = look.tick(), if !alone => {
-                    self.inbox_may_have_news = true;
-                    must_check_log = true;
-                }
+                _ = check.tick(), if !alone => must_check_log = true,
                 () = sleep_until_deadline(release_at) => return Ok(ReleaseReason::Idle),
                 () = self.shared.halt.cancelled(), if !halting => {}
             }

@@ -141,7 +141,7 @@ impl SessionActor<'_> {
         let task = AbortOnDropHandle::new(task);
         self.run = Some(RunTask { cancel, task });
         // The inbox may hold a cancel or an interrupting message for it.
-        self.inbox_may_have_news = true;
+        self.inbox_may_have_news |= self.inbox_has_rest;
     }
 
     /// Returns the memory retriever of a run.
