@@ -49,7 +49,7 @@ contract:
 
 # Measures speed and memory.
 bench *ARGUMENTS:
-    cargo bench --bench service {{ARGUMENTS}}
+    cargo bench --bench service -- {{ARGUMENTS}}
 
 # Builds the image with Docker.
 image TAG="k8sops":

@@ -1,6 +1,6 @@
-"""An MCP server over stdio whose tools return more than any model can take in: `pods`, `secrets` and `log`.
+"""An MCP server over stdio whose tools return more than any model can take in: `pods`, `secrets` and `log`; and `echo`, which returns a word.
 
-Each has one thing in it that matters. Only Python's own library is needed.
+Each of the three has one thing in it that matters. Only Python's own library is needed.
 """
 
 import base64
@@ -61,7 +61,12 @@ def log():
     return "".join(lines)
 
 
-TOOLS = {"pods": pods, "secrets": secrets, "log": log}
+def echo():
+    """One word."""
+    return "echo"
+
+
+TOOLS = {"pods": pods, "secrets": secrets, "log": log, "echo": echo}
 
 
 def main():

@@ -22,10 +22,15 @@ pub struct NginxProxy {
 impl NginxProxy {
     /// Starts nginx in front of the servers on these ports.
     pub async fn start(servers: &[u16]) -> Self {
+        let program = std::env::var("K8SOPS_TEST_NGINX").unwrap_or_else(|_| "/usr/sbin/nginx".into());
+        Self::start_program(&program, servers).await
+    }
+
+    /// Starts this nginx in front of the servers on these ports.
+    pub async fn start_program(program: &str, servers: &[u16]) -> Self {
         let upstream: Vec<_> = servers.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=0;")).collect();
         let upstream = upstream.join(" ");
-        let program = std::env::var("K8SOPS_TEST_NGINX").unwrap_or_else(|_| "/usr/sbin/nginx".into());
-        Self::start_with(&program, |port| {
+        Self::start_with(program, |port| {
             format!(
                 "upstream servers {{ {upstream} }}
                  server {{ listen 127.0.0.1:{port};
@@ -46,7 +51,7 @@ impl NginxProxy {
         let temporary = temporary.map(|kind| format!("{kind}_temp_path {folder}/{kind};\n")).concat();
         let http = configure(port);
         let config = format!(
-            "daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+            "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
              events {{ worker_connections 1024; }}
              http {{ access_log off; {temporary} {http} }}"
         );
@@ -59,27 +64,35 @@ impl NginxProxy {
         nginx
     }
 
-    /// Returns the CPU time of its processes.
+    /// Returns the id of its only process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns the CPU time of its process.
     pub fn cpu_time(&self) -> Duration {
-        let master = self.child.id();
-        let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
-        let workers = children.split_whitespace().filter_map(|pid| pid.parse().ok());
-        workers.map(process_cpu_time).sum::<Duration>() + process_cpu_time(master)
+        process_cpu_time(self.pid())
     }
 }
 
 impl Drop for NginxProxy {
     fn drop(&mut self) {
-        // SIGTERM ends the workers, too. After SIGKILL they would stay.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Returns the CPU time of a process, user and system, from `/proc/PID/stat` (fields 14 and 15, in ticks of 10 ms).
+/// Returns the CPU time of a process, user and system, with that of its threads that have ended; zero without such a process.
+#[cfg(target_os = "linux")]
 pub fn process_cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = [11, 12].iter().filter_map(|index| fields.get(*index)?.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
+    use nix::{time::ClockId, unistd::Pid};
+
+    let pid = Pid::from_raw(pid.cast_signed());
+    ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now).map_or(Duration::ZERO, Duration::from)
+}
+
+/// Returns zero: only Linux tells the CPU time of another process.
+#[cfg(not(target_os = "linux"))]
+pub fn process_cpu_time(_pid: u32) -> Duration {
+    Duration::ZERO
 }
