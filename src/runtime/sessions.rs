@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::{
     admission::{AdmissionControl, CapacityLimits},
+    conversation_cache::ConversationCache,
     error::SessionsError,
     inner::{Dependencies, RuntimeInner},
     known_logs::KnownLogs,
@@ -45,6 +46,7 @@ impl Sessions {
             dependencies,
             remote_tails,
             known_logs,
+            conversations: ConversationCache::default(),
             store_outages: Arc::default(),
             closed: CancellationToken::new(),
             registry: SessionRegistry::default(),
