@@ -417,7 +417,7 @@ script! {
 
 /// The commands that scripts run. For a command that its user may not run, a script fails without naming it. Vector sets are
 /// not among them, because they are used where the server has them.
-pub(super) const SCRIPT_COMMANDS: [&str; 31] = [
+pub(super) const SCRIPT_COMMANDS: [&str; 30] = [
     "DEL",
     "EXISTS",
     "GET",
@@ -427,7 +427,6 @@ pub(super) const SCRIPT_COMMANDS: [&str; 31] = [
     "HLEN",
     "HMGET",
     "HSET",
-    "INFO",
     "LPOP",
     "PEXPIRE",
     "RPUSH",
