@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8sops_settings::{
     ValueFormat,
     declaration::{or_empty, required},
-    formats::{BYTE_SIZE, DURATION, HOST_NAME, whole_number, whole_number_in},
+    formats::{BOOLEAN, BYTE_SIZE, DURATION, HOST_NAME, whole_number, whole_number_in},
     options,
 };
 
@@ -24,6 +24,10 @@ options! {
         /// Origins of web pages that may use the service, in addition to its own.
         pub cors_origins: Vec<String> =
             or_empty(WEB_ORIGINS).variable("K8SOPS_CORS_ORIGINS").example("https://ops.example.com"),
+        /// Whether `GET /` serves the console, a page to work in.
+        ///
+        /// It is a client of the API like any other: it can do what its caller may do.
+        pub console: bool = required(BOOLEAN, "on").variable("K8SOPS_CONSOLE"),
         /// Longest time that a graceful shutdown waits for running tool calls; without any it takes no time.
         ///
         /// It is longer than the call timeout of MCP servers, so that no change is interrupted. Closing connections (5 s) and
