@@ -75,7 +75,7 @@ impl PreviewWriter {
             tokio::select! {
                 () = self.opened.notified() => {}
                 () = watchers.announced.notified() => written = PreviewPosition::default(),
-                changed = changes.changed(), if watchers.are_present() => if changed.is_err() { return },
+                open = changes.changed(), if watchers.are_present() => if open.is_err() { return },
             }
             changes.mark_unchanged();
             let Some(update) = feed.unwritten_preview(&mut written) else { continue };
