@@ -29,10 +29,12 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
 `)&&!/^\s|[\t\r]|[ ]\n|\s\n$/.test(e)&&e.trim()!==""&&!ls(e)))return va(e);let r=e.endsWith(`
 `)?"|":"|-",s=e.replace(/\n$/,"").split(`
 `);return[r,...s.map(o=>o?`${t}  ${o}`:"")].join(`
-`)}function va(e){return jd.test(e)&&!e.endsWith(" ")&&!Ud.test(e)?e:JSON.stringify(e).replace(/[^\x20-\x7e]/gu,t=>ls(t)?Wd(t):t)}function Wd(e){let t=e.codePointAt(0).toString(16);return t.length>4?`\\U${t.padStart(8,"0")}`:`\\u${t.padStart(4,"0")}`}var wa={same:" ",added:"+",removed:"-"};function Os({text:e}){let t=B(()=>is(F(e)),[e]);return p`<div class="diff" tabindex="0" role="region" aria-label="Changes">
+`)}function va(e){return jd.test(e)&&!e.endsWith(" ")&&!Ud.test(e)?e:JSON.stringify(e).replace(/[^\x20-\x7e]/gu,t=>ls(t)?Wd(t):t)}function Wd(e){let t=e.codePointAt(0).toString(16);return t.length>4?`\\U${t.padStart(8,"0")}`:`\\u${t.padStart(4,"0")}`}var wa={same:" ",added:"+",removed:"-"};function Os({text:e}){let t=B(()=>is(F(e)),[e]);return p`<div class="diff" tabindex="0" role="group" aria-label="Changes">
     ${t.map((n,r)=>{if(n.kind==="file")return p`<div key=${r} class="diff-file">${n.name}</div>`;if(n.kind==="text")return p`<p key=${r} class="diff-text">${n.text}</p>`;let s=Si(n.lines);return p`<div key=${r} class="diff-hunk">
-        <table class="diff-split" aria-label="Before and after"><tbody>${s.map(o=>p`<${Hd} row=${o} />`)}</tbody></table>
-        <table class="diff-unified" aria-label="Changed lines"><tbody>${Gd(s).map(({line:o,other:i})=>p`<${Kd} line=${o} other=${i} />`)}</tbody></table>
+        <table class="diff-split" aria-label="Before and after"><tbody>${s.map(o=>p`<${Hd} row=${o} />`)}</tbody>
+          </table>
+        <table class="diff-unified" aria-label="Changed lines">
+          <tbody>${Gd(s).map(({line:o,other:i})=>p`<${Kd} line=${o} other=${i} />`)}</tbody></table>
       </div>`})}
   </div>`}function Hd({row:e}){return p`<tr>
     <${xa} line=${e.left} other=${e.right} number=${e.left?.oldNumber} />
@@ -41,7 +43,8 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
     <td class="diff-code ${e.kind}"><span class="diff-mark">${wa[e.kind]}</span>${Sa(e,t)}</td>`:p`<td class="diff-number" /><td class="diff-code nothing" />`}function Kd({line:e,other:t}){return p`<tr>
     <td class="diff-number ${e.kind}">${e.newNumber??e.oldNumber}</td>
     <td class="diff-code ${e.kind}"><span class="diff-mark">${wa[e.kind]}</span>${Sa(e,t)}</td>
-  </tr>`}function Gd(e){let t=[],n=[];for(let{left:r,right:s}of e){if(r?.kind==="same"){t.push(...n,{line:r,other:null}),n=[];continue}r&&t.push({line:r,other:s}),s&&n.push({line:s,other:r})}return[...t,...n]}function Sa(e,t){if(e.kind==="same"||!t||t.kind==="same")return e.text;let n=Ti(e.text,t.text);if(n.start===0&&n.beforeEnd===e.text.length)return e.text;let{text:r}=e;return[r.slice(0,n.start),p`<em>${r.slice(n.start,n.beforeEnd)}</em>`,r.slice(n.beforeEnd)]}function te({icon:e,label:t,onClick:n,pressed:r,kind:s=""}){return p`<button type="button" class="icon-button ${s}" aria-label=${t} title=${t} aria-pressed=${r} onClick=${n}>
+  </tr>`}function Gd(e){let t=[],n=[];for(let{left:r,right:s}of e){if(r?.kind==="same"){t.push(...n,{line:r,other:null}),n=[];continue}r&&t.push({line:r,other:s}),s&&n.push({line:s,other:r})}return[...t,...n]}function Sa(e,t){if(e.kind==="same"||!t||t.kind==="same")return e.text;let n=Ti(e.text,t.text);if(n.start===0&&n.beforeEnd===e.text.length)return e.text;let{text:r}=e;return[r.slice(0,n.start),p`<em>${r.slice(n.start,n.beforeEnd)}</em>`,r.slice(n.beforeEnd)]}function te({icon:e,label:t,onClick:n,pressed:r,kind:s=""}){return p`<button type="button" class="icon-button ${s}" aria-label=${t} title=${t} aria-pressed=${r}
+    onClick=${n}>
     <${N} name=${e} />
   </button>`}function Ut({text:e,label:t="Copy"}){let[n,r]=v(!1);return p`<${te} icon=${n?"check":"copy"} label=${n?"Copied":t} onClick=${async()=>{await navigator.clipboard.writeText(e),r(!0),setTimeout(()=>r(!1),1500)}} />`}function Fe({title:e,onClose:t,children:n,wide:r=!1}){let s=de(null);return W(()=>s.current?.showModal(),[]),p`<dialog ref=${s} class="modal ${r?"wide":""}" aria-label=${e} onClose=${t} onClick=${i=>{i.target===s.current&&t()}}>
     <div class="modal-body">
@@ -68,20 +71,22 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
       ${r}
       <${Ut} text=${e} label="Copy ${t}" />
     </div>
-    <div class="lines-box ${n?"tall":""}" ref=${f} tabindex="0" role="region" aria-label=${t}
+    <div class="lines-box ${n?"tall":""}" ref=${f} tabindex="0" role="group" aria-label=${t}
       onScroll=${C=>u(C.target.scrollTop)}>
       <div class="lines-space" style=${{height:`${_}px`}}>
         <pre style=${{transform:`translateY(${w*pn}px)`}}>${s.slice(w,A).map((C,S)=>{let H=w+S===h;return p`<div key=${w+S} class=${H?"line current":"line"}>${o?Qd(C,o):C}${`
 `}</div>`})}</pre>
       </div>
     </div>
-  </div>`}function Qd(e,t){let n=[],r=e.toLowerCase(),s=t.toLowerCase(),o=0;for(let i=r.indexOf(s);i>=0&&n.length<200;i=r.indexOf(s,o))n.push(e.slice(o,i),p`<mark>${e.slice(i,i+s.length)}</mark>`),o=i+s.length;return[...n,e.slice(o)]}var Vd=32e6;function Aa({tool:e,sessionId:t}){let[n,r]=v(!1),s=`sessions/${t}/tool_calls/${encodeURIComponent(e.callId)}/output`,o=e.truncated&&p`<button type="button" class="link" onClick=${()=>r(!0)}>Whole output, ${an(e.bytes)}</button>`,i=p`<${te} icon="expand" label="Whole output" onClick=${()=>r(!0)} />`;return p`<div class="tool-output">
+  </div>`}function Qd(e,t){let n=[],r=e.toLowerCase(),s=t.toLowerCase(),o=0;for(let i=r.indexOf(s);i>=0&&n.length<200;i=r.indexOf(s,o))n.push(e.slice(o,i),p`<mark>${e.slice(i,i+s.length)}</mark>`),o=i+s.length;return[...n,e.slice(o)]}var Vd=32e6;function Aa({tool:e,sessionId:t}){let[n,r]=v(!1),s=`sessions/${t}/tool_calls/${encodeURIComponent(e.callId)}/output`,o=e.truncated&&p`<button type="button" class="link"
+    onClick=${()=>r(!0)}>Whole output, ${an(e.bytes)}</button>`,i=p`<${te} icon="expand" label="Whole output" onClick=${()=>r(!0)} />`;return p`<div class="tool-output">
     <${Ls} text=${e.output} label="output" actions=${[o,i]} />
     ${n&&p`<${Ns} title="${e.name}: whole output" path=${s} onClose=${()=>r(!1)} />`}
-  </div>`}function Ns({title:e,path:t,onClose:n,show:r}){let[s,o]=v(""),[i,a]=v({done:!1,total:0,problem:null});W(()=>{let u=new AbortController,f="";return ki(t,h=>{f+=h.content,o(f),a(g=>({...g,total:h.total_bytes})),f.length>Vd&&u.abort()},u.signal).then(()=>a(h=>({...h,done:!0})),h=>a(g=>({...g,problem:h,done:!0}))),()=>u.abort()},[t]);let l=i.done?null:p`<span class="lines-count">loading ${an(i.total)}…</span>`,d=p`<${te} icon="download" label="Save as a file" onClick=${()=>Xd(s,`${e.replace(/\W+/g,"-")}.txt`)} />`;return p`<${Fe} title=${e} onClose=${n} wide>
+  </div>`}function Ns({title:e,path:t,onClose:n,show:r}){let[s,o]=v(""),[i,a]=v({done:!1,total:0,problem:null});W(()=>{let u=new AbortController,f="";return ki(t,h=>{f+=h.content,o(f),a(g=>({...g,total:h.total_bytes})),f.length>Vd&&u.abort()},u.signal).then(()=>a(h=>({...h,done:!0})),h=>a(g=>({...g,problem:h,done:!0}))),()=>u.abort()},[t]);let l=i.done?null:p`<span class="lines-count">loading ${an(i.total)}…</span>`,d=p`<${te} icon="download" label="Save as a file"
+    onClick=${()=>Xd(s,`${e.replace(/\W+/g,"-")}.txt`)} />`;return p`<${Fe} title=${e} onClose=${n} wide>
     <${fe} problem=${i.problem} />
     ${r&&i.done?r(s):p`<${Ls} text=${s} label="whole text" tall actions=${[l,d]} />`}
-  <//>`}function Xd(e,t){let n=document.createElement("a");n.href=URL.createObjectURL(new Blob([e],{type:"text/plain"})),n.download=t,n.click(),setTimeout(()=>URL.revokeObjectURL(n.href),1e3)}function or({request:e,sessionId:t,context:n=null,canAnswer:r,onAnswered:s=()=>{}}){let o=Be(1e3),[i,a]=v(!1),l=`approval-${e.approval_id}`,d=`sessions/${t}/approvals/${e.approval_id}`,u=e.preview_detail?.lines_omitted??0,f=new Date(e.expires_at);return p`<section id=${`a:${e.approval_id}`} class="approval-card" aria-labelledby=${l} tabindex="-1">
+  <//>`}function Xd(e,t){let n=document.createElement("a");n.href=URL.createObjectURL(new Blob([e],{type:"text/plain"})),n.download=t,n.click(),setTimeout(()=>URL.revokeObjectURL(n.href),1e3)}function or({request:e,sessionId:t,context:n=null,canAnswer:r,onAnswered:s=()=>{}}){let o=Be(1e3),[i,a]=v(!1),l=`approval-${e.approval_id}`,d=`sessions/${t}/approvals/${e.approval_id}`,u=e.preview_detail?.lines_omitted??0,f=new Date(e.expires_at);return p`<article id=${`a:${e.approval_id}`} class="approval-card" aria-labelledby=${l} tabindex="-1">
     <header class="approval-head">
       <span class="approval-icon"><${N} name="shield" /></span>
       <div class="approval-title">
@@ -102,45 +107,58 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
     </dl>
     <${Ea} request=${e} />
     ${e.preview&&p`<${Ia} request=${e} />`}
-    ${u>0&&p`<p class="approval-more">${Ge(u,"line")} of the preview are left out here. <button type="button" class="link" onClick=${()=>a(!0)}>Show all of it</button></p>`}
-    ${i&&p`<${Ns} title="What would change" path="${d}/preview" onClose=${()=>a(!1)} show=${m=>p`<${Os} text=${m} />`} />`}
+    ${u>0&&p`<p class="approval-more">${Ge(u,"line")} of the preview are left out here. <button type="button"
+      class="link" onClick=${()=>a(!0)}>Show all of it</button></p>`}
+    ${i&&p`<${Ns} title="What would change" path="${d}/preview"
+      onClose=${()=>a(!1)} show=${m=>p`<${Os} text=${m} />`} />`}
     ${r&&p`<${Jd} request=${e} path=${d} onAnswered=${s} expired=${f.getTime()<=o} />`}
-  </section>`}function Ea({request:e}){let t=e.objects??[],n=e.dependents??[];return!t.length&&!n.length?null:p`<div class="objects">
+  </article>`}function Ea({request:e}){let t=e.objects??[],n=e.dependents??[];return!t.length&&!n.length?null:p`<div class="objects">
     <h3>Affects</h3>
     <ul>
-      ${t.map(r=>p`<li><span class="badge">${r.verb}</span> <span class="object-kind">${r.kind}</span> <code>${r.namespace?`${r.namespace}/`:""}${F(r.name)}</code></li>`)}
-      ${n.map(r=>p`<li><span class="badge change">also</span> ${r.count} ${r.what}${r.names.length?p`: <code>${r.names.join(", ")}</code>`:""}</li>`)}
+      ${t.map(r=>p`<li><span class="badge">${r.verb}</span> <span
+        class="object-kind">${r.kind}</span> <code>${r.namespace?`${r.namespace}/`:""}${F(r.name)}</code></li>`)}
+      ${n.map(r=>p`<li><span
+        class="badge change">also</span> ${r.count} ${r.what}${r.names.length?p`: <code>${r.names.join(", ")}</code>`:""}</li>`)}
     </ul>
-  </div>`}function Ia({request:e}){let t=e.preview??"";if(!(e.preview_detail?.kind==="diff"||/^@@ -\d/m.test(t))){let o=e.preview_detail?.kind==="dry_run"?"What a dry run prints":"What the call does";return p`<div class="code-block"><div class="code-head"><span>${o}</span></div><pre tabindex="0">${F(t)}</pre></div>`}let{added:r,removed:s}=Ai(t);return p`<div class="preview">
-    <h3>What would change <span class="count-added">+${r}</span> <span class="count-removed">−${s}</span></h3>
+  </div>`}function Ia({request:e}){let t=e.preview??"";if(!(e.preview_detail?.kind==="diff"||/^@@ -\d/m.test(t))){let o=e.preview_detail?.kind==="dry_run"?"What a dry run prints":"What the call does";return p`<div class="code-block"><div class="code-head"><span>${o}</span></div><pre tabindex="0">${F(t)}</pre>
+      </div>`}let{added:r,removed:s}=Ai(t);return p`<div class="preview">
+    <h3>What would change ${r>0&&p`<span class="count-added">+${r}</span>`} ${s>0&&p`<span
+      class="count-removed">−${s}</span>`}</h3>
     <${Os} text=${t} />
   </div>`}function Jd({request:e,path:t,onAnswered:n,expired:r}){let s=B(()=>un(e.arguments),[e.approval_id]),[o,i]=v(null),[a,l]=v(!1),[d,u]=v(!e.preview),[f,m]=v(""),[h,g]=v(null),[k,_]=v(!1),x=de(new Map),w=B(()=>o===null?null:_a(o),[o]),A=w?.value&&un(w.value)!==s,E=async C=>{let S={decision:C,...f.trim()&&{comment:f.trim()},...C==="approve"&&A&&{arguments:w?.value}},H=JSON.stringify(S);x.current.has(H)||x.current.set(H,crypto.randomUUID()),_(!0),g(null);try{await Ae(t,S,{commandId:x.current.get(H)}),n()}catch(P){g(P),P.code==="approval_closed"&&n()}_(!1)};return p`<form class="approval-answer" onSubmit=${C=>C.preventDefault()}>
-    ${o===null&&p`<details class="arguments" open=${d} onToggle=${C=>u(C.currentTarget.open)}>
+    ${o===null&&p`<details class="arguments" open=${d}
+      onToggle=${C=>u(C.currentTarget.open)}>
       <summary>Arguments</summary>
       <pre tabindex="0">${s}</pre>
     </details>`}
     ${o!==null&&p`<label class="field">
       <span>Arguments to run with, as YAML</span>
       <textarea class="mono" rows=${Math.min(16,o.split(`
-`).length+1)} spellcheck="false" ref=${Ca} value=${o} aria-invalid=${!!w?.error}
+`).length+1)} spellcheck="false" ref=${Ca} value=${o}
+        aria-invalid=${!!w?.error}
         onInput=${C=>i(C.target.value)} />
     </label>`}
     ${w?.error&&p`<${fe} problem=${{message:w.error}} />`}
     ${(a||o!==null)&&p`<label class="field">
       <span>${a?"Why not? The model reads it.":"Comment (optional). The model reads it."}</span>
-      <input type="text" ref=${a?Ca:null} value=${f} maxlength="1000" onInput=${C=>m(C.target.value)} />
+      <input type="text" ref=${a?Ca:null} value=${f} maxlength="1000"
+        onInput=${C=>m(C.target.value)} />
     </label>`}
     <${fe} problem=${h} />
     <div class="buttons">
-      ${!a&&p`<button type="button" class="button approve" disabled=${k||r||!!w?.error} onClick=${()=>E("approve")}>
+      ${!a&&p`<button type="button" class="button approve" disabled=${k||r||!!w?.error}
+        onClick=${()=>E("approve")}>
         <${N} name="check" /> ${A?"Approve as edited":"Approve"}
       </button>`}
-      ${a?p`<button type="button" class="button deny solid" disabled=${k||r} onClick=${()=>E("deny")}><${N} name="cross" /> Deny</button>`:p`<button type="button" class="button deny" disabled=${k||r} onClick=${()=>l(!0)}><${N} name="cross" /> Deny…</button>`}
-      ${o===null&&!a&&p`<button type="button" class="button" disabled=${k||r} onClick=${()=>i(s)}><${N} name="edit" /> Edit</button>`}
+      ${a?p`<button type="button" class="button deny solid" disabled=${k||r} onClick=${()=>E("deny")}>
+          <${N} name="cross" /> Deny</button>`:p`<button type="button" class="button deny" disabled=${k||r} onClick=${()=>l(!0)}>
+          <${N} name="cross" /> Deny…</button>`}
+      ${o===null&&!a&&p`<button type="button" class="button" disabled=${k||r}
+        onClick=${()=>i(s)}><${N} name="edit" /> Edit</button>`}
       ${(o!==null||a)&&p`<button type="button" class="button quiet" disabled=${k} onClick=${()=>{i(null),l(!1),g(null)}}>Back</button>`}
       ${r&&p`<span class="muted">The time to answer is over.</span>`}
     </div>
-  </form>`}function Ca(e){e?.focus()}function Oa({approval:e,owner:t}){let[n,r]=v(!1),{request:s,resolution:o}=e,i=o?.decision??(e.replaced?"replaced":"expired"),a={approve:"Approved",deny:"Denied",expired:"Expired",replaced:"Asked again, because the objects had changed"},l=o&&o.decision!=="expired"?` by ${ln(o.by,t)}`:"";return p`<div id=${`a:${s.approval_id}`} class="approval-result ${i}" tabindex="-1">
+  </form>`}function Ca(e){e?.focus(),requestAnimationFrame(()=>e?.closest("form")?.scrollIntoView({block:"nearest"}))}function Oa({approval:e,owner:t}){let[n,r]=v(!1),{request:s,resolution:o}=e,i=o?.decision??(e.replaced?"replaced":"expired"),a={approve:"Approved",deny:"Denied",expired:"Expired",replaced:"Asked again, because the objects had changed"},l=o&&o.decision!=="expired"?` by ${ln(o.by,t)}`:"";return p`<div id=${`a:${s.approval_id}`} class="approval-result ${i}" tabindex="-1">
     <details open=${n} onToggle=${d=>r(d.currentTarget.open)}>
       <summary>
         <span class="tool-chevron"><${N} name="chevron" /></span>
@@ -148,7 +166,8 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
         <span class="approval-words"><strong>${a[i]}${l}</strong>${o?.arguments?" with edited arguments":""}: ${F(s.summary||s.name)}</span>
         <time class="tool-facts">${$t(e.resolvedAt??"")}</time>
       </summary>
-      ${n&&p`<div class="tool-body"><${Ea} request=${s} />${s.preview&&p`<${Ia} request=${s} />`}</div>`}
+      ${n&&p`<div class="tool-body"><${Ea} request=${s} />${s.preview&&p`<${Ia}
+        request=${s} />`}</div>`}
     </details>
     ${o?.comment&&p`<p class="approval-comment">“${F(o.comment)}”</p>`}
   </div>`}function ze({title:e,subtitle:t="",actions:n=null,children:r,app:s}){return p`<div class="page">
@@ -161,30 +180,40 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
     </header>
     <main class="scroller" id="main" tabindex="0"><div class="page-body">${r}</div></main>
   </div>`}function La({app:e}){let{approvals:t,sessions:n}=e.account,r=new Map(n.map(o=>[o.session_id,o])),s=t.length===1?"1 change waits for your answer":`${t.length} changes wait for your answer`;return p`<${ze} title="Inbox" subtitle=${t.length?s:""} app=${e}>
-    ${!t.length&&p`<${qe} icon="inbox" title="Nothing waits for you" text="Changes that need your approval appear here the moment they are asked for, from all sessions. Looks never wait." />`}
+    ${!t.length&&p`<${qe} icon="inbox" title="Nothing waits for you"
+      text="Changes that need your approval appear here the moment they are asked for, from all sessions. Looks never wait." />`}
     <div class="cards">
-      ${t.map(o=>{let i=r.get(o.session_id),a=i?p`<p class="approval-context">In <a href="#/sessions/${o.session_id}">${i.title||i.preview||"a session"}</a></p>`:p`<p class="approval-context">In a session of <strong>${o.user_id}</strong></p>`;return p`<${or} key=${o.approval_id} request=${o} sessionId=${o.session_id} context=${a} canAnswer onAnswered=${e.refresh} />`})}
+      ${t.map(o=>{let i=r.get(o.session_id),a=i?p`<p class="approval-context">In <a href="#/sessions/${o.session_id}">${i.title||i.preview||"a session"}</a></p>`:p`<p class="approval-context">In a session of <strong>${o.user_id}</strong></p>`;return p`<${or} key=${o.approval_id} request=${o} sessionId=${o.session_id}
+          context=${a} canAnswer onAnswered=${e.refresh} />`})}
     </div>
-  <//>`}var eh={semantic:"fact",episodic:"incident"},th=250;function Na({app:e}){let[t,n]=v(""),[r,s]=v(""),[o,i]=v(""),[a,l]=v(!1);W(()=>{let _=setTimeout(()=>s(t.trim()),th);return()=>clearTimeout(_)},[t]);let d=new URLSearchParams({limit:"200",...r&&{query:r},...o&&{kind:o}}),u=st(()=>K("GET",`memories?${d}`),[r,o]),f=u.value?.memories??[],m=u.value&&!f.length&&!r&&!o,h=e.account.info?.long_term_memory,g=async()=>{await K("DELETE","memories").then(u.reload,e.showProblem),l(!1)},k=f.length>0&&p`<button type="button" class="button deny" onClick=${()=>l(!0)}>Erase all…</button>`;return p`<${ze} title="Memories" app=${e} actions=${k}>
+  <//>`}var eh={semantic:"fact",episodic:"incident"},th=250;function Na({app:e}){let[t,n]=v(""),[r,s]=v(""),[o,i]=v(""),[a,l]=v(!1);W(()=>{let _=setTimeout(()=>s(t.trim()),th);return()=>clearTimeout(_)},[t]);let d=new URLSearchParams({limit:"200",...r&&{query:r},...o&&{kind:o}}),u=st(()=>K("GET",`memories?${d}`),[r,o]),f=u.value?.memories??[],m=u.value&&!f.length&&!r&&!o,h=e.account.info?.long_term_memory,g=async()=>{await K("DELETE","memories").then(u.reload,e.showProblem),l(!1)},k=f.length>0&&p`<button type="button" class="button deny"
+    onClick=${()=>l(!0)}>Erase all…</button>`;return p`<${ze} title="Memories" app=${e} actions=${k}>
     <p class="lead">What k8sops has learned in your sessions. It is recalled when it fits a question, and it is yours: correct or erase it here.</p>
     ${h===!1&&p`<p class="hint">Long-term memory is off on this service, so nothing new is remembered. <code>MEMORY_LONG_TERM_ENABLED=true</code> turns it on.</p>`}
     <${fe} problem=${u.problem} />
-    ${m?p`<${qe} icon="memory" title="Nothing is remembered yet" text="Facts about your environment, and what past incidents taught, appear here after sessions with long-term memory." />`:p`<div class="filters">
-          <input type="search" placeholder="Search by meaning" aria-label="Search memories" value=${t} onInput=${_=>n(_.target.value)} />
+    ${m?p`<${qe} icon="memory" title="Nothing is remembered yet"
+        text="Facts about your environment, and what past incidents taught, appear here after sessions with long-term memory." />`:p`<div class="filters">
+          <input type="search" placeholder="Search by meaning" aria-label="Search memories" value=${t}
+            onInput=${_=>n(_.target.value)} />
           <div class="segments" role="group" aria-label="Kind">
-            ${[["","All"],["semantic","Facts"],["episodic","Incidents"]].map(([_,x])=>p`<button type="button" aria-pressed=${o===_} onClick=${()=>i(_)}>${x}</button>`)}
+            ${[["","All"],["semantic","Facts"],["episodic","Incidents"]].map(([_,x])=>p`<button type="button"
+              aria-pressed=${o===_} onClick=${()=>i(_)}>${x}</button>`)}
           </div>
         </div>`}
-    <ul class="memory-list">${f.map(_=>p`<${nh} key=${_.id} memory=${_} app=${e} onChanged=${u.reload} />`)}</ul>
+    <ul class="memory-list">${f.map(_=>p`<${nh} key=${_.id} memory=${_} app=${e}
+      onChanged=${u.reload} />`)}</ul>
     ${u.value&&!f.length&&!m&&p`<p class="muted center">No memory matches.</p>`}
     ${a&&p`<${Fe} title="Erase all memories?" onClose=${()=>l(!1)}>
       <p>All of your memories are erased, including those that are not shown here. This cannot be undone.</p>
-      <div class="buttons end"><button type="button" class="button quiet" onClick=${()=>l(!1)}>Keep them</button><button type="button" class="button deny solid" onClick=${g}>Erase all</button></div>
+      <div class="buttons end"><button type="button" class="button quiet" onClick=${()=>l(!1)}>Keep them</button><button
+        type="button" class="button deny solid" onClick=${g}>Erase all</button></div>
     <//>`}
   <//>`}function nh({memory:e,app:t,onChanged:n}){let[r,s]=v(null),[o,i]=v(null),a=async d=>{d.preventDefault();try{await K("PATCH",`memories/${e.id}`,{body:{content:r}}),s(null),n()}catch(u){i(u)}},l=()=>K("DELETE",`memories/${e.id}`).then(n,t.showProblem);return r!==null?p`<li class="memory"><form class="form" onSubmit=${a}>
-      <label class="field"><span>Correct this memory</span><textarea rows="3" maxlength="2000" value=${r} onInput=${d=>s(d.target.value)} /></label>
+      <label class="field"><span>Correct this memory</span><textarea rows="3" maxlength="2000" value=${r}
+        onInput=${d=>s(d.target.value)} /></label>
       <${fe} problem=${o} />
-      <div class="buttons"><button class="button primary" disabled=${!r.trim()}>Save</button><button type="button" class="button quiet" onClick=${()=>s(null)}>Back</button></div>
+      <div class="buttons"><button class="button primary" disabled=${!r.trim()}>Save</button><button type="button" class="button quiet"
+        onClick=${()=>s(null)}>Back</button></div>
     </form></li>`:p`<li class="memory">
     <div class="memory-body">
       <p>${F(e.content)}</p>
@@ -197,7 +226,8 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
     <${te} icon="edit" label="Correct" onClick=${()=>s(e.content)} />
     <${te} icon="trash" label="Erase" onClick=${l} />
   </li>`}function ir({draftKey:e,running:t,disabled:n="",settings:r,onSend:s,onStop:o,onSettings:i}){let a=`k8sops.draft.${e}`,[l,d]=v(()=>sessionStorage.getItem(a)??""),u=de(null);W(()=>d(sessionStorage.getItem(a)??""),[a]);let f=k=>{d(k),k?sessionStorage.setItem(a,k):sessionStorage.removeItem(a)},m=async k=>{if(!l.trim()||n)return;let _=s(l.trim(),k);f(""),u.current?.focus(),await _===!1&&f(l)},h=k=>{k.key!=="Enter"||k.shiftKey||k.isComposing||(k.preventDefault(),m(t&&(k.ctrlKey||k.metaKey)?"interrupt":"enqueue"))},g=t?"Enter queues, Ctrl+Enter interrupts":"Enter sends, Shift+Enter starts a new line";return p`<form class="composer" aria-label="Write a message" onSubmit=${k=>{k.preventDefault(),m("enqueue")}}>
-    <textarea ref=${u} id="composer" rows="1" placeholder=${t?"Add to the investigation\u2026":"What is broken?"} aria-label="Message"
+    <textarea ref=${u} id="composer" rows="1" placeholder=${t?"Add to the investigation\u2026":"What is broken?"}
+      aria-label="Message"
       value=${l} disabled=${!!n} onKeyDown=${h} onInput=${k=>f(k.target.value)} />
     <div class="composer-bar">
       <button type="button" class="chip model" onClick=${i} title="Settings of this session"><${N} name="settings" />
@@ -207,7 +237,8 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
       <span class="composer-hint">${n||g}</span>
       <span class="grow" />
       ${t&&p`<button type="button" class="button stop" onClick=${o}><${N} name="stop" /> Stop</button>`}
-      <button class="button primary send" disabled=${!l.trim()||!!n} aria-label=${t?"Queue the message":"Send"}><${N} name="send" /> ${t?"Queue":"Send"}</button>
+      <button class="button primary send" disabled=${!l.trim()||!!n}
+        aria-label=${t?"Queue the message":"Send"}><${N} name="send" /> ${t?"Queue":"Send"}</button>
     </div>
   </form>`}var rh=["off","low","medium","high"];function ar({sessionId:e,settings:t,onClose:n,onDraft:r}){let s=st(()=>K("GET","providers"),[]),[o,i]=v(()=>({model:t?`${t.provider}/${t.model}`:"",temperature:t?.temperature??"",max_tokens:t?.max_tokens??"",reasoning:t?.reasoning??"",memory:t?.memory??!0})),[a,l]=v(null),d=g=>i(k=>({...k,...g})),f=(s.value?.providers??[]).flatMap(g=>g.models.map(k=>({value:`${g.id}/${k.id}`,provider:g,model:k}))).find(g=>g.value===o.model),m=f?.model.features??[];return p`<${Fe} title="Session settings" onClose=${n}>
     <form class="form" onSubmit=${async g=>{g.preventDefault();let[k,..._]=o.model.split("/"),x=A=>A===""?null:Number(A),w={provider:k,model:_.join("/"),temperature:x(o.temperature),max_tokens:x(o.max_tokens),reasoning:o.reasoning||null,memory:o.memory};try{r?r(w):await Ae(`sessions/${e}/settings`,w,{method:"PATCH"}),n()}catch(A){l(A)}}}>
@@ -216,27 +247,33 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
       <label class="field"><span>Model</span>
         <select value=${o.model} onChange=${g=>d({model:g.target.value})}>
           ${!f&&o.model&&p`<option value=${o.model}>${o.model}</option>`}
-          ${(s.value?.providers??[]).map(g=>p`<optgroup label=${`${g.name}${g.configured?"":" (no key is configured)"}`}>
-            ${g.models.map(k=>p`<option value=${`${g.id}/${k.id}`} disabled=${!g.configured}>${k.name}</option>`)}
+          ${(s.value?.providers??[]).map(g=>p`<optgroup
+            label=${`${g.name}${g.configured?"":" (no key is configured)"}`}>
+            ${g.models.map(k=>p`<option value=${`${g.id}/${k.id}`}
+              disabled=${!g.configured}>${k.name}</option>`)}
           </optgroup>`)}
         </select>
         ${f&&p`<small>${f.model.description}${f.model.context_window?` Context: ${$e(f.model.context_window)} tokens.`:""}${f.model.prices?` $${f.model.prices.input} in, $${f.model.prices.output} out per million tokens.`:""}</small>`}
       </label>
       <div class="field-row">
         <label class="field"><span>Reasoning</span>
-          <select value=${o.reasoning} disabled=${f&&!m.some(g=>g.startsWith("thinking"))} onChange=${g=>d({reasoning:g.target.value})}>
+          <select value=${o.reasoning} disabled=${f&&!m.some(g=>g.startsWith("thinking"))}
+            onChange=${g=>d({reasoning:g.target.value})}>
             <option value="">default</option>
             ${rh.map(g=>p`<option value=${g}>${g}</option>`)}
           </select>
         </label>
         <label class="field"><span>Temperature</span>
-          <input type="number" min="0" max="2" step="0.1" placeholder="default" value=${o.temperature} disabled=${f&&!m.includes("temperature")} onInput=${g=>d({temperature:g.target.value})} />
+          <input type="number" min="0" max="2" step="0.1" placeholder="default" value=${o.temperature}
+            disabled=${f&&!m.includes("temperature")} onInput=${g=>d({temperature:g.target.value})} />
         </label>
         <label class="field"><span>Most tokens per reply</span>
-          <input type="number" min="1" step="1" placeholder="default" value=${o.max_tokens} onInput=${g=>d({max_tokens:g.target.value})} />
+          <input type="number" min="1" step="1" placeholder="default" value=${o.max_tokens}
+            onInput=${g=>d({max_tokens:g.target.value})} />
         </label>
       </div>
-      <label class="check"><input type="checkbox" checked=${o.memory} onChange=${g=>d({memory:g.target.checked})} />
+      <label class="check"><input type="checkbox" checked=${o.memory}
+        onChange=${g=>d({memory:g.target.checked})} />
         <span>Long-term memory<small>Recalls what earlier sessions learned, and remembers what this one learns.</small></span></label>
       <${fe} problem=${a} />
       <div class="buttons end">
@@ -246,7 +283,8 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
     </form>
   <//>`}var sh=[{text:"what is broken?",why:"Looks at all namespaces and explains each failure"},{text:"why is payments-api crashing?",why:"Reads logs and descriptions of one workload"},{text:"roll back storefront",why:"A change: you see the diff before it runs"},{text:"scale checkout to 3",why:"Another change to approve, edit or deny"}],oh=[{text:"What is broken in the cluster right now?",why:"Pods, events and rollouts in all namespaces"},{text:"Which pods restarted in the last hour, and why?",why:"Restarts with the logs before them"},{text:"What changed before the first warning event?",why:"Rollouts and events in the order of time"},{text:"Which nodes are under pressure?",why:"Capacity, requests and conditions"}];function Ma({app:e}){let{info:t}=e.account,[n,r]=v({}),[s,o]=v(!1),[i,a]=v(!1),l={provider:t?.default_provider,model:t?.default_model,...n},d=async f=>{a(!0);let m=await e.startSession(f,n).then(()=>!0,h=>(e.showProblem(h),!1));return a(!1),m},u=t?.mode==="demo"?sh:oh;return p`<div class="session">
     <div class="session-main">
-      <header class="page-head bare"><${te} icon="menu" label="Sessions and pages" kind="menu-button" onClick=${e.openMenu} /></header>
+      <header class="page-head bare"><${te} icon="menu" label="Sessions and pages" kind="menu-button" onClick=${e.openMenu} />
+        </header>
       <main class="scroller" id="main" tabindex="0">
         <div class="welcome">
           <${Nt} />
@@ -254,7 +292,8 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
           <p class="lead">Ask in your own words. k8sops looks by itself; every change waits for your approval, with a diff.</p>
           ${t?.notice&&p`<p class="hint">${t.notice}</p>`}
           <${ih} info=${t} />
-          <${ir} draftKey="new" running=${!1} disabled=${i?"Starting\u2026":""} settings=${t&&l} onSend=${d} onSettings=${()=>o(!0)} />
+          <${ir} draftKey="new" running=${!1} disabled=${i?"Starting\u2026":""} settings=${t&&l} onSend=${d}
+            onSettings=${()=>o(!0)} />
           <ul class="questions" aria-label="Questions to begin with">
             ${u.map(f=>p`<li><button type="button" disabled=${i} onClick=${()=>d(f.text)}>
               <span class="question-text">${f.text}</span><span class="question-why">${f.why}</span>
@@ -264,18 +303,21 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
       </main>
     </div>
     ${s&&p`<${ar} sessionId="" settings=${l} onClose=${()=>o(!1)} onDraft=${r} />`}
-  </div>`}function ih({info:e}){if(!e)return null;let t=e.mcp_servers.filter(n=>!n.connected);return e.mcp_servers.length?t.length?p`<p class="hint warning"><${N} name="warning" /> <span>Not connected: ${t.map(n=>n.name).join(", ")}. <a href="#/tools">See why</a></span></p>`:null:p`<p class="hint warning"><${N} name="warning" /> <span>No MCP server is configured, so there is no cluster to look at. Set <code>MCP_SERVER_URL</code>, or list servers in <code>mcp.servers</code> of the configuration.</span></p>`}var ah=12;function Ra({entries:e,onClose:t}){let[n,r]=v(""),[s,o]=v(0),i=B(()=>{let d=n.toLowerCase().split(/\s+/).filter(Boolean);return e.filter(u=>d.every(f=>`${u.name} ${u.hint}`.toLowerCase().includes(f))).slice(0,ah)},[e,n]),a=d=>{t(),d?.run()},l=d=>{let u={ArrowDown:1,ArrowUp:-1}[d.key];if(u)o(f=>(f+u+i.length)%Math.max(i.length,1));else if(d.key==="Enter")a(i[s]);else return;d.preventDefault()};return p`<${Fe} title="Go to" onClose=${t}>
-    <input type="text" class="palette-input" autofocus role="combobox" aria-expanded="true" aria-controls="palette-list" aria-activedescendant=${i.length?`palette-${s}`:void 0}
+  </div>`}function ih({info:e}){if(!e)return null;let t=e.mcp_servers.filter(n=>!n.connected);return e.mcp_servers.length?t.length?p`<p class="hint warning"><${N} name="warning" /> <span>Not connected: ${t.map(n=>n.name).join(", ")}. <a
+    href="#/tools">See why</a></span></p>`:null:p`<p class="hint warning"><${N} name="warning" /> <span>No MCP server is configured, so there is no cluster to look at. Set <code>MCP_SERVER_URL</code>, or list servers in <code>mcp.servers</code> of the configuration.</span></p>`}var ah=12;function Ra({entries:e,onClose:t}){let[n,r]=v(""),[s,o]=v(0),i=B(()=>{let d=n.toLowerCase().split(/\s+/).filter(Boolean);return e.filter(u=>d.every(f=>`${u.name} ${u.hint}`.toLowerCase().includes(f))).slice(0,ah)},[e,n]),a=d=>{t(),d?.run()},l=d=>{let u={ArrowDown:1,ArrowUp:-1}[d.key];if(u)o(f=>(f+u+i.length)%Math.max(i.length,1));else if(d.key==="Enter")a(i[s]);else return;d.preventDefault()};return p`<${Fe} title="Go to" onClose=${t}>
+    <input type="text" class="palette-input" autofocus role="combobox" aria-expanded="true" aria-controls="palette-list"
+      aria-activedescendant=${i.length?`palette-${s}`:void 0}
       aria-label="Session, page or action" placeholder="Session, page or action" value=${n} onKeyDown=${l}
       onInput=${d=>{r(d.target.value),o(0)}} />
     <ul class="palette" id="palette-list" role="listbox" aria-label="Matches">
-      ${i.map((d,u)=>p`<li id="palette-${u}" role="option" aria-selected=${u===s} onClick=${()=>a(d)} onMouseMove=${()=>o(u)}>
+      ${i.map((d,u)=>p`<li id="palette-${u}" role="option" aria-selected=${u===s}
+        onClick=${()=>a(d)} onMouseMove=${()=>o(u)}>
         <${N} name=${d.icon} /><span class="ellipsis">${F(d.name)}</span><span class="muted">${d.hint}</span>
       </li>`)}
     </ul>
     ${!i.length&&p`<p class="muted">Nothing matches.</p>`}
   <//>`}function Pa(){let[,e="",t=""]=location.hash.split("/");return{view:e||"new",sessionId:t}}function Da(){let[e,t]=v(Pa);return W(()=>{let n=()=>t(Pa());return addEventListener("hashchange",n),()=>removeEventListener("hashchange",n)},[]),e}function Ze(e){location.hash=`#/${e}`}function Fa(e){if(!e.run)return"";let t=e.items.at(-1),n=e.items.filter(r=>r.kind==="tool"&&r.phase==="running");return e.items.some(r=>r.kind==="tool"&&r.phase==="waiting")?"Waiting for an approval":e.items.some(r=>r.kind==="input"&&!r.resolution)?"Waiting for your answer":n.length===1?`Calling ${n[0].kind==="tool"?n[0].name:""}`:n.length?`Calling ${n.length} tools`:t?.kind==="assistant"&&t.streaming&&t.text?"Writing":"Thinking"}function qa({connection:e}){return p`<span class="connection ${e.kind}" role="status"><span class="dot" aria-hidden="true" />${e.kind==="waiting"?p`<${ch} until=${e.until} />`:lh(e)}</span>`}function lh(e){return e.kind==="ended"?e.reason:{live:"Live",connecting:"Connecting\u2026",offline:"Offline",waiting:""}[e.kind]}function ch({until:e}){let t=Math.ceil((e-Be(500))/1e3);return t>1?`Reconnecting in ${t} s`:"Reconnecting\u2026"}function Ba(e,t){let n=[],r=t===0;for(let s of e){!r&&s.seq>=t&&(r=!0,n.push({kind:"marker"}));let o=n.at(-1);s.kind!=="tool"||s.approvals.length?n.push({kind:"single",key:s.key,item:s}):o?.kind==="tools"?o.tools.push(s):n.push({kind:"tools",key:s.key,tools:[s]})}return n}var uh={email:"email",uri:"url",date:"date","date-time":"datetime-local"};function ja(e){let t=new Set(e?.required??[]);return Object.entries(e?.properties??{}).map(([n,r])=>ph(n,r,t.has(n)))}function ph(e,t,n){let r={name:e,required:n,label:t.title??e,help:t.description??"",inputType:"text",initial:t.default??"",options:za(t),limits:{}};if(t.type==="boolean")return{...r,kind:"flag",initial:t.default??!1};if(t.type==="array")return{...r,kind:"choices",options:za(t.items??{}),initial:t.default??[]};if(r.options.length)return{...r,kind:"choice"};if(t.type==="number"||t.type==="integer"){let i=t.type==="integer"?"whole":"number";return{...r,kind:i,limits:{min:t.minimum,max:t.maximum,step:i==="whole"?1:"any"}}}let s={minLength:t.minLength,maxLength:t.maxLength,pattern:t.pattern},o=uh[t.format]??"text";return{...r,kind:t.maxLength>200?"long":"text",inputType:o,limits:s}}function za(e){let t=e.oneOf??e.anyOf;if(t)return t.map(r=>({value:r.const,label:r.title??r.const}));let n=e.enumNames??[];return(e.enum??[]).map((r,s)=>({value:r,label:n[s]??r}))}function Ua(e,t){let n={};for(let r of e){let s=t[r.name]??r.initial;if(r.kind==="flag")n[r.name]=!!s;else if(r.kind==="choices")(r.required||s.length)&&(n[r.name]=s);else if(s!==""||r.required){let o=r.kind==="number"||r.kind==="whole";n[r.name]=o?Number(s):dh(r,String(s))}}return n}function dh(e,t){return e.inputType==="datetime-local"?new Date(t).toISOString():t}function Wa({item:e,sessionId:t,owner:n}){let{request:r,resolution:s}=e,o=Be(1e3);if(s){let i={accept:"Answered",decline:"Declined",cancel:"Cancelled"};return p`<div id=${e.key} class="notice" tabindex="-1"><${N} name="question" />
-      <p><strong>${i[s.action]} by ${ln(s.by,n)}</strong>: ${F(r.message)}</p></div>`}return p`<section id=${e.key} class="approval-card question" tabindex="-1" aria-label="Question of ${r.server}">
+      <p><strong>${i[s.action]} by ${ln(s.by,n)}</strong>: ${F(r.message)}</p></div>`}return p`<article id=${e.key} class="approval-card question" tabindex="-1" aria-label="Question of ${r.server}">
     <header class="approval-head">
       <span class="approval-icon"><${N} name="question" /></span>
       <div class="approval-title">
@@ -285,10 +327,11 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
       <time class="approval-expiry" datetime=${r.expires_at}>expires ${Qn(r.expires_at,o)}</time>
     </header>
     <${hh} request=${r} sessionId=${t} />
-  </section>`}function hh({request:e,sessionId:t}){let n=B(()=>ja(e.schema),[e.input_id]),[r,s]=v({}),[o,i]=v(null),[a,l]=v(!1),d=async f=>{l(!0),i(null);let m=f==="accept"&&e.schema?{content:Ua(n,r)}:{};await Ae(`sessions/${t}/inputs/${e.input_id}`,{action:f,...m}).catch(i),l(!1)};return p`<form class="approval-answer" onSubmit=${f=>{f.preventDefault(),d("accept")}}>
+  </article>`}function hh({request:e,sessionId:t}){let n=B(()=>ja(e.schema),[e.input_id]),[r,s]=v({}),[o,i]=v(null),[a,l]=v(!1),d=async f=>{l(!0),i(null);let m=f==="accept"&&e.schema?{content:Ua(n,r)}:{};await Ae(`sessions/${t}/inputs/${e.input_id}`,{action:f,...m}).catch(i),l(!1)};return p`<form class="approval-answer" onSubmit=${f=>{f.preventDefault(),d("accept")}}>
     <p class="muted">The question is the server's, not that of k8sops. Do not enter passwords or keys.</p>
     ${e.url&&p`<p class="field"><span>Open this page, then confirm:</span>
-      ${/^https?:/i.test(e.url)?p`<a href=${e.url} target="_blank" rel="noopener noreferrer">${e.url}</a>`:p`<code>${e.url}</code>`}</p>`}
+      ${/^https?:/i.test(e.url)?p`<a
+        href=${e.url} target="_blank" rel="noopener noreferrer">${e.url}</a>`:p`<code>${e.url}</code>`}</p>`}
     ${n.map(f=>p`<${fh} key=${f.name} field=${f} value=${r[f.name]??f.initial}
       onChange=${m=>s(h=>({...h,[f.name]:m}))} />`)}
     <${fe} problem=${o} />
@@ -297,12 +340,16 @@ ${e.mark.snippet}`),`${e.reason} ${n}`):e.reason}var bt=class Zi extends Error{r
       <button type="button" class="button deny" disabled=${a} onClick=${()=>d("decline")}>Decline</button>
       <button type="button" class="button quiet" disabled=${a} onClick=${()=>d("cancel")}>Cancel</button>
     </div>
-  </form>`}function fh({field:e,value:t,onChange:n}){let r=e.help&&p`<small>${F(e.help)}</small>`,s=p`<span>${F(e.label)}${e.required?"":p` <em>optional</em>`}</span>`,o=a=>n(a.target.value);if(e.kind==="flag")return p`<label class="check"><input type="checkbox" checked=${t} onChange=${a=>n(a.target.checked)} /> ${s}${r}</label>`;if(e.kind==="choices"){let a=l=>n(t.includes(l)?t.filter(d=>d!==l):[...t,l]);return p`<fieldset class="field"><legend>${s}</legend>${r}
-      ${e.options.map(l=>p`<label class="check"><input type="checkbox" checked=${t.includes(l.value)} onChange=${()=>a(l.value)} /> ${l.label}</label>`)}
+  </form>`}function fh({field:e,value:t,onChange:n}){let r=e.help&&p`<small>${F(e.help)}</small>`,s=p`<span>${F(e.label)}${e.required?"":p` <em>optional</em>`}</span>`,o=a=>n(a.target.value);if(e.kind==="flag")return p`<label class="check"><input type="checkbox" checked=${t}
+      onChange=${a=>n(a.target.checked)} /> ${s}${r}</label>`;if(e.kind==="choices"){let a=l=>n(t.includes(l)?t.filter(d=>d!==l):[...t,l]);return p`<fieldset class="field"><legend>${s}</legend>${r}
+      ${e.options.map(l=>p`<label class="check"><input type="checkbox" checked=${t.includes(l.value)}
+        onChange=${()=>a(l.value)} /> ${l.label}</label>`)}
     </fieldset>`}if(e.kind==="choice")return p`<label class="field">${s}${r}<select required=${e.required} value=${t} onChange=${o}>
       <option value="">${e.required?"Choose\u2026":"No answer"}</option>
       ${e.options.map(a=>p`<option value=${a.value}>${a.label}</option>`)}
-    </select></label>`;if(e.kind==="long")return p`<label class="field">${s}${r}<textarea rows="4" required=${e.required} ...${e.limits} value=${t} onInput=${o} /></label>`;let i=e.kind==="text"?e.inputType:"number";return p`<label class="field">${s}${r}<input type=${i} required=${e.required} ...${e.limits} value=${t} onInput=${o} /></label>`}function Ds(){return{async:!1,breaks:!1,extensions:null,gfm:!0,hooks:null,pedantic:!1,renderer:null,silent:!1,tokenizer:null,walkTokens:null}}var wt=Ds();function tl(e){wt=e}var _t={exec:()=>null};function yt(e){let t=[];return n=>{let r=Math.max(0,Math.min(3,n-1)),s=t[r];return s||(s=e(r),t[r]=s),s}}function R(e,t=""){let n=typeof e=="string"?e:e.source,r={replace:(s,o)=>{let i=typeof o=="string"?o:o.source;return i=i.replace(me.caret,"$1"),n=n.replace(s,i),r},getRegex:()=>new RegExp(n,t)};return r}var nl=((e="")=>{try{return!!new RegExp("(?<=1)(?<!1)"+e)}catch{return!1}})(),me={codeRemoveIndent:/^(?: {0,3}\t| {1,4})/gm,listInterruptsParagraph:/^ {0,3}(?:[*+-]|1[.)])[ \t]+[^ \t\n]/,outputLinkReplace:/\\([\[\]])/g,indentCodeCompensation:/^(\s+)(?:```)/,beginningSpace:/^\s+/,endingHash:/#$/,startingSpaceChar:/^ /,endingSpaceChar:/ $/,endingSpaceTabChar:/[ \t]$/,nonSpaceChar:/[^ ]/,newLineCharGlobal:/\n/g,tabCharGlobal:/\t/g,leadingSpaceTab:/^[ \t]+/,multipleSpaceGlobal:/\s+/g,blankLine:/^[ \t]*$/,doubleBlankLine:/\n[ \t]*\n[ \t]*$/,blockquoteStart:/^ {0,3}>/,blockquoteSetextReplace:/\n {0,3}((?:=+|-+)[ \t]*)(?=\n|$)/g,blockquoteSetextReplace2:/^ {0,3}>[ \t]?/gm,blockquoteMarkerWhitespace:/^( {0,3}>)(\t[ \t]*)/gm,nestedBlockMarker:/^ {0,3}(?:(?:[*+-]|\d{1,9}[.)])(?: |$)|> ?)/,listReplaceNesting:/^ {1,4}(?=( {4})*[^ ])/g,listIsTask:/^\[[ xX]\][ \t]+\S/,listReplaceTask:/^\[[ xX]\][ \t]+/,listTaskCheckbox:/\[[ xX]\]/,anyLine:/\n.*\n/,hrefBrackets:/^<(.*)>$/,tableDelimiter:/[:|]/,tableAlignChars:/^\||\| *$/g,tableRowBlankLine:/\n[ \t]*$/,tableAlignRight:/^ *-+: *$/,tableAlignCenter:/^ *:-+: *$/,tableAlignLeft:/^ *:-+ *$/,startATag:/^<a /i,endATag:/^<\/a>/i,startPreScriptTag:/^<(pre|code|kbd|script)(\s|>)/i,endPreScriptTag:/^<\/(pre|code|kbd|script)(\s|>)/i,startAngleBracket:/^</,endAngleBracket:/>$/,pedanticHrefTitle:/^([^'"]*[^\s])\s+(['"])(.*)\2/,unicodeAlphaNumeric:/[\p{L}\p{N}]/u,numericCharacterReference:/&#(?:(\d{1,7})|[Xx]([A-Fa-f0-9]{1,6}));/,numericCharacterReferenceOrAmpersand:/&#(?:(\d{1,7})|[Xx]([A-Fa-f0-9]{1,6}));|&(?!(#\d{1,7}|#[Xx][a-fA-F0-9]{1,6}|\w+);)/g,escapeTest:/[&<>"']/,escapeReplace:/[&<>"']/g,escapeTestNoEncode:/[<>"']|&(?!(#\d{1,7}|#[Xx][a-fA-F0-9]{1,6}|\w+);)/,escapeReplaceNoEncode:/[<>"']|&(?!(#\d{1,7}|#[Xx][a-fA-F0-9]{1,6}|\w+);)/g,caret:/(^|[^\[])\^/g,percentDecode:/%25/g,findPipe:/\|/g,splitPipe:/ \|/,slashPipe:/\\\|/g,carriageReturn:/\r\n|\r/g,spaceLine:/^ +$/gm,notSpaceStart:/^\S*/,endingNewline:/\n$/,listItemRegex:e=>new RegExp(`^( {0,3}${e})((?:[	 ][^\\n]*)?(?:\\n|$))`),nextBulletRegex:yt(e=>new RegExp(`^ {0,${e}}(?:[*+-]|\\d{1,9}[.)])((?:[ 	][^\\n]*)?(?:\\n|$))`)),hrRegex:yt(e=>new RegExp(`^ {0,${e}}((?:-[ 	]*){3,}|(?:_[ 	]*){3,}|(?:\\*[ 	]*){3,})(?:\\n+|$)`)),fencesBeginRegex:yt(e=>new RegExp(`^ {0,${e}}(?:\`\`\`|~~~)`)),headingBeginRegex:yt(e=>new RegExp(`^ {0,${e}}#{1,6}(?:\\s|$)`)),pedanticHeadingBeginRegex:yt(e=>new RegExp(`^ {0,${e}}#`)),htmlBeginRegex:yt(e=>new RegExp(`^ {0,${e}}(?:</?(?:${qs})(?:[ \\t]+|$|/?>)|<(?:(?:script|pre|style|textarea)(?:[\\s>]|$)|!--)|<\\?|<![A-Za-z]|<!\\[CDATA\\[)`,"i")),blockquoteBeginRegex:yt(e=>new RegExp(`^ {0,${e}}>`)),nestedContainerMarkers:/^(?: {0,3}(?:(?:[*+-]|\d{1,9}[.)])[ \t]+|>[ \t]?))+/},mh=/^(?:[ \t]*(?:\n|$))+/,gh=/^((?: {4}| {0,3}\t)[^\n]+(?:\n(?:[ \t]*(?:\n|$))*)?)+/,$h=/^ {0,3}(`{3,}(?=[^`\n]*(?:\n|$))|~{3,})([^\n]*)(?:\n|$)(?:|([\s\S]*?)(?:\n|$))(?: {0,3}(?:(?=`)\1`*|(?=~)\1~*) *(?=\n|$)|$)/,mn=/^ {0,3}((?:-[\t ]*){3,}|(?:_[ \t]*){3,}|(?:\*[ \t]*){3,})(?:\n+|$)/,bh=/^ {0,3}(#{1,6})(?=\s|$)(.*)(?:\n+|$)/,Fs=/ {0,3}(?:[*+-]|\d{1,9}[.)])/,qs="address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|menuitem|meta|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr|track|ul",gn=R(" {0,3}(?:</?(?:tag)(?:[ \\t]+|\\n|/?>)|<(?:(?:script|pre|style|textarea)(?:[\\s>]|$)|!--)|<\\?|<![A-Za-z]|<!\\[CDATA\\[)").replace("tag",qs).getRegex(),rl=/^(?!bull |blockCode|fences|blockquote|heading|html|table)((?:.|\n(?!\s*?\n|bull |fences|blockquote|heading|hr|html|table))+?)\n {0,3}(=+|-+)[ \t]*(?:\n+|$)/,sl=R(rl).replace(/bull/g,Fs).replace(/blockCode/g,/(?: {4}| {0,3}\t)/).replace(/fences/g,/ {0,3}(?:`{3,}|~{3,})/).replace(/blockquote/g,/ {0,3}>/).replace(/heading/g,/ {0,3}#{1,6}(?:\s|$)/).replace(/hr/g,/ {0,3}(?:(?:-[\t ]*){3,}|(?:_[ \t]*){3,}|(?:\*[ \t]*){3,})(?:\n+|$)/).replace(/\|table/g,"").replace(/html/g,gn).getRegex(),kh=R(rl).replace(/bull/g,Fs).replace(/blockCode/g,/(?: {4}| {0,3}\t)/).replace(/fences/g,/ {0,3}(?:`{3,}|~{3,})/).replace(/blockquote/g,/ {0,3}>/).replace(/heading/g,/ {0,3}#{1,6}(?:\s|$)/).replace(/hr/g,/ {0,3}(?:(?:-[\t ]*){3,}|(?:_[ \t]*){3,}|(?:\*[ \t]*){3,})(?:\n+|$)/).replace(/table/g,/ {0,3}\|?(?:[:\- ]*\|)+[\:\- ]*\n/).replace(/html/g,gn).getRegex(),Bs=/^([^\n]+(?:\n(?!hr|heading|lheading|blockquote|fences|list|html|table|[ \t]+\n)[^\n]+)*)/,yh=/^[^\n]+/,zs=/(?!\s*\])(?:\\[\s\S]|[^\[\]\\\n]|\n(?![ \t]*\n))+/,_h=R(/^ {0,3}\[(label)\]: *(?:\n[ \t]*)?([^<\s][^\s]*|<(?:\\.|[^\n<>\\])*>)(?:(?: +(?:\n[ \t]*)?| *\n[ \t]*)(title))? *(?:\n+|$)/).replace("label",zs).replace("title",/(?:"(?:\\[\s\S]|[^"\\])*"|'(?:\\[\s\S]|[^'\\\n]|\n(?!\n))*'|\((?:\\[\s\S]|[^()\\])*\))/).getRegex(),vh=R(/^(bull)([ \t][^\n]*?)?(?:\n|$)/).replace(/bull/g,Fs).getRegex(),js=/<!--(?:-?>|[\s\S]*?(?:-->|$))/,xh=R("^ {0,3}(?:<(script|pre|style|textarea)[\\s>][\\s\\S]*?(?:</\\1>[^\\n]*\\n*|$)|comment[^\\n]*(\\n+|$)|<\\?[\\s\\S]*?(?:\\?>[^\\n]*\\n*|$)|<![A-Z][\\s\\S]*?(?:>[^\\n]*\\n*|$)|<!\\[CDATA\\[[\\s\\S]*?(?:\\]\\]>[^\\n]*\\n*|$)|</?(tag)(?:[ \\t]+|\\n|/?>|$)[\\s\\S]*?(?:(?:\\n[ 	]*)+\\n|$)|<(?!(?:script|pre|style|textarea)(?![a-z0-9-]))([a-z][a-z0-9-]*)(?:attribute)*?[ \\t]*/?>(?=[ \\t]*(?:\\n|$))[\\s\\S]*?(?:(?:\\n[ 	]*)+\\n|$)|</[a-z][a-z0-9-]*\\s*>(?=[ \\t]*(?:\\n|$))[\\s\\S]*?(?:(?:\\n[ 	]*)+\\n|$))","i").replace("comment",js).replace("tag",qs).replace("attribute",/[ \t]+[a-zA-Z:_][\w.:-]*(?:[ \t]*=[ \t]*"[^"\n]*"|[ \t]*=[ \t]*'[^'\n]*'|[ \t]*=[ \t]*[^\s"'=<>`]+)?/).getRegex(),ol=e=>R(Bs).replace("hr",mn).replace("heading"," {0,3}#{1,6}(?:\\s|$)").replace("|lheading","").replace("|table","").replace("blockquote"," {0,3}>").replace("fences"," {0,3}(?:`{3,}(?=[^`\\n]*(?:\\n|$))|~~~)[^\\n]*(?:\\n|$)").replace("list",e).replace("html",gn).getRegex(),wh=ol(/ {0,3}(?:[*+-]|1[.)])[ \t]+[^ \t\n]/),Sh=ol(/ {0,3}(?:[*+-]|\d{1,9}[.)])(?:[ \t]|\n|$)/),Th=R(/^( {0,3}> ?(?:(?![ \t]*(?:\n|$))(paragraph)|[^\n]*)(?:\n|$))+/).replace("paragraph",Sh).getRegex(),Us={blockquote:Th,code:gh,def:_h,fences:$h,heading:bh,hr:mn,html:xh,lheading:sl,list:vh,newline:mh,paragraph:wh,table:_t,text:yh},Ha=R("^ *([^\\n ].*)\\n {0,3}((?:\\| *)?:?-+:? *(?:\\| *:?-+:? *)*(?:\\| *)?)(?:\\n((?:(?! *\\n|hr|heading|blockquote|code|fences|list|html).*(?:\\n|$))*)\\n*|$)").replace("hr",mn).replace("heading"," {0,3}#{1,6}(?:\\s|$)").replace("blockquote"," {0,3}>").replace("code","(?: {4}| {0,3}	)[^\\n]").replace("fences"," {0,3}(?:`{3,}(?=[^`\\n]*(?:\\n|$))|~~~)[^\\n]*(?:\\n|$)").replace("list"," {0,3}(?:[*+-]|1[.)])[ \\t]").replace("html",gn).getRegex(),Ah={...Us,lheading:kh,table:Ha,paragraph:R(Bs).replace("hr",mn).replace("heading"," {0,3}#{1,6}(?:\\s|$)").replace("|lheading","").replace("table",Ha).replace("blockquote"," {0,3}>").replace("fences"," {0,3}(?:`{3,}(?=[^`\\n]*(?:\\n|$))|~~~)[^\\n]*(?:\\n|$)").replace("list"," {0,3}(?:[*+-]|1[.)])[ \\t]+[^ \\t\\n]").replace("html",gn).getRegex()},Ch={...Us,html:R(`^ *(?:comment(?: *\\n|\\s*$)|<(tag)[\\s\\S]+?</\\1>(?: *\\n{2,}|\\s*$)|<tag(?:"[^"]*"|'[^']*'|\\s[^'"/>\\s]*)*?/?>(?: *\\n{2,}|\\s*$))`).replace("comment",js).replace(/tag/g,"(?!(?:a|em|strong|small|s|cite|q|dfn|abbr|data|time|code|var|samp|kbd|sub|sup|i|b|u|mark|ruby|rt|rp|bdi|bdo|span|br|wbr|ins|del|img)\\b)\\w+(?!:|[^\\w\\s@]*@)\\b").getRegex(),def:/^ *\[([^\]]+)\]: *<?([^\s>]+)>?(?: +(["(][^\n]+[")]))? *(?:\n+|$)/,heading:/^(#{1,6})(.*)(?:\n+|$)/,fences:_t,lheading:/^(.+?)\n {0,3}(=+|-+) *(?:\n+|$)/,paragraph:R(Bs).replace("hr",mn).replace("heading",` *#{1,6} *[^
+    </select></label>`;if(e.kind==="long")return p`<label class="field">${s}${r}<textarea rows="4" required=${e.required} ...${e.limits} value=${t}
+      onInput=${o} /></label>`;let i=e.kind==="text"?e.inputType:"number";return p`<label class="field">${s}${r}<input type=${i} required=${e.required} ...${e.limits} value=${t}
+    onInput=${o} /></label>`}function Ds(){return{async:!1,breaks:!1,extensions:null,gfm:!0,hooks:null,pedantic:!1,renderer:null,silent:!1,tokenizer:null,walkTokens:null}}var wt=Ds();function tl(e){wt=e}var _t={exec:()=>null};function yt(e){let t=[];return n=>{let r=Math.max(0,Math.min(3,n-1)),s=t[r];return s||(s=e(r),t[r]=s),s}}function R(e,t=""){let n=typeof e=="string"?e:e.source,r={replace:(s,o)=>{let i=typeof o=="string"?o:o.source;return i=i.replace(me.caret,"$1"),n=n.replace(s,i),r},getRegex:()=>new RegExp(n,t)};return r}var nl=((e="")=>{try{return!!new RegExp("(?<=1)(?<!1)"+e)}catch{return!1}})(),me={codeRemoveIndent:/^(?: {0,3}\t| {1,4})/gm,listInterruptsParagraph:/^ {0,3}(?:[*+-]|1[.)])[ \t]+[^ \t\n]/,outputLinkReplace:/\\([\[\]])/g,indentCodeCompensation:/^(\s+)(?:```)/,beginningSpace:/^\s+/,endingHash:/#$/,startingSpaceChar:/^ /,endingSpaceChar:/ $/,endingSpaceTabChar:/[ \t]$/,nonSpaceChar:/[^ ]/,newLineCharGlobal:/\n/g,tabCharGlobal:/\t/g,leadingSpaceTab:/^[ \t]+/,multipleSpaceGlobal:/\s+/g,blankLine:/^[ \t]*$/,doubleBlankLine:/\n[ \t]*\n[ \t]*$/,blockquoteStart:/^ {0,3}>/,blockquoteSetextReplace:/\n {0,3}((?:=+|-+)[ \t]*)(?=\n|$)/g,blockquoteSetextReplace2:/^ {0,3}>[ \t]?/gm,blockquoteMarkerWhitespace:/^( {0,3}>)(\t[ \t]*)/gm,nestedBlockMarker:/^ {0,3}(?:(?:[*+-]|\d{1,9}[.)])(?: |$)|> ?)/,listReplaceNesting:/^ {1,4}(?=( {4})*[^ ])/g,listIsTask:/^\[[ xX]\][ \t]+\S/,listReplaceTask:/^\[[ xX]\][ \t]+/,listTaskCheckbox:/\[[ xX]\]/,anyLine:/\n.*\n/,hrefBrackets:/^<(.*)>$/,tableDelimiter:/[:|]/,tableAlignChars:/^\||\| *$/g,tableRowBlankLine:/\n[ \t]*$/,tableAlignRight:/^ *-+: *$/,tableAlignCenter:/^ *:-+: *$/,tableAlignLeft:/^ *:-+ *$/,startATag:/^<a /i,endATag:/^<\/a>/i,startPreScriptTag:/^<(pre|code|kbd|script)(\s|>)/i,endPreScriptTag:/^<\/(pre|code|kbd|script)(\s|>)/i,startAngleBracket:/^</,endAngleBracket:/>$/,pedanticHrefTitle:/^([^'"]*[^\s])\s+(['"])(.*)\2/,unicodeAlphaNumeric:/[\p{L}\p{N}]/u,numericCharacterReference:/&#(?:(\d{1,7})|[Xx]([A-Fa-f0-9]{1,6}));/,numericCharacterReferenceOrAmpersand:/&#(?:(\d{1,7})|[Xx]([A-Fa-f0-9]{1,6}));|&(?!(#\d{1,7}|#[Xx][a-fA-F0-9]{1,6}|\w+);)/g,escapeTest:/[&<>"']/,escapeReplace:/[&<>"']/g,escapeTestNoEncode:/[<>"']|&(?!(#\d{1,7}|#[Xx][a-fA-F0-9]{1,6}|\w+);)/,escapeReplaceNoEncode:/[<>"']|&(?!(#\d{1,7}|#[Xx][a-fA-F0-9]{1,6}|\w+);)/g,caret:/(^|[^\[])\^/g,percentDecode:/%25/g,findPipe:/\|/g,splitPipe:/ \|/,slashPipe:/\\\|/g,carriageReturn:/\r\n|\r/g,spaceLine:/^ +$/gm,notSpaceStart:/^\S*/,endingNewline:/\n$/,listItemRegex:e=>new RegExp(`^( {0,3}${e})((?:[	 ][^\\n]*)?(?:\\n|$))`),nextBulletRegex:yt(e=>new RegExp(`^ {0,${e}}(?:[*+-]|\\d{1,9}[.)])((?:[ 	][^\\n]*)?(?:\\n|$))`)),hrRegex:yt(e=>new RegExp(`^ {0,${e}}((?:-[ 	]*){3,}|(?:_[ 	]*){3,}|(?:\\*[ 	]*){3,})(?:\\n+|$)`)),fencesBeginRegex:yt(e=>new RegExp(`^ {0,${e}}(?:\`\`\`|~~~)`)),headingBeginRegex:yt(e=>new RegExp(`^ {0,${e}}#{1,6}(?:\\s|$)`)),pedanticHeadingBeginRegex:yt(e=>new RegExp(`^ {0,${e}}#`)),htmlBeginRegex:yt(e=>new RegExp(`^ {0,${e}}(?:</?(?:${qs})(?:[ \\t]+|$|/?>)|<(?:(?:script|pre|style|textarea)(?:[\\s>]|$)|!--)|<\\?|<![A-Za-z]|<!\\[CDATA\\[)`,"i")),blockquoteBeginRegex:yt(e=>new RegExp(`^ {0,${e}}>`)),nestedContainerMarkers:/^(?: {0,3}(?:(?:[*+-]|\d{1,9}[.)])[ \t]+|>[ \t]?))+/},mh=/^(?:[ \t]*(?:\n|$))+/,gh=/^((?: {4}| {0,3}\t)[^\n]+(?:\n(?:[ \t]*(?:\n|$))*)?)+/,$h=/^ {0,3}(`{3,}(?=[^`\n]*(?:\n|$))|~{3,})([^\n]*)(?:\n|$)(?:|([\s\S]*?)(?:\n|$))(?: {0,3}(?:(?=`)\1`*|(?=~)\1~*) *(?=\n|$)|$)/,mn=/^ {0,3}((?:-[\t ]*){3,}|(?:_[ \t]*){3,}|(?:\*[ \t]*){3,})(?:\n+|$)/,bh=/^ {0,3}(#{1,6})(?=\s|$)(.*)(?:\n+|$)/,Fs=/ {0,3}(?:[*+-]|\d{1,9}[.)])/,qs="address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|menuitem|meta|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr|track|ul",gn=R(" {0,3}(?:</?(?:tag)(?:[ \\t]+|\\n|/?>)|<(?:(?:script|pre|style|textarea)(?:[\\s>]|$)|!--)|<\\?|<![A-Za-z]|<!\\[CDATA\\[)").replace("tag",qs).getRegex(),rl=/^(?!bull |blockCode|fences|blockquote|heading|html|table)((?:.|\n(?!\s*?\n|bull |fences|blockquote|heading|hr|html|table))+?)\n {0,3}(=+|-+)[ \t]*(?:\n+|$)/,sl=R(rl).replace(/bull/g,Fs).replace(/blockCode/g,/(?: {4}| {0,3}\t)/).replace(/fences/g,/ {0,3}(?:`{3,}|~{3,})/).replace(/blockquote/g,/ {0,3}>/).replace(/heading/g,/ {0,3}#{1,6}(?:\s|$)/).replace(/hr/g,/ {0,3}(?:(?:-[\t ]*){3,}|(?:_[ \t]*){3,}|(?:\*[ \t]*){3,})(?:\n+|$)/).replace(/\|table/g,"").replace(/html/g,gn).getRegex(),kh=R(rl).replace(/bull/g,Fs).replace(/blockCode/g,/(?: {4}| {0,3}\t)/).replace(/fences/g,/ {0,3}(?:`{3,}|~{3,})/).replace(/blockquote/g,/ {0,3}>/).replace(/heading/g,/ {0,3}#{1,6}(?:\s|$)/).replace(/hr/g,/ {0,3}(?:(?:-[\t ]*){3,}|(?:_[ \t]*){3,}|(?:\*[ \t]*){3,})(?:\n+|$)/).replace(/table/g,/ {0,3}\|?(?:[:\- ]*\|)+[\:\- ]*\n/).replace(/html/g,gn).getRegex(),Bs=/^([^\n]+(?:\n(?!hr|heading|lheading|blockquote|fences|list|html|table|[ \t]+\n)[^\n]+)*)/,yh=/^[^\n]+/,zs=/(?!\s*\])(?:\\[\s\S]|[^\[\]\\\n]|\n(?![ \t]*\n))+/,_h=R(/^ {0,3}\[(label)\]: *(?:\n[ \t]*)?([^<\s][^\s]*|<(?:\\.|[^\n<>\\])*>)(?:(?: +(?:\n[ \t]*)?| *\n[ \t]*)(title))? *(?:\n+|$)/).replace("label",zs).replace("title",/(?:"(?:\\[\s\S]|[^"\\])*"|'(?:\\[\s\S]|[^'\\\n]|\n(?!\n))*'|\((?:\\[\s\S]|[^()\\])*\))/).getRegex(),vh=R(/^(bull)([ \t][^\n]*?)?(?:\n|$)/).replace(/bull/g,Fs).getRegex(),js=/<!--(?:-?>|[\s\S]*?(?:-->|$))/,xh=R("^ {0,3}(?:<(script|pre|style|textarea)[\\s>][\\s\\S]*?(?:</\\1>[^\\n]*\\n*|$)|comment[^\\n]*(\\n+|$)|<\\?[\\s\\S]*?(?:\\?>[^\\n]*\\n*|$)|<![A-Z][\\s\\S]*?(?:>[^\\n]*\\n*|$)|<!\\[CDATA\\[[\\s\\S]*?(?:\\]\\]>[^\\n]*\\n*|$)|</?(tag)(?:[ \\t]+|\\n|/?>|$)[\\s\\S]*?(?:(?:\\n[ 	]*)+\\n|$)|<(?!(?:script|pre|style|textarea)(?![a-z0-9-]))([a-z][a-z0-9-]*)(?:attribute)*?[ \\t]*/?>(?=[ \\t]*(?:\\n|$))[\\s\\S]*?(?:(?:\\n[ 	]*)+\\n|$)|</[a-z][a-z0-9-]*\\s*>(?=[ \\t]*(?:\\n|$))[\\s\\S]*?(?:(?:\\n[ 	]*)+\\n|$))","i").replace("comment",js).replace("tag",qs).replace("attribute",/[ \t]+[a-zA-Z:_][\w.:-]*(?:[ \t]*=[ \t]*"[^"\n]*"|[ \t]*=[ \t]*'[^'\n]*'|[ \t]*=[ \t]*[^\s"'=<>`]+)?/).getRegex(),ol=e=>R(Bs).replace("hr",mn).replace("heading"," {0,3}#{1,6}(?:\\s|$)").replace("|lheading","").replace("|table","").replace("blockquote"," {0,3}>").replace("fences"," {0,3}(?:`{3,}(?=[^`\\n]*(?:\\n|$))|~~~)[^\\n]*(?:\\n|$)").replace("list",e).replace("html",gn).getRegex(),wh=ol(/ {0,3}(?:[*+-]|1[.)])[ \t]+[^ \t\n]/),Sh=ol(/ {0,3}(?:[*+-]|\d{1,9}[.)])(?:[ \t]|\n|$)/),Th=R(/^( {0,3}> ?(?:(?![ \t]*(?:\n|$))(paragraph)|[^\n]*)(?:\n|$))+/).replace("paragraph",Sh).getRegex(),Us={blockquote:Th,code:gh,def:_h,fences:$h,heading:bh,hr:mn,html:xh,lheading:sl,list:vh,newline:mh,paragraph:wh,table:_t,text:yh},Ha=R("^ *([^\\n ].*)\\n {0,3}((?:\\| *)?:?-+:? *(?:\\| *:?-+:? *)*(?:\\| *)?)(?:\\n((?:(?! *\\n|hr|heading|blockquote|code|fences|list|html).*(?:\\n|$))*)\\n*|$)").replace("hr",mn).replace("heading"," {0,3}#{1,6}(?:\\s|$)").replace("blockquote"," {0,3}>").replace("code","(?: {4}| {0,3}	)[^\\n]").replace("fences"," {0,3}(?:`{3,}(?=[^`\\n]*(?:\\n|$))|~~~)[^\\n]*(?:\\n|$)").replace("list"," {0,3}(?:[*+-]|1[.)])[ \\t]").replace("html",gn).getRegex(),Ah={...Us,lheading:kh,table:Ha,paragraph:R(Bs).replace("hr",mn).replace("heading"," {0,3}#{1,6}(?:\\s|$)").replace("|lheading","").replace("table",Ha).replace("blockquote"," {0,3}>").replace("fences"," {0,3}(?:`{3,}(?=[^`\\n]*(?:\\n|$))|~~~)[^\\n]*(?:\\n|$)").replace("list"," {0,3}(?:[*+-]|1[.)])[ \\t]+[^ \\t\\n]").replace("html",gn).getRegex()},Ch={...Us,html:R(`^ *(?:comment(?: *\\n|\\s*$)|<(tag)[\\s\\S]+?</\\1>(?: *\\n{2,}|\\s*$)|<tag(?:"[^"]*"|'[^']*'|\\s[^'"/>\\s]*)*?/?>(?: *\\n{2,}|\\s*$))`).replace("comment",js).replace(/tag/g,"(?!(?:a|em|strong|small|s|cite|q|dfn|abbr|data|time|code|var|samp|kbd|sub|sup|i|b|u|mark|ruby|rt|rp|bdi|bdo|span|br|wbr|ins|del|img)\\b)\\w+(?!:|[^\\w\\s@]*@)\\b").getRegex(),def:/^ *\[([^\]]+)\]: *<?([^\s>]+)>?(?: +(["(][^\n]+[")]))? *(?:\n+|$)/,heading:/^(#{1,6})(.*)(?:\n+|$)/,fences:_t,lheading:/^(.+?)\n {0,3}(=+|-+) *(?:\n+|$)/,paragraph:R(Bs).replace("hr",mn).replace("heading",` *#{1,6} *[^
 ]`).replace("|table","").replace("blockquote"," {0,3}>").replace("|fences","").replace("|list","").replace("|html","").replace("|tag","").replace("lheading",sl).getRegex()},Eh=/^\\([!"#$%&'()*+,\-./:;<=>?@\[\]\\^_`{|}~])/,Ih=/^(`+)([^`]|[^`][\s\S]*?[^`])\1(?!`)/,il=/^( {2,}|\\)\n(?!\s*$)[ \t]*/,Oh=/^(`+|[^`])(?:(?= {2,}\n)|[\s\S]*?(?:(?=[\\<!\[`*_]|\b_|$)|[^ ](?= {2,}\n)))/,je=/[\p{P}\p{S}]/u,Ht=/[\s\p{P}\p{S}]/u,$n=/[^\s\p{P}\p{S}]/u,Lh=R(/^((?![*_])punctSpace)/,"u").replace(/punctSpace/g,Ht).getRegex(),Nh=/[\p{Pi}\p{Ps}"']/u,al=/(?!~)[\p{P}\p{S}]/u,Mh=/(?!~)[\s\p{P}\p{S}]/u,Rh=/(?:[^\s\p{P}\p{S}]|~)/u,Ph=R(/link|precode-code|html/,"g").replace("link",/\[(?:[^\[\]`]|(?<a>`+)[^`]+\k<a>(?!`))*?\]\((?:\\[\s\S]|[^\\\(\)]|\((?:\\[\s\S]|[^\\\(\)])*\))*\)/).replace("precode-",nl?"(?<!`)()":"(^^|[^`])").replace("code",/(?<b>`+)[^`]+\k<b>(?!`)/).replace("html",/<(?! )[^<>]*?>/).getRegex(),ll=/^(?:\*+(?:((?!\*)punct)|([^\s*]))?)|^_+(?:((?!_)punct)|([^\s_]))?/,Dh=R(ll,"u").replace(/punct/g,je).getRegex(),Fh=R(ll,"u").replace(/punct/g,al).getRegex(),qh=/^(?:\*+(?:((?!\*)(?!openQuote)punct)|([^\s*]))?)|^_+(?:((?!_)(?!openQuote)punct)|([^\s_]))?/,Bh=R(qh,"u").replace(/openQuote/g,Nh).replace(/punct/g,je).getRegex(),cl="^[^_*]*?__[^_*]*?\\*[^_*]*?(?=__)|[^*]+(?=[^*])|(?!\\*)punct(\\*+)(?=[\\s]|$)|notPunctSpace(\\*+)(?!\\*)(?=punctSpace|$)|(?!\\*)punctSpace(\\*+)(?=notPunctSpace)|[\\s](\\*+)(?!\\*)(?=punct)|(?!\\*)punct(\\*+)(?!\\*)(?=punct)|notPunctSpace(\\*+)(?=notPunctSpace)",zh=R(cl,"gu").replace(/notPunctSpace/g,$n).replace(/punctSpace/g,Ht).replace(/punct/g,je).getRegex(),jh=R(cl,"gu").replace(/notPunctSpace/g,Rh).replace(/punctSpace/g,Mh).replace(/punct/g,al).getRegex(),Uh="^[^_*]*?__[^_*]*?\\*[^_*]*?(?=__)|[^*]+(?=[^*])|(?!\\*)punct(\\*+)(?=[\\s]|$)|notPunctSpace(\\*+)(?!\\*)(?=punctSpace|$)|(?!\\*)[\\s](\\*+)(?=notPunctSpace)|[\\s](\\*+)(?!\\*)(?=punct)|(?!\\*)punct(\\*+)(?!\\*)(?=punct)|(?:(?!\\*)punct|notPunctSpace)(\\*+)(?!\\*)(?=notPunctSpace)",Wh=R(Uh,"gu").replace(/notPunctSpace/g,$n).replace(/punctSpace/g,Ht).replace(/punct/g,je).getRegex(),Hh=R("^[^_*]*?\\*\\*[^_*]*?_[^_*]*?(?=\\*\\*)|[^_]+(?=[^_])|(?!_)punct(_+)(?=[\\s]|$)|notPunctSpace(_+)(?!_)(?=punctSpace|$)|(?!_)punctSpace(_+)(?=notPunctSpace)|[\\s](_+)(?!_)(?=punct)|(?!_)punct(_+)(?!_)(?=punct)","gu").replace(/notPunctSpace/g,$n).replace(/punctSpace/g,Ht).replace(/punct/g,je).getRegex(),Kh="^[^_*]*?\\*\\*[^_*]*?_[^_*]*?(?=\\*\\*)|[^_]+(?=[^_])|(?!_)punct(_+)(?=[\\s]|$)|notPunctSpace(_+)(?!_)(?=punctSpace|$)|(?!_)[\\s](_+)(?=notPunctSpace)|[\\s](_+)(?!_)(?=punct)|(?!_)punct(_+)(?!_)(?=punct)|(?:(?!_)punct|notPunctSpace)(_+)(?!_)(?=notPunctSpace)",Gh=R(Kh,"gu").replace(/notPunctSpace/g,$n).replace(/punctSpace/g,Ht).replace(/punct/g,je).getRegex(),Yh=R(/^~~?(?:((?!~)punct)|[^\s~])/,"u").replace(/punct/g,je).getRegex(),Zh="^[^~]+(?=[^~])|(?!~)punct(~~?)(?=[\\s]|$)|notPunctSpace(~~?)(?!~)(?=punctSpace|$)|(?!~)punctSpace(~~?)(?=notPunctSpace)|[\\s](~~?)(?!~)(?=punct)|(?!~)punct(~~?)(?!~)(?=punct)|notPunctSpace(~~?)(?=notPunctSpace)",Qh=R(Zh,"gu").replace(/notPunctSpace/g,$n).replace(/punctSpace/g,Ht).replace(/punct/g,je).getRegex(),Vh=R(/\\(punct)/,"gu").replace(/punct/g,je).getRegex(),Xh=R(/(`+)(?:[^`]|[^`][\s\S]*?[^`])\1(?!`)|`+|\\(punct)/,"gu").replace(/punct/g,je).getRegex(),Jh=R(/^<(scheme:[^\s\x00-\x1f<>]*|email)>/).replace("scheme",/[a-zA-Z][a-zA-Z0-9+.-]{1,31}/).replace("email",/[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+(@)[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)+(?![-_])/).getRegex(),ef=R(js).replace("(?:-->|$)","-->").getRegex(),tf=R("^comment|^</[a-zA-Z][a-zA-Z0-9-]*\\s*>|^<[a-zA-Z][a-zA-Z0-9-]*(?:attribute)*?\\s*/?>|^<\\?[\\s\\S]*?\\?>|^<![a-zA-Z]+\\s[\\s\\S]*?>|^<!\\[CDATA\\[[\\s\\S]*?\\]\\]>").replace("comment",ef).replace("attribute",/\s+[a-zA-Z:_][\w.:-]*(?:\s*=\s*"[^"]*"|\s*=\s*'[^']*'|\s*=\s*[^\s"'=<>`]+)?/).getRegex(),ul=/\[(?:\\[\s\S]|[^\[\]\\])*\]/,ur=R(/(?:\[(?:brackets|\\[\s\S]|[^\[\]\\])*\]|\\[\s\S]|`+(?!`)[^`]*?`+(?!`)|``+(?=\])|[^\[\]\\`])*?/).replace("brackets",ul).getRegex(),nf=R(/^!?\[(label)\]\([ \t\n]*(href)(?:(?:[ \t]+(?:\n[ \t]*)?|\n[ \t]*)(title))?[ \t\n]*\)/).replace("label",ur).replace("href",/<(?:\\.|[^\n<>\\])*>|(?!<)[^ \t\n\x00-\x1f]+|(?=\))/).replace("title",/"(?:\\[\s\S]|[^"\\])*"|'(?:\\[\s\S]|[^'\\])*'|\((?:\\[\s\S]|[^)\\])*\)/).getRegex(),rf=R(/^!?\[(label)\]\[(ref)\]/).replace("label",ur).replace("ref",zs).getRegex(),sf=R(/^!?\[(ref)\](?:\[\])?/).replace("ref",zs).getRegex(),Ka=/(?!\s*\])(?:\\[\s\S]|[^\[\]\\]){1,999}/,of=R(/(?:[^\[\]\\`]*(?:\[(?:brackets|\\[\s\S]|[^\[\]\\])*\]|\\[\s\S]|`+(?!`)[^`]*?`+(?!`)|``+(?=\]))){0,999}?[^\[\]\\`]*?/).replace("brackets",ul).getRegex(),af=R("reflink|nolink(?!\\()","g").replace("reflink",R(/^!?\[(label)\]\[(ref)\]/).replace("label",of).replace("ref",Ka).getRegex()).replace("nolink",R(/^!?\[(ref)\](?:\[\])?/).replace("ref",Ka).getRegex()).getRegex(),Ga=/[hH][tT][tT][pP][sS]?|[fF][tT][pP]/,lf=/[A-Za-z0-9._+-]+@[a-zA-Z0-9-_]+(?:\.[a-zA-Z0-9-_]*[a-zA-Z0-9])+(?![\w-])/,cf=R(/(?:mailto:email|xmpp:email(?:\/[A-Za-z0-9@.]+)?)/).replace(/email/g,lf).getRegex(),Ws={_backpedal:_t,anyPunctuation:Vh,anyPunctuationOutsideCode:Xh,autolink:Jh,blockSkip:Ph,br:il,code:Ih,del:_t,delLDelim:_t,delRDelim:_t,emStrongLDelim:Dh,emStrongRDelimAst:zh,emStrongRDelimUnd:Hh,escape:Eh,link:nf,nolink:sf,punctuation:Lh,reflink:rf,reflinkSearch:af,tag:tf,text:Oh,url:_t},uf={...Ws,emStrongLDelim:Bh,emStrongRDelimAst:Wh,emStrongRDelimUnd:Gh,link:R(/^!?\[(label)\]\((.*?)\)/).replace("label",ur).getRegex(),reflink:R(/^!?\[(label)\]\s*\[([^\]]*)\]/).replace("label",ur).getRegex()},Ms={...Ws,emStrongRDelimAst:jh,emStrongLDelim:Fh,delLDelim:Yh,delRDelim:Qh,url:R(/^emailProtocol|^((?:protocol):\/\/|www\.)(?:[a-zA-Z0-9\-]+\.?)+[^\s<]*|^email/).replace("emailProtocol",cf).replace("protocol",Ga).replace("email",/[A-Za-z0-9._+-]+(@)[a-zA-Z0-9-_]+(?:\.[a-zA-Z0-9-_]*[a-zA-Z0-9])+(?![\w-])/).getRegex(),_backpedal:/(?:[^?!.,:;*_'"~()&]+|\([^)]*\)|&(?![a-zA-Z0-9]+;$)|[?!.,:;*_'"~)]+(?!$))+/,del:/^(~~?)(?=[^\s~])((?:\\[\s\S]|[^\\])*?(?:\\[\s\S]|[^\s~\\]))\1(?=[^~]|$)/,text:R(/^(?:[^a-zA-Z0-9](?=emailProtocol)|(`+|~+|[^`~])(?:(?=[`~])|(?= {2,}\n)|(?=[a-zA-Z0-9.!#$%&'*+\/=?_`{\|}~-]+@)|[\s\S]*?(?:(?=[\\<!\[`*~_]|\b_|protocol:\/\/|wwwStart|$)|[^ ](?= {2,}\n)|[^a-zA-Z0-9](?=emailProtocol)|[^a-zA-Z0-9.!#$%&'*+\/=?_`{\|}~-](?=[a-zA-Z0-9.!#$%&'*+\/=?_`{\|}~-]+@))))/).replace("protocol",Ga).replace(/emailProtocol/g,/(?:mailto|xmpp):/).replace("wwwStart",nl?"(?<![^\\s*_~(])www\\.":"www\\.").getRegex()},pf={...Ms,br:R(il).replace("{2,}","*").getRegex(),text:R(Ms.text).replace("\\b_","\\b_| {2,}\\n").replace(/\{2,\}/g,"*").getRegex()},lr={normal:Us,gfm:Ah,pedantic:Ch},hn={normal:Ws,gfm:Ms,breaks:pf,pedantic:uf},df={"&":"&amp;","<":"&lt;",">":"&gt;",'"':"&quot;","'":"&#39;"},Ya=e=>df[e];function Se(e,t){if(t){if(me.escapeTest.test(e))return e.replace(me.escapeReplace,Ya)}else if(me.escapeTestNoEncode.test(e))return e.replace(me.escapeReplaceNoEncode,Ya);return e}function hf(e){return me.numericCharacterReference.test(e)?e.replace(me.numericCharacterReferenceOrAmpersand,(t,n,r)=>{if(n===void 0&&r===void 0)return"&amp;";let s=n===void 0?Number.parseInt(r,16):Number.parseInt(n,10);return s===0||s>1114111||s>=55296&&s<=57343?"\uFFFD":s===38?"&amp;":String.fromCodePoint(s)}):e}function Za(e){try{e=encodeURI(e).replace(me.percentDecode,"%")}catch{return null}return e}function Qa(e,t){let n=e.replace(me.findPipe,(o,i,a)=>{let l=!1,d=i;for(;--d>=0&&a[d]==="\\";)l=!l;return l?"|":" |"}),r=n.split(me.splitPipe),s=0;if(r[0].trim()||r.shift(),r.length>0&&!r.at(-1)?.trim()&&r.pop(),t)if(r.length>t)r.splice(t);else for(;r.length<t;)r.push("");for(;s<r.length;s++)r[s]=r[s].trim().replace(me.slashPipe,"|");return r}function Qe(e,t,n){let r=e.length;if(r===0)return"";let s=0;for(;s<r;){let o=e.charAt(r-s-1);if(o===t&&!n)s++;else if(o!==t&&n)s++;else break}return e.slice(0,r-s)}function Va(e){let t=e.split(`
 `),n=t.length-1;for(;n>=0&&me.blankLine.test(t[n]);)n--;return t.length-n<=2?e:t.slice(0,n+1).join(`
 `)}function pr(e){return e.trim().replace(me.multipleSpaceGlobal," ").toLowerCase().toUpperCase().toLowerCase()}function Xa(e,t){if(e.indexOf(t[0])===-1&&e.indexOf(t[1])===-1)return-1;let n=0;for(let r=0;r<e.length;r++)if(e[r]==="\\")r++;else if(e[r]===t[0])n++;else if(e[r]===t[1]&&(n--,n<0))return r;return n>0?-2:-1}var Wt=new WeakMap;function Hs(e){let t={"*":-1,_:-1},n=-1,r=e.length;for(let s=0;s<r;s++){let o=e[s];if(o!=="*"&&o!=="_"&&o!=="~")continue;let i=s===0?`
@@ -393,7 +440,8 @@ In order to be iterable, non-array objects must have a [Symbol.iterator]() metho
     </details>
     ${e.progress&&p`<${gm} progress=${e.progress} />`}
   </div>`}function mm({tool:e}){if(e.phase!=="ended")return p`<span class="tool-mark ${e.phase}"><span class="spinner" /></span>`;if(e.status==="ok")return p`<span class="tool-mark ok"><${N} name="check" /></span>`;let t=e.status==="unknown"||e.status==="timeout"?"question":"cross";return p`<span class="tool-mark ${e.status}"><${N} name=${t} /></span>`}function gm({progress:e}){let t=e.message||(e.total?`${e.value} of ${e.total}`:String(e.value));return p`<div class="tool-progress">
-    ${e.total?p`<progress max=${e.total} value=${e.value} aria-label="Progress" />`:p`<progress aria-label="Progress" />`}
+    ${e.total?p`<progress max=${e.total} value=${e.value} aria-label="Progress" />`:p`<progress
+      aria-label="Progress" />`}
     <span>${t}</span>
   </div>`}function $m({tool:e,sessionId:t}){let n=B(()=>un(e.arguments),[e.arguments]),r=Object.keys(e.arguments??{}).length>0;return p`<div class="tool-body">
     <dl class="facts">
@@ -402,25 +450,33 @@ In order to be iterable, non-array objects must have a [Symbol.iterator]() metho
       ${e.attempt>1&&p`<div><dt>Attempt</dt><dd>${e.attempt}</dd></div>`}
       <div><dt>Started</dt><dd>${e.startedAt?new Date(e.startedAt).toLocaleString("en-GB"):"not sent"}</dd></div>
     </dl>
-    ${r&&p`<div class="code-block"><div class="code-head"><span>Arguments</span><${Ut} text=${n} label="Copy arguments" /></div><pre tabindex="0">${n}</pre></div>`}
-    ${e.phase==="ended"&&(e.output?p`<${Aa} tool=${e} sessionId=${t} />`:p`<p class="muted">The call returned no text.</p>`)}
+    ${r&&p`<div class="code-block"><div class="code-head"><span>Arguments</span><${Ut} text=${n}
+      label="Copy arguments" /></div><pre tabindex="0">${n}</pre></div>`}
+    ${e.phase==="ended"&&(e.output?p`<${Aa} tool=${e} sessionId=${t} />`:p`<p
+      class="muted">The call returned no text.</p>`)}
   </div>`}function bm(e){let{namespace:t,name:n,...r}=e??{},s=[t,n].filter(i=>typeof i=="string"&&i).join("/"),o=Object.entries(r).map(([i,a])=>{let l=typeof a=="string"?a:JSON.stringify(a);return i==="kind"||i==="command"?l:`${i} ${l}`});return F([s,...o].filter(Boolean).join(" \xB7 ").replace(/\s+/g," ").slice(0,200))}var km=2e3,ym=20;function Fl({items:e,newFrom:t,context:n}){return B(()=>Ba(e,t),[e,t]).map(s=>s.kind==="marker"?p`<div key="marker" class="new-marker"><span>New since you were here</span></div>`:s.kind==="tools"?p`<${xm} key=${s.key} tools=${s.tools} context=${n} />`:p`<${_m} key=${s.key} item=${s.item} context=${n} />`)}function _m({item:e,context:t}){return B(()=>vm(e,t),[e,t])}function vm(e,t){switch(e.kind){case"user":return p`<article id=${e.key} class="message user" tabindex="-1" aria-label="Your message">
         <${ao} text=${e.text} />
         <time class="message-time" datetime=${e.ts}>${$t(e.ts)}</time>
       </article>`;case"assistant":return p`<${Tm} item=${e} onJump=${t.onJump} />`;case"tool":return p`<${Sm} tool=${e} context=${t} />`;case"input":return p`<${Wa} item=${e} sessionId=${t.sessionId} owner=${t.owner} />`;case"end":return p`<${Am} item=${e} />`;case"notice":return p`<${Em} item=${e} />`}}function ao({text:e}){let t=e.length>km||e.split(`
 `).length>ym;return p`<div class="message-text ${t?"long":""}" tabindex=${t?0:void 0}>${F(e)}</div>`}function xm({tools:e,context:t}){return p`<div class="tools">${e.map(n=>p`<${wm} key=${n.key} tool=${n} context=${t} />`)}</div>`}function wm({tool:e,context:t}){return B(()=>p`<${io} tool=${e} sessionId=${t.sessionId} />`,[e,t])}function Sm({tool:e,context:t}){let n=e.phase==="waiting"?e.approvals.at(-1):void 0,r=e.approvals.filter(o=>o!==n),s=e.phase==="running"||e.phase==="ended";return p`<div class="tools change-group">
-    ${r.map(o=>p`<${Oa} key=${o.request.approval_id} approval=${o} owner=${t.owner} />`)}
-    ${n&&p`<${or} key=${n.request.approval_id} request=${n.request} sessionId=${t.sessionId} canAnswer=${t.ownAnswers} />`}
+    ${r.map(o=>p`<${Oa} key=${o.request.approval_id} approval=${o}
+      owner=${t.owner} />`)}
+    ${n&&p`<${or} key=${n.request.approval_id} request=${n.request} sessionId=${t.sessionId}
+      canAnswer=${t.ownAnswers} />`}
     ${s&&p`<${io} tool=${e} sessionId=${t.sessionId} />`}
-  </div>`}function Tm({item:e,onJump:t}){let[n,r]=v(!1);if(!e.text&&!e.reasoning)return null;let s=e.streaming&&!e.text;return p`<article id=${e.key} class="message assistant ${e.streaming?"streaming":""}" tabindex="-1" aria-label="Answer" aria-busy=${e.streaming}>
-    ${e.reasoning&&p`<details class="reasoning" open=${n} onToggle=${o=>r(o.currentTarget.open)}>
+  </div>`}function Tm({item:e,onJump:t}){let[n,r]=v(!1);if(!e.text&&!e.reasoning)return null;let s=e.streaming&&!e.text;return p`<article id=${e.key} class="message assistant ${e.streaming?"streaming":""}" tabindex="-1" aria-label="Answer"
+    aria-busy=${e.streaming}>
+    ${e.reasoning&&p`<details class="reasoning" open=${n}
+      onToggle=${o=>r(o.currentTarget.open)}>
       <summary><span class="tool-chevron"><${N} name="chevron" /></span> ${s?"Thinking\u2026":"Reasoning"}</summary>
       ${n&&p`<${$r} text=${e.reasoning} />`}
     </details>`}
     ${e.text&&p`<${$r} text=${e.text} />`}
     ${e.citations.length>0&&p`<p class="citations">Evidence
-      ${e.citations.map(o=>p`<button type="button" class="chip" onClick=${()=>t(`t:${o.tool_call_id}`)}>[${o.n}]</button>`)}</p>`}
-    ${!e.streaming&&e.text&&e.stopReason!=="tool_use"&&p`<div class="message-tools"><${Ut} text=${e.text} label="Copy answer" /></div>`}
+      ${e.citations.map(o=>p`<button type="button" class="chip"
+        onClick=${()=>t(`t:${o.tool_call_id}`)}>[${o.n}]</button>`)}</p>`}
+    ${!e.streaming&&e.text&&e.stopReason!=="tool_use"&&p`<div class="message-tools"><${Ut} text=${e.text}
+      label="Copy answer" /></div>`}
   </article>`}function Am({item:e}){let{usage:t}=e,n=t.input_tokens||t.output_tokens,r=[nt(e.durationMs),n&&`${$e(t.input_tokens??0)} in, ${$e(t.output_tokens??0)} out`,t.cost_usd&&Ce(t.cost_usd)].filter(Boolean),o={completed:"Done",cancelled:"Stopped",limit:"Stopped at a limit"}[e.outcome]??e.outcome;return p`<div id=${e.key} class="run-end ${e.outcome}" tabindex="-1"><span>${o} · ${r.join(" \xB7 ")}</span></div>`}var Cm={info:"pulse",warning:"warning",failure:"cross",takeover:"takeover",memory:"memory"};function Em({item:e}){let t=p`<span>${F(e.text)}${e.level==="failure"&&e.code?p` <code>${e.code}</code>`:""}</span>`;return p`<div id=${e.key} class="notice ${e.level}" tabindex="-1" role=${e.level==="failure"?"alert":void 0}>
     <${N} name=${Cm[e.level]} />
     ${e.detail?p`<details><summary>${t}</summary><${$r} text=${e.detail} /></details>`:p`<p>${t}</p>`}
@@ -446,9 +502,11 @@ In order to be iterable, non-array objects must have a [Symbol.iterator]() metho
         <${te} icon="menu" label="Sessions and pages" kind="menu-button" onClick=${n.openMenu} />
         <${Bm} title=${H} onRename=${M=>Ae(`sessions/${e}`,{title:M},{method:"PATCH"}).then(n.refresh,n.showProblem)} />
         <span class="grow" />
-        <span class="head-facts">${s.usage.inputTokens>0&&p`<span title="Tokens and cost of this session">${$e(s.usage.inputTokens)} in · ${$e(s.usage.outputTokens)} out${s.usage.costUsd?` \xB7 ${Ce(s.usage.costUsd)}`:""}</span>`}</span>
+        <span class="head-facts">${s.usage.inputTokens>0&&p`<span
+          title="Tokens and cost of this session">${$e(s.usage.inputTokens)} in · ${$e(s.usage.outputTokens)} out${s.usage.costUsd?` \xB7 ${Ce(s.usage.costUsd)}`:""}</span>`}</span>
         <${qa} connection=${o} />
-        <${te} icon="timeline" label=${d?"Hide the timeline":"Show the timeline"} pressed=${d} onClick=${()=>u(!d)} />
+        <${te} icon="timeline" label=${d?"Hide the timeline":"Show the timeline"} pressed=${d}
+          onClick=${()=>u(!d)} />
         <${te} icon="settings" label="Settings of this session" onClick=${()=>l(!0)} />
         <${te} icon="trash" label="Delete this session" onClick=${()=>n.deleteSession(e,H)} />
       </header>
@@ -456,12 +514,14 @@ In order to be iterable, non-array objects must have a [Symbol.iterator]() metho
         <div class="conversation">
           <h1 class="hidden">${H}</h1>
           <${Fl} items=${s.items} newFrom=${h} context=${C} />
-          ${i.map(M=>p`<${jm} key=${M.commandId} message=${M} running=${!!s.run} session=${r} />`)}
+          ${i.map(M=>p`<${jm}
+            key=${M.commandId} message=${M} running=${!!s.run} session=${r} />`)}
           ${s.ready&&!s.items.length&&!i.length&&p`<p class="muted center">Nothing was said here yet.</p>`}
         </div>
       </main>
       <div class="status-line" role="status" aria-live="polite">
-        ${_.length>0?p`<button type="button" class="chip waiting" onClick=${()=>g(`a:${_[0].request.approval_id}`)}><${N} name="shield" /> Waiting for an approval</button>`:X&&p`<${zm} activity=${X} startedAt=${s.run?.startedAt??null} />`}
+        ${_.length>0?p`<button type="button" class="chip waiting" onClick=${()=>g(`a:${_[0].request.approval_id}`)}>
+            <${N} name="shield" /> Waiting for an approval</button>`:X&&p`<${zm} activity=${X} startedAt=${s.run?.startedAt??null} />`}
         ${s.streamWarning&&p`<span class="problem"><${N} name="warning" /> ${s.streamWarning.text}</span>`}
       </div>
       <div class="composer-area">
@@ -472,32 +532,44 @@ In order to be iterable, non-array objects must have a [Symbol.iterator]() metho
     ${d&&p`<${ql} items=${s.items} owner=${s.owner} onJump=${g} onClose=${()=>u(!1)} />`}
     ${a&&p`<${ar} sessionId=${e} settings=${s.settings} onClose=${()=>l(!1)} />`}
   </div>`}function qm({reason:e,app:t}){return p`<${ze} title="Session" app=${t}>
-    <${qe} icon="message" title=${e} text="It may have been deleted, or have expired, or the service keeps sessions in memory and was started again.">
+    <${qe} icon="message" title=${e}
+      text="It may have been deleted, or have expired, or the service keeps sessions in memory and was started again.">
       <a class="button primary" href="#/">New session</a>
     <//>
-  <//>`}function Bm({title:e,onRename:t}){let[n,r]=v(null);if(n===null)return p`<button type="button" class="session-title" title="Rename" onClick=${()=>r(e)}><span class="ellipsis">${e}</span></button>`;let s=()=>{n.trim()&&n.trim()!==e&&t(n.trim()),r(null)};return p`<input class="session-title" aria-label="Title of the session" value=${n} maxlength="200" onKeyDown=${i=>{i.key==="Enter"&&s(),i.key==="Escape"&&r(null)}} onBlur=${s}
+  <//>`}function Bm({title:e,onRename:t}){let[n,r]=v(null);if(n===null)return p`<button type="button" class="session-title" title="Rename" onClick=${()=>r(e)}><span
+      class="ellipsis">${e}</span></button>`;let s=()=>{n.trim()&&n.trim()!==e&&t(n.trim()),r(null)};return p`<input class="session-title" aria-label="Title of the session" value=${n} maxlength="200" onKeyDown=${i=>{i.key==="Enter"&&s(),i.key==="Escape"&&r(null)}}
+    onBlur=${s}
     ref=${i=>i&&document.activeElement!==i&&i.select()}
-    onInput=${i=>r(i.target.value)} />`}function zm({activity:e,startedAt:t}){let n=Be(1e3),r=t?Math.max(0,Math.floor((n-Date.parse(t))/1e3)):0;return p`<span class="activity"><span class="spinner" /> ${e}${r>1&&p`<span class="muted" aria-hidden="true"> ${r} s</span>`}</span>`}function jm({message:e,running:t,session:n}){let r={sending:"sending\u2026",queued:t?"queued, runs next":"accepted",failed:"not sent"};return p`<article class="message user outgoing ${e.state}">
+    onInput=${i=>r(i.target.value)} />`}function zm({activity:e,startedAt:t}){let n=Be(1e3),r=t?Math.max(0,Math.floor((n-Date.parse(t))/1e3)):0;return p`<span class="activity"><span class="spinner" /> ${e}${r>1&&p`<span class="muted"
+    aria-hidden="true"> ${r} s</span>`}</span>`}function jm({message:e,running:t,session:n}){let r={sending:"sending\u2026",queued:t?"queued, runs next":"accepted",failed:"not sent"};return p`<article class="message user outgoing ${e.state}">
     <${ao} text=${e.text} />
     <p class="message-time" role="status">${r[e.state]}
       ${e.state==="failed"&&p`: ${e.error}
         <button type="button" class="link" onClick=${()=>n.retry(e)}>Send again</button>
         <button type="button" class="link" onClick=${()=>n.discard(e)}>Discard</button>`}</p>
   </article>`}function Um(e,t,n){let r=`k8sops.seen.${e}`,s=B(()=>Number(localStorage.getItem(r)??0),[e]),[o,i]=v(0),a=de(!0);return W(()=>{n&&(a.current&&s>0&&s<t&&i(s+1),a.current=!1,localStorage.setItem(r,String(t)))},[n,t]),o}var Ql="k8sops.single-keys",Wm=[["Ctrl K","Go to a session, a page or an action"],["n","New session"],["i","Inbox"],["/","Search sessions"],["c","Write a message"],["w","Go to what waits for an answer"],["j, k","Next and previous entry of the conversation"],["?","This list"],["Enter","Send; while a run is in progress: queue"],["Ctrl Enter","Interrupt the run with this message"],["Esc","Close a dialog"]];function Vl(){return localStorage.getItem(Ql)!=="off"}function Xl(e,t){W(()=>{let n=r=>{if((r.ctrlKey||r.metaKey)&&r.key.toLowerCase()==="k"){r.preventDefault(),t();return}let o=r.target.closest("input, textarea, select, [contenteditable], dialog");if(r.ctrlKey||r.metaKey||r.altKey||o||!Vl())return;let i=e[r.key];i&&(r.preventDefault(),i())};return addEventListener("keydown",n),()=>removeEventListener("keydown",n)},[e])}function uo(e){let t=[...document.querySelectorAll('.conversation [id][tabindex="-1"]')],n=t.findIndex(s=>s.contains(document.activeElement)),r=t[n<0?e>0?0:t.length-1:Math.max(0,Math.min(t.length-1,n+e))];r?.focus(),r?.scrollIntoView({block:"nearest"})}function Jl({onClose:e}){let[t,n]=v(Vl),r=()=>{localStorage.setItem(Ql,t?"off":"on"),n(!t)};return p`<${Fe} title="Keyboard" onClose=${e}>
-    <dl class="shortcuts">${Wm.map(([s,o])=>p`<div><dt>${s.split(", ").map(i=>p`<kbd>${i}</kbd> `)}</dt><dd>${o}</dd></div>`)}</dl>
-    <label class="check"><input type="checkbox" checked=${t} onChange=${r} /> <span>Single keys<small>Keys without Ctrl work outside of text fields. Turn them off if they get in the way of a screen reader or of voice control.</small></span></label>
-  <//>`}var ec="k8sops.theme",kr=["system","light","dark"];function yr(){let e=localStorage.getItem(ec)??"";return kr.includes(e)?e:"system"}function po(){document.documentElement.dataset.theme=yr()}function _r(){let e=kr[(kr.indexOf(yr())+1)%kr.length];return localStorage.setItem(ec,e),po(),e}var Hm=[{view:"tools",name:"Tools",icon:"tools"},{view:"memories",name:"Memories",icon:"memory"},{view:"usage",name:"Usage",icon:"usage"}];function tc({app:e,route:t,hiddenIds:n,onSignOut:r,onHelp:s}){let{account:o}=e,[i,a]=v(""),[l,d]=v(null),[u,f]=v(yr),m=Be(2e4),h=new Set(o.sessions.map(S=>S.session_id)),g=[...o.sessions,...(l?.sessions??[]).filter(S=>!h.has(S.session_id))],k=i.trim().toLowerCase(),_=S=>`${S.title} ${S.preview} ${S.session_id}`.toLowerCase().includes(k),x=g.filter(S=>!n.has(S.session_id)&&(!k||_(S))),w=new Set(o.approvals.map(S=>S.session_id)),A=l?l.nextCursor:o.nextCursor,E=async()=>{if(!A)return;let S=await vi(A);d(H=>({sessions:[...H?.sessions??[],...S.sessions],nextCursor:S.nextCursor}))},C=(S,H,P,X=0)=>p`<a href="#/${S==="new"?"":S}" class="nav-link"
-    aria-current=${t.view===S?"page":void 0}><${N} name=${P} /> <span>${H}</span>${X>0&&p`<span class="count" aria-label="${X} waiting">${X}</span>`}</a>`;return p`<nav class="sidebar" id="sidebar" aria-label="Sessions and pages">
+    <dl class="shortcuts">${Wm.map(([s,o])=>p`<div><dt>${s.split(", ").map(i=>p`<kbd>${i}</kbd> `)}</dt>
+      <dd>${o}</dd></div>`)}</dl>
+    <label class="check"><input type="checkbox" checked=${t}
+      onChange=${r} /> <span>Single keys<small>Keys without Ctrl work outside of text fields. Turn them off if they get in the way of a screen reader or of voice control.</small></span></label>
+  <//>`}var ec="k8sops.theme",kr=["system","light","dark"];function yr(){let e=localStorage.getItem(ec)??"";return kr.includes(e)?e:"system"}function po(){document.documentElement.dataset.theme=yr()}function _r(){let e=kr[(kr.indexOf(yr())+1)%kr.length];return localStorage.setItem(ec,e),po(),e}var Hm=[{view:"tools",name:"Tools",icon:"tools"},{view:"memories",name:"Memories",icon:"memory"},{view:"usage",name:"Usage",icon:"usage"}];function tc({app:e,route:t,hiddenIds:n,onSignOut:r,onHelp:s}){let{account:o}=e,[i,a]=v(""),[l,d]=v(null),[u,f]=v(yr),m=Be(2e4),h=new Set(o.sessions.map(S=>S.session_id)),g=[...o.sessions,...(l?.sessions??[]).filter(S=>!h.has(S.session_id))],k=i.trim().toLowerCase(),_=S=>`${S.title} ${S.preview} ${S.session_id}`.toLowerCase().includes(k),x=g.filter(S=>!n.has(S.session_id)&&(!k||_(S))),w=new Set(o.approvals.map(S=>S.session_id)),A=l?l.nextCursor:o.nextCursor,E=async()=>{if(!A)return;let S=await vi(A);d(H=>({sessions:[...H?.sessions??[],...S.sessions],nextCursor:S.nextCursor}))},C=(S,H,P,X=0)=>p`<a
+    href="#/${S==="new"?"":S}" class="nav-link"
+    aria-current=${t.view===S?"page":void 0}><${N} name=${P} /> <span>${H}</span>${X>0&&p`<span
+      class="count" aria-label="${X} waiting">${X}</span>`}</a>`;return p`<nav class="sidebar" id="sidebar" aria-label="Sessions and pages">
     <div class="sidebar-head">
       <a class="brand" href="#/"><${Nt} /><span>k8sops</span></a>
       ${o.info?.mode==="demo"&&p`<span class="badge">demo</span>`}
       <span class="grow" />
-      <button type="button" class="icon-button" aria-label="Color theme: ${u}" title="Color theme: ${u}" onClick=${()=>f(_r())}><${N} name="theme" /></button>
-      <button type="button" class="icon-button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick=${s}><${N} name="question" /></button>
+      <button type="button" class="icon-button" aria-label="Color theme: ${u}" title="Color theme: ${u}"
+        onClick=${()=>f(_r())}><${N} name="theme" /></button>
+      <button type="button" class="icon-button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick=${s}>
+        <${N} name="question" /></button>
     </div>
-    <a href="#/" class="button new-session" aria-current=${t.view==="new"?"page":void 0}><${N} name="plus" /> New session</a>
+    <a href="#/" class="button new-session" aria-current=${t.view==="new"?"page":void 0}>
+      <${N} name="plus" /> New session</a>
     <div class="nav-group">${C("inbox","Inbox","inbox",o.approvals.length)}</div>
-    <div class="session-search"><${N} name="search" /><input type="search" id="session-search" placeholder="Search sessions" aria-label="Search sessions" value=${i}
+    <div class="session-search"><${N} name="search" /><input type="search" id="session-search" placeholder="Search sessions"
+      aria-label="Search sessions" value=${i}
       onInput=${S=>a(S.target.value)}
       onKeyDown=${S=>S.key==="Enter"&&x[0]&&Ze(`sessions/${x[0].session_id}`)} /></div>
     <ul class="session-list" aria-label="Sessions">
@@ -508,48 +580,61 @@ In order to be iterable, non-array objects must have a [Symbol.iterator]() metho
         <time class="session-age">${Zn(S.updated_at,m)}</time>
       </a></li>`)}
       ${!x.length&&p`<li class="muted small pad">${k?"No session matches.":"Your sessions will be listed here."}</li>`}
-      ${A&&p`<li><button type="button" class="link pad" onClick=${()=>E().catch(e.showProblem)}>Older sessions</button></li>`}
+      ${A&&p`<li><button type="button" class="link pad"
+        onClick=${()=>E().catch(e.showProblem)}>Older sessions</button></li>`}
     </ul>
     <div class="nav-group foot">
       ${Hm.map(S=>C(S.view,S.name,S.icon))}
-      ${gt()&&p`<button type="button" class="nav-link" onClick=${r}><${N} name="signout" /> <span>Sign out</span></button>`}
+      ${gt()&&p`<button type="button" class="nav-link" onClick=${r}><${N} name="signout" /> <span>Sign out</span>
+        </button>`}
       <${Gm} app=${e} />
     </div>
-  </nav>`}function Km({waits:e,runs:t}){return e?p`<span class="dot waiting" role="img" aria-label="waits for an approval" title="Waits for an approval" />`:t?p`<span class="dot running" role="img" aria-label="running" title="Running" />`:p`<span class="dot idle" aria-hidden="true" />`}function Gm({app:e}){let{info:t,reachable:n}=e.account;if(!n)return p`<p class="service-line down" role="status"><span class="dot" /> Service unreachable, retrying</p>`;if(!t)return null;let r=t.mcp_servers.filter(i=>!i.connected),s=t.mcp_servers.length?r.length?`${r.length} of ${t.mcp_servers.length} servers down`:`${t.mcp_servers.length===1?t.mcp_servers[0].name:`${t.mcp_servers.length} servers`} connected`:"No MCP server configured",o=r.length||!t.mcp_servers.length?"degraded":"up";return p`<a class="service-line ${o}" href="#/tools" title="k8sops ${t.version}, store: ${t.store.backend}"><span class="dot" /> <span class="ellipsis">${s}</span></a>`}function nc({problem:e,onSignedIn:t}){let[n,r]=v(""),[s,o]=v(!0),[i,a]=v(e.challenge.includes("invalid_token")?e:null),[l,d]=v(!1),u=e.challenge.startsWith("Proxy");return p`<main class="sign-in" id="main">
+  </nav>`}function Km({waits:e,runs:t}){return e?p`<span class="dot waiting" role="img" aria-label="waits for an approval" title="Waits for an approval" />`:t?p`<span class="dot running" role="img" aria-label="running" title="Running" />`:p`<span class="dot idle" aria-hidden="true" />`}function Gm({app:e}){let{info:t,reachable:n}=e.account;if(!n)return p`<p class="service-line down" role="status"><span class="dot" /> Service unreachable, retrying</p>`;if(!t)return null;let r=t.mcp_servers.filter(i=>!i.connected),s=t.mcp_servers.length?r.length?`${r.length} of ${t.mcp_servers.length} servers down`:`${t.mcp_servers.length===1?t.mcp_servers[0].name:`${t.mcp_servers.length} servers`} connected`:"No MCP server configured",o=r.length||!t.mcp_servers.length?"degraded":"up";return p`<a class="service-line ${o}" href="#/tools" title="k8sops ${t.version}, store: ${t.store.backend}"><span
+    class="dot" /> <span class="ellipsis">${s}</span></a>`}function nc({problem:e,onSignedIn:t}){let[n,r]=v(""),[s,o]=v(!0),[i,a]=v(e.challenge.includes("invalid_token")?e:null),[l,d]=v(!1),u=e.challenge.startsWith("Proxy");return p`<main class="sign-in" id="main">
     <${Nt} />
     <h1>${u?"You are not signed in":"Sign in to k8sops"}</h1>
     ${u?p`<p>This service trusts a proxy to say who you are, and the proxy did not: ${e.message}</p>
           <button type="button" class="button primary" onClick=${()=>location.reload()}>Try again</button>`:p`<form class="form" onSubmit=${async m=>{m.preventDefault(),d(!0),Gn(n.trim().replace(/^Bearer\s+/i,""),s?"tab":"memory");try{await K("GET","info"),t()}catch(h){Gn("","memory"),a(h)}d(!1)}}>
           <label class="field"><span>API key or token</span>
-            <input type="password" name="token" autocomplete="current-password" required spellcheck="false" value=${n} onInput=${m=>r(m.target.value)} />
+            <input type="password" name="token" autocomplete="current-password" required spellcheck="false" value=${n}
+              onInput=${m=>r(m.target.value)} />
             <small>An API key begins with <code>k8sops_</code>; an administrator makes one with <code>k8sops key</code>. An OIDC token of your identity provider works where the service is set up for it.</small>
           </label>
-          <label class="check"><input type="checkbox" checked=${s} onChange=${m=>o(m.target.checked)} /> <span>Stay signed in on this tab<small>Otherwise a reload of the page signs out. Other tabs never see the key.</small></span></label>
+          <label class="check"><input type="checkbox" checked=${s}
+            onChange=${m=>o(m.target.checked)} /> <span>Stay signed in on this tab<small>Otherwise a reload of the page signs out. Other tabs never see the key.</small></span></label>
           <${fe} problem=${i} />
           <button class="button primary" disabled=${l||!n.trim()}>Sign in</button>
         </form>`}
-  </main>`}var Ym=7e3,Zm=0;function rc(){let[e,t]=v([]);return{toasts:e,showToast:(s,o)=>{let i=++Zm;t(a=>[...a.filter(l=>l.text!==s),{id:i,text:s,action:o}])},dismiss:s=>t(o=>o.filter(i=>i.id!==s))}}function sc({toasts:e,onDismiss:t}){return p`<div class="toasts" role="status" aria-live="polite">${e.map(n=>p`<${Qm} key=${n.id} toast=${n} onDismiss=${t} />`)}</div>`}function Qm({toast:e,onDismiss:t}){return W(()=>{let n=setTimeout(()=>t(e.id),Ym);return()=>clearTimeout(n)},[]),p`<div class="toast">
+  </main>`}var Ym=7e3,Zm=0;function rc(){let[e,t]=v([]);return{toasts:e,showToast:(s,o)=>{let i=++Zm;t(a=>[...a.filter(l=>l.text!==s),{id:i,text:s,action:o}])},dismiss:s=>t(o=>o.filter(i=>i.id!==s))}}function sc({toasts:e,onDismiss:t}){return p`<div class="toasts" role="status" aria-live="polite">${e.map(n=>p`<${Qm} key=${n.id} toast=${n}
+    onDismiss=${t} />`)}</div>`}function Qm({toast:e,onDismiss:t}){return W(()=>{let n=setTimeout(()=>t(e.id),Ym);return()=>clearTimeout(n)},[]),p`<div class="toast">
     <span>${e.text}</span>
     ${e.action&&p`<button type="button" class="link" onClick=${()=>{e.action?.run(),t(e.id)}}>${e.action.label}</button>`}
     <${te} icon="close" label="Dismiss" onClick=${()=>t(e.id)} />
-  </div>`}var Vm={open:"runs at once",trusted:"runs at once",ask:"asks first",deny:"refused"},oc={always:"",on_search:"found by search",never:"not offered"};function ic({app:e}){let t=st(()=>K("GET","tools"),[]),[n,r]=v(""),[s,o]=v(""),[i,a]=v(!1),l=e.account.info?.mcp_servers??[],d=async()=>{a(!0),await K("POST","tools/refresh").then(t.reload,e.showProblem),await e.refresh(),a(!1)},u=n.toLowerCase(),f=t.value?.tools??[],m=f.filter(g=>(!s||s==="read"==(g.effect==="read"))&&`${g.name} ${g.description} ${g.server}`.toLowerCase().includes(u)),h=p`<button type="button" class="button" disabled=${i} onClick=${d}><${N} name="takeover" /> ${i?"Asking\u2026":"Ask the servers again"}</button>`;return p`<${ze} title="Tools" subtitle=${Ge(f.length,"tool")} actions=${h} app=${e}>
+  </div>`}var Vm={open:"runs at once",trusted:"runs at once",ask:"asks first",deny:"refused"},oc={always:"",on_search:"found by search",never:"not offered"};function ic({app:e}){let t=st(()=>K("GET","tools"),[]),[n,r]=v(""),[s,o]=v(""),[i,a]=v(!1),l=e.account.info?.mcp_servers??[],d=async()=>{a(!0),await K("POST","tools/refresh").then(t.reload,e.showProblem),await e.refresh(),a(!1)},u=n.toLowerCase(),f=t.value?.tools??[],m=f.filter(g=>(!s||s==="read"==(g.effect==="read"))&&`${g.name} ${g.description} ${g.server}`.toLowerCase().includes(u)),h=p`<button type="button" class="button" disabled=${i} onClick=${d}>
+    <${N} name="takeover" /> ${i?"Asking\u2026":"Ask the servers again"}</button>`;return p`<${ze} title="Tools" subtitle=${Ge(f.length,"tool")} actions=${h} app=${e}>
     <${fe} problem=${t.problem} />
     <section aria-label="Servers"><ul class="servers">${l.map(g=>p`<li class="server ${g.status}">
       <span class="dot" aria-hidden="true" />
       <div><strong>${g.name}</strong> <span class="muted">${g.transport} · ${Ge(g.tools,"tool")}</span>
         <p>${g.status}${g.error?p`: <span class="problem-text">${F(g.error)}</span>`:""}</p></div>
     </li>`)}</ul></section>
-    ${!l.length&&p`<${qe} icon="tools" title="No MCP server is configured" text=${p`Tools come from MCP servers. Set <code>MCP_SERVER_URL</code> or <code>MCP_SERVER_COMMAND</code>, or list servers under <code>mcp.servers</code> in the configuration, and start the service again.`} />`}
+    ${!l.length&&p`<${qe} icon="tools" title="No MCP server is configured"
+      text=${p`Tools come from MCP servers. Set <code>MCP_SERVER_URL</code> or <code>MCP_SERVER_COMMAND</code>, or list servers under <code>mcp.servers</code> in the configuration, and start the service again.`} />`}
     ${f.length>0&&p`<div class="filters">
-      <input type="search" placeholder="Search tools" aria-label="Search tools" value=${n} onInput=${g=>r(g.target.value)} />
+      <input type="search" placeholder="Search tools" aria-label="Search tools" value=${n}
+        onInput=${g=>r(g.target.value)} />
       <div class="segments" role="group" aria-label="Effect">
-        ${[["","All"],["read","Looks"],["change","Changes"]].map(([g,k])=>p`<button type="button" aria-pressed=${s===g} onClick=${()=>o(g)}>${k}</button>`)}
+        ${[["","All"],["read","Looks"],["change","Changes"]].map(([g,k])=>p`<button type="button"
+          aria-pressed=${s===g} onClick=${()=>o(g)}>${k}</button>`)}
       </div>
     </div>
     <ul class="tool-list">${m.map(g=>p`<${Xm} key=${`${g.server}/${g.name}`} tool=${g} />`)}</ul>
     ${!m.length&&p`<p class="muted center">No tool matches.</p>`}`}
-    ${(t.value?.left_out.length??0)>0&&p`<section><h2>Left out</h2><p class="muted">The servers list these, and no model gets them.</p>
-      <ul class="tool-list">${t.value?.left_out.map(g=>p`<li class="tool-row"><div class="tool-row-head"><code>${g.remote_name}</code><span class="muted">${g.server}</span></div><p class="muted">${g.reason}</p></li>`)}</ul></section>`}
+    ${(t.value?.left_out.length??0)>0&&p`<section><h2>Left out</h2><p
+      class="muted">The servers list these, and no model gets them.</p>
+      <ul class="tool-list">${t.value?.left_out.map(g=>p`<li class="tool-row"><div class="tool-row-head">
+        <code>${g.remote_name}</code><span class="muted">${g.server}</span></div><p class="muted">${g.reason}</p></li>`)}</ul>
+          </section>`}
   <//>`}function Xm({tool:e}){let t=Object.entries(e.input_schema?.properties??{}),n=new Set(e.input_schema?.required??[]),r=e.effect==="read";return p`<li><details class="tool-row">
     <summary>
       <span class="tool-chevron"><${N} name="chevron" /></span>
@@ -566,8 +651,11 @@ In order to be iterable, non-array objects must have a [Symbol.iterator]() metho
         <div><dt>Why</dt><dd>${e.reason}</dd></div>
         ${oc[e.offer]&&p`<div><dt>Offered</dt><dd>${oc[e.offer]}</dd></div>`}
       </dl>
-      ${t.length>0&&p`<table class="parameters"><thead><tr><th>Parameter</th><th>Type</th><th>Meaning</th></tr></thead><tbody>
-        ${t.map(([s,o])=>p`<tr><td><code>${s}</code>${n.has(s)?p` <span class="muted">required</span>`:""}</td><td>${String(o.type??"")}</td><td>${F(String(o.description??""))}</td></tr>`)}
+      ${t.length>0&&p`<table class="parameters"><thead><tr><th>Parameter</th><th>Type</th><th>Meaning</th></tr></thead>
+        <tbody>
+        ${t.map(([s,o])=>p`<tr><td><code>${s}</code>${n.has(s)?p` <span
+          class="muted">required</span>`:""}</td><td>${String(o.type??"")}</td>
+            <td>${F(String(o.description??""))}</td></tr>`)}
       </tbody></table>`}
     </div>
   </details></li>`}var Jm=7e3;function ac(e,t,n){let[r,s]=v(new Set),o=de(new Map),i=l=>s(d=>new Set([...d].filter(u=>u!==l)));return W(()=>{let l=()=>o.current.forEach((d,u)=>K("DELETE",`sessions/${u}`,{keepalive:!0}).catch(()=>{}));return addEventListener("pagehide",l),()=>removeEventListener("pagehide",l)},[]),{ids:r,begin:(l,d)=>{s(f=>new Set([...f,l]));let u=setTimeout(async()=>{o.current.delete(l),await K("DELETE",`sessions/${l}`).catch(f=>{i(l),t(f)}),n()},Jm);o.current.set(l,u),e(`Deleted \u201C${d}\u201D`,{label:"Undo",run(){clearTimeout(o.current.get(l)),o.current.delete(l),i(l)}})}}}var ho=30;function lc({app:e}){let t=new Date(Date.now()-(ho-1)*864e5).toISOString().slice(0,10),n=st(()=>K("GET",`usage?from=${t}`),[]),r=n.value;return p`<${ze} title="Usage" subtitle="last ${ho} days, by days of UTC" app=${e}>
@@ -575,23 +663,36 @@ In order to be iterable, non-array objects must have a [Symbol.iterator]() metho
     ${r&&p`
       <div class="tiles">
         <${Gt} name="Cost" value=${Ce(r.total.cost_usd??0)} />
-        <${Gt} name="Tokens in" value=${$e(r.total.input_tokens??0)} detail="${$e(r.total.cached_tokens??0)} from cache" />
+        <${Gt} name="Tokens in" value=${$e(r.total.input_tokens??0)}
+          detail="${$e(r.total.cached_tokens??0)} from cache" />
         <${Gt} name="Tokens out" value=${$e(r.total.output_tokens??0)} />
         <${eg} today=${r.today} />
       </div>
-      ${r.days.length?p`<${tg} days=${r.days} /><${ng} models=${r.models} />`:p`<${qe} icon="usage" title="No usage in the last ${ho} days" text="Each call of a model is counted here with its tokens and its cost." />`}`}
-  <//>`}function Gt({name:e,value:t,detail:n}){return p`<div class="tile"><span class="tile-name">${e}</span><span class="tile-value">${t}</span>${n&&p`<span class="tile-detail">${n}</span>`}</div>`}function eg({today:e}){let{budget_usd:t,budget_tokens:n,used:r}=e;if(t!=null)return p`<${Gt} name="Today" value="${Ce(r.cost_usd??0)} of ${Ce(t)}" detail=${p`<meter min="0" max=${t} high=${t*.8} value=${r.cost_usd??0} aria-label="Used of today's budget" />`} />`;if(n!=null){let s=(r.input_tokens??0)+(r.output_tokens??0);return p`<${Gt} name="Today" value="${$e(s)} of ${$e(n)}" detail=${p`<meter min="0" max=${n} high=${n*.8} value=${s} aria-label="Used of today's budget" />`} />`}return p`<${Gt} name="Today" value=${Ce(r.cost_usd??0)} detail="no budget is set" />`}function tg({days:e}){let t=[...e].sort((s,o)=>s.date<o.date?1:-1),n=s=>(s.input_tokens??0)+(s.output_tokens??0),r=Math.max(1,...e.map(s=>n(s.total)));return p`<h2>Days</h2><div class="table-box" tabindex="0" role="region" aria-label="Days"><table class="data"><thead><tr><th>Day</th><th>Tokens</th><th class="number">In</th><th class="number">Out</th><th class="number">Sessions</th><th class="number">Cost</th></tr></thead><tbody>
+      ${r.days.length?p`<${tg} days=${r.days} /><${ng} models=${r.models} />`:p`<${qe} icon="usage" title="No usage in the last ${ho} days"
+          text="Each call of a model is counted here with its tokens and its cost." />`}`}
+  <//>`}function Gt({name:e,value:t,detail:n}){return p`<div class="tile"><span class="tile-name">${e}</span><span class="tile-value">${t}</span>${n&&p`<span
+    class="tile-detail">${n}</span>`}</div>`}function eg({today:e}){let{budget_usd:t,budget_tokens:n,used:r}=e;if(t!=null)return p`<${Gt} name="Today" value="${Ce(r.cost_usd??0)} of ${Ce(t)}" detail=${p`<meter min="0"
+      max=${t} high=${t*.8} value=${r.cost_usd??0} aria-label="Used of today's budget" />`} />`;if(n!=null){let s=(r.input_tokens??0)+(r.output_tokens??0);return p`<${Gt} name="Today" value="${$e(s)} of ${$e(n)}" detail=${p`<meter min="0" max=${n}
+      high=${n*.8} value=${s} aria-label="Used of today's budget" />`} />`}return p`<${Gt} name="Today" value=${Ce(r.cost_usd??0)} detail="no budget is set" />`}function tg({days:e}){let t=[...e].sort((s,o)=>s.date<o.date?1:-1),n=s=>(s.input_tokens??0)+(s.output_tokens??0),r=Math.max(1,...e.map(s=>n(s.total)));return p`<h2>Days</h2><div class="table-box" tabindex="0" role="group" aria-label="Days"><table class="data"><thead><tr><th>Day</th>
+    <th>Tokens</th><th class="number">In</th><th class="number">Out</th><th class="number">Sessions</th><th class="number">Cost</th></tr>
+      </thead><tbody>
     ${t.map(s=>p`<tr><td>${s.date}</td>
       <td class="bar-cell"><span class="bar" style=${{width:`${100*n(s.total)/r}%`}} /></td>
-      <td class="number">${$e(s.total.input_tokens??0)}</td><td class="number">${$e(s.total.output_tokens??0)}</td>
+      <td class="number">${$e(s.total.input_tokens??0)}</td><td
+        class="number">${$e(s.total.output_tokens??0)}</td>
       <td class="number">${s.sessions}</td><td class="number">${Ce(s.total.cost_usd??0)}</td></tr>`)}
-  </tbody></table></div>`}function ng({models:e}){return p`<h2>${Ge(e.length,"model")}</h2><div class="table-box" tabindex="0" role="region" aria-label="Models"><table class="data"><thead><tr><th>Model</th><th class="number">In</th><th class="number">Out</th><th class="number">Cost</th></tr></thead><tbody>
-    ${e.map(({provider:t,model:n,usage:r})=>p`<tr><td>${t}/${n}</td><td class="number">${$e(r.input_tokens??0)}</td><td class="number">${$e(r.output_tokens??0)}</td><td class="number">${Ce(r.cost_usd??0)}</td></tr>`)}
+  </tbody></table></div>`}function ng({models:e}){return p`<h2>${Ge(e.length,"model")}</h2><div class="table-box" tabindex="0" role="group" aria-label="Models"><table
+    class="data"><thead><tr><th>Model</th><th class="number">In</th><th class="number">Out</th><th class="number">Cost</th></tr></thead>
+      <tbody>
+    ${e.map(({provider:t,model:n,usage:r})=>p`<tr><td>${t}/${n}</td><td
+      class="number">${$e(r.input_tokens??0)}</td><td class="number">${$e(r.output_tokens??0)}</td><td
+        class="number">${Ce(r.cost_usd??0)}</td></tr>`)}
   </tbody></table></div>`}var rg={sessions:[],nextCursor:null,approvals:[],info:void 0,reachable:!0};function cc(){let[e,t]=v(null),[n,r]=v(0);W(()=>bi(t),[]);let s=()=>{gi(),location.reload()},o=()=>{t(null),r(i=>i+1)};return e?p`<${nc} problem=${e} onSignedIn=${o} />`:p`<${sg} key=${n} onSignOut=${s} />`}function sg({onSignOut:e}){let t=Da(),[n,r]=v(rg),[s,o]=v(""),[i,a]=v(!1),[l,d]=v(""),{toasts:u,showToast:f,dismiss:m}=rc(),h=de(null);W(()=>{let E=_i(C=>r(S=>({...S,...C})));return h.current=E,E.stop},[]);let g=()=>h.current?.refresh()??Promise.resolve(!1),k=E=>f(E.message??String(E)),_=ac(f,k,g);W(()=>a(!1),[t.view,t.sessionId]),ig(n,t);let w={account:n,refresh:g,showProblem:k,showToast:f,startSession:async(E,C)=>{let S=Intl.DateTimeFormat().resolvedOptions().timeZone,H=await K("POST","sessions",{body:{...C,time_zone:S}});d(E),Ze(`sessions/${H.session_id}`),g()},openMenu:()=>a(!0),forgetFirstMessage:()=>d(""),deleteSession(E,C){_.begin(E,C),t.sessionId===E&&Ze("")}},A=B(()=>ag(o),[]);return Xl(A,()=>o("palette")),p`
     <a class="skip" href="#main" onClick=${E=>{E.preventDefault(),document.getElementById("main")?.focus()}}>Skip to the content</a>
     <div class="workspace ${i?"menu-open":""}">
       <${tc} app=${w} route=${t} hiddenIds=${_.ids} onSignOut=${e} onHelp=${()=>o("shortcuts")} />
-      ${i&&p`<button type="button" class="backdrop" aria-label="Close the menu" onClick=${()=>a(!1)}><${N} name="close" /></button>`}
+      ${i&&p`<button type="button" class="backdrop" aria-label="Close the menu" onClick=${()=>a(!1)}>
+        <${N} name="close" /></button>`}
       <${og} route=${t} app=${w} firstMessage=${l} />
     </div>
     ${s==="palette"&&p`<${Ra} entries=${lg(n,o)} onClose=${()=>o("")} />`}

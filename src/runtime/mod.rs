@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Sessions`] | the operations of the API: `commands`, `queries`, `lifecycle`, `approvals` |
-//! | `session_actor` | the owner of a session: inbox, run, pending interactions |
+//! | `session_actor` | the owner of a session, a state machine: inbox, run, pending interactions |
 //! | `log_writer`, `run_handle` | group commit, and the log as its run sees it |
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |

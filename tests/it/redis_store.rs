@@ -174,6 +174,34 @@ async fn owners_before_and_after_a_failover_have_different_epochs() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
+async fn owner_that_had_no_answer_to_a_commit_does_not_trust_another_server() {
+    let server = RedisServer::start(RedisFlavor::Debian).await;
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    // Without an append-only file, a server is known by its process.
+    server.cli(&["CONFIG", "SET", "appendonly", "no"]).await;
+    let session = create_test_session(&store).await;
+    let meta = server.cli(&["KEYS", "*:meta"]).await;
+    for (is_answered, lost_seq) in [(true, ""), (false, "2")] {
+        let mut writer = SessionWriter::acquire(&store, session, "a").await;
+        if is_answered {
+            writer.append(vec![warning_draft("answered")]).await.unwrap();
+        } else {
+            server.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
+            let commit = writer.append(vec![warning_draft("unanswered")]);
+            tokio::time::timeout(Duration::from_millis(200), commit).await.unwrap_err();
+            // The commit is lost, as if it had reached the former server only.
+            server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+            server.cli(&["CLIENT", "UNPAUSE"]).await;
+        }
+        server.cli(&["HSET", &meta, "server", "former"]).await;
+        server.cli(&["HDEL", &meta, "holder", "until"]).await;
+        SessionWriter::acquire(&store, session, "a").await;
+        assert_eq!(server.cli(&["HGET", &meta, "lost_seq"]).await, lost_seq);
+    }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_session_expires() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let config = RedisConfig {

@@ -119,3 +119,28 @@ test('a session is deleted, and that is undone', async () => {
   assert.ok(!sessions.sessions.some((session) => id.includes(session.session_id)));
   assert.ok(!sessions.sessions.some((session) => session.title === 'hello'));
 });
+
+test('a session that does not exist is named, and leads on', async () => {
+  const visited = await visit(browser, scripted.service.url, {ignored: /status of 404|WebSocket connection/});
+  const {page} = visited;
+  await page.evaluate(() => (location.hash = '#/sessions/018f0000-0000-7000-8000-000000000000'));
+  await page.getByRole('heading', {name: 'This session does not exist any more'}).waitFor();
+  await checkPage(visited, 'missing session');
+  await page.getByRole('main').getByRole('link', {name: 'New session'}).click();
+  await page.getByRole('heading', {name: 'What is going on in the cluster?'}).waitFor();
+});
+
+test('a store that keeps only the newest events still shows the whole conversation', async () => {
+  const shallow = await startScripted({}, {env: {MEMORY_SHALLOW: 'true'}});
+  const visited = await visit(browser, shallow.service.url);
+  const {page} = visited;
+  for (let turn = 0; turn < 3; turn++) {
+    await ask(page, `question ${turn}`);
+    await page.locator('.run-end').nth(turn).waitFor();
+  }
+  await page.reload();
+  await page.locator('.message.user', {hasText: 'question 0'}).waitFor();
+  assert.equal(await page.locator('.message.assistant').count(), 3);
+  await checkPage(visited, 'shallow store');
+  await shallow.stop();
+});

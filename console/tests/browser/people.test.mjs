@@ -13,7 +13,7 @@ import {startScripted} from './scripted_service.mjs';
 const UNAUTHENTICATED = /status of 40[13]/;
 
 let browser, scripted, folder;
-const keys = {anna: '', ben: ''};
+const keys = {anna: '', ben: '', vera: ''};
 
 /** Makes a key, and returns it with its entry. */
 function makeKey(user, role) {
@@ -25,9 +25,9 @@ function makeKey(user, role) {
 before(async () => {
   browser = await launchBrowser();
   folder = mkdtempSync(join(tmpdir(), 'k8sops-keys-'));
-  const [anna, ben] = [makeKey('anna', 'user'), makeKey('ben', 'approver')];
-  writeFileSync(join(folder, 'keys.yaml'), anna.entry + ben.entry);
-  Object.assign(keys, {anna: anna.key, ben: ben.key});
+  const [anna, ben, vera] = [makeKey('anna', 'user'), makeKey('ben', 'approver'), makeKey('vera', 'viewer')];
+  writeFileSync(join(folder, 'keys.yaml'), anna.entry + ben.entry + vera.entry);
+  Object.assign(keys, {anna: anna.key, ben: ben.key, vera: vera.key});
   const env = {AUTH_MODE: 'api_key', AUTH_API_KEYS_FILE: join(folder, 'keys.yaml'), TOOL_APPROVAL_BY: 'approver'};
   scripted = await startScripted({change: {call: {name: 'apply_change', arguments: {name: 'checkout', replicas: 3}}, text: 'Changed.'}}, {env});
 });
@@ -78,4 +78,21 @@ test('an approver answers in the inbox what the owner of the session cannot', as
   await anna.page.locator('.approval-result', {hasText: 'Approved by ben'}).waitFor();
   await anna.page.getByText('Done ·').waitFor();
   assert.equal(await ben.page.locator('.session-link').count(), 0);
+});
+
+test('what a viewer may not send is not lost', async () => {
+  const visited = await visit(browser, scripted.service.url, {token: keys.vera, ignored: UNAUTHENTICATED});
+  const {page} = visited;
+  await ask(page, 'what is broken?');
+  await page.getByText(/requires the role user or admin/).waitFor();
+  assert.equal(await page.locator('#composer').inputValue(), 'what is broken?');
+  await checkPage(visited, 'viewer');
+});
+
+test('a key that is revoked signs out', async () => {
+  const {page} = await visit(browser, scripted.service.url, {token: keys.anna, ignored: UNAUTHENTICATED});
+  await ask(page, 'hello');
+  await page.getByText('Done ·').waitFor();
+  writeFileSync(join(folder, 'keys.yaml'), '[]\n');
+  await page.getByRole('heading', {name: 'Sign in to k8sops'}).waitFor();
 });

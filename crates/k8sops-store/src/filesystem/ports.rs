@@ -85,7 +85,7 @@ impl SessionLog for FilesystemStore {
 #[async_trait]
 impl Inbox for FilesystemStore {
     async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
-        self.with_session(session, move |file| file.submit_command(command)).await
+        self.with_files(move |files| files.sessions.submit_command(session, command)).await
     }
 
     async fn find_receipt(

@@ -15,9 +15,17 @@ use k8sops_core::{
 #[async_trait]
 impl Leases for RedisStore {
     async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
-        let acquire = AcquireLease { meta_key: self.keys.meta(session), owner: owner.to_owned(), ttl_ms: ttl };
+        let acquire = AcquireLease {
+            meta_key: self.keys.meta(session),
+            owner: owner.to_owned(),
+            has_unanswered_commit: self.unanswered_commits.contains(session),
+            ttl_ms: ttl,
+        };
         match self.writes.run_script(&acquire).await? {
-            AcquireReply::Acquired { epoch } => Ok(SessionLease { session, epoch: LeaseEpoch(epoch) }),
+            AcquireReply::Acquired { epoch } => {
+                self.unanswered_commits.forget(session);
+                Ok(SessionLease { session, epoch: LeaseEpoch(epoch) })
+            }
             AcquireReply::Held { remaining_ms } => {
                 // The caller knows of work for this session, so the session is due when the lease expires.
                 self.registry.schedule_session(session, Duration::from_millis(remaining_ms)).await?;

@@ -74,6 +74,7 @@ impl SessionLog for RedisStore {
             None => None,
         };
         let script = CommitEvents { checkpoint, ..self.commit_script(&commit, events, lineage) };
+        self.unanswered_commits.record_sent(session);
         // Both are sent together. If the list falls behind, the next commit puts it right.
         let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
         let reply = reply?;
@@ -88,7 +89,10 @@ impl SessionLog for RedisStore {
             tracing::debug!(%session, %error, "session list not updated");
         }
         match reply {
-            CommitReply::Committed => Ok(lineage),
+            CommitReply::Committed => {
+                self.unanswered_commits.forget(session);
+                Ok(lineage)
+            }
             CommitReply::NotFound => Err(self.registry.missing_session(session).await),
             CommitReply::Fenced { current_epoch } => {
                 let current = LeaseEpoch(current_epoch);

@@ -13,8 +13,9 @@ end
 local server = server_identity(known_server)
 if server and server ~= known_server then
   redis.call('HSET', meta_key, 'server', server)
-  -- The owner that was the last one knows itself how far it went.
-  if known_server and last_owner ~= owner and not lost_seq then redis.call('HSET', meta_key, 'lost_seq', last_seq) end
+  -- The owner that was the last one knows itself how far it went, if all its commits were answered.
+  local knows_log = last_owner == owner and not has_unanswered_commit
+  if known_server and not knows_log and not lost_seq then redis.call('HSET', meta_key, 'lost_seq', last_seq) end
 end
 -- The time, because a failover can lose an epoch, and its owner may live on.
 local epoch = math.max(last_epoch + 1, now)
