@@ -63,8 +63,10 @@ mod tests {
     use super::*;
     use crate::{SessionFeed, ids::RunId};
 
-    /// The kind, offset and content of each piece.
-    fn pieces(update: Option<PreviewUpdate>) -> Option<(PreviewExtent, Vec<(char, usize, String)>)> {
+    /// The kind, offset and content of a piece.
+    type Piece = (char, usize, String);
+
+    fn pieces(update: Option<PreviewUpdate>) -> Option<(PreviewExtent, Vec<Piece>)> {
         let update = update?;
         let piece = |piece: &MessagePreview| match piece {
             MessagePreview::Token(delta) => ('t', delta.offset, delta.content.clone()),
