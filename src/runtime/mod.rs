@@ -12,6 +12,7 @@
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |
 //! | `worker_threads` | the threads on which sessions live |
+//! | `conversation_cache` | conversations that were read lately |
 //! | `known_logs` | what shows that the store has lost events |
 //! | `store_watch` | outages of the store in the log of the service |
 //! | `admission`, `pending_approvals` | capacity limits, and sessions that wait for an approval |
@@ -20,6 +21,7 @@
 mod admission;
 mod approvals;
 mod commands;
+mod conversation_cache;
 mod error;
 mod inner;
 mod instrumented;

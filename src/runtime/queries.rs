@@ -1,8 +1,10 @@
 //! Reads sessions for their users.
 
+use std::sync::Arc;
+
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionState, SessionSummary, StoreError, ToolCallId,
+    ChatMessage, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionSummary, StoreError, ToolCallId,
     UserId, find_tool_end, load_state,
 };
 
@@ -60,13 +62,19 @@ impl Sessions {
         Ok(summary)
     }
 
-    /// Returns the whole projection of a session.
+    /// Returns at most `limit` messages of a session's conversation, those after the seq `after`.
     ///
     /// # Errors
     /// `NotFound`, and store errors.
-    pub async fn load_session_state(&self, user: &UserId, session: SessionId) -> Result<SessionState, SessionsError> {
+    pub async fn list_messages(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<ChatMessage>>, SessionsError> {
         self.get_session(user, session).await?;
-        Ok(load_state(self.0.dependencies.store.as_ref(), session).await?.state)
+        Ok(self.0.conversations.read_messages(self.0.dependencies.store.as_ref(), session, after, limit).await?)
     }
 
     /// Opens a cursor over the session's log, starting after the event `after`.

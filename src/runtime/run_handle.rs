@@ -14,16 +14,11 @@ use parking_lot::RwLock;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{
-    inner::RuntimeInner,
-    lease::LeaseValidity,
-    preview_writer::{MessagePreviewKind, PreviewWriter},
-    session_actor::RunEnding,
-};
+use super::{inner::RuntimeInner, lease::LeaseValidity, preview_writer::PreviewWriter, session_actor::RunEnding};
 use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView, StartConfirmation};
 use k8sops_core::{
-    ConfirmableWrite, EventBody, EventDraft, MemorySaved, MessageId, RunId, SessionFeed, SessionId, SessionState,
-    ToolCallId, ToolProgress,
+    ConfirmableWrite, EventBody, EventDraft, MemorySaved, MessageId, MessageOpening, RunId, SessionFeed, SessionId,
+    SessionState, ToolCallId, ToolProgress,
 };
 use k8sops_telemetry::Metrics;
 
@@ -115,6 +110,14 @@ impl FirstEventTimer {
     }
 }
 
+impl RunHandle {
+    fn record_opening(&self, opening: MessageOpening) {
+        if opening == MessageOpening::Opened {
+            self.previews.iter().for_each(|previews| previews.record_opening());
+        }
+    }
+}
+
 #[async_trait]
 impl RunLog for RunHandle {
     async fn append_events(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
@@ -159,19 +162,12 @@ impl RunLog for RunHandle {
         self.first_event.record_once();
         match piece {
             PreviewChunk::Text(text) => {
-                self.feed.append_text(self.run_id, message, text);
-                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, MessagePreviewKind::Text, text));
+                self.record_opening(self.feed.append_text(self.run_id, message, text));
             }
             PreviewChunk::Reasoning(text) => {
-                self.feed.append_reasoning(self.run_id, message, text);
-                self.previews
-                    .iter()
-                    .for_each(|p| p.push_chunk(self.run_id, message, MessagePreviewKind::Reasoning, text));
+                self.record_opening(self.feed.append_reasoning(self.run_id, message, text));
             }
-            PreviewChunk::Void => {
-                self.feed.discard_open_message();
-                self.previews.iter().for_each(|p| p.clear());
-            }
+            PreviewChunk::Void => self.feed.discard_open_message(),
         }
     }
 

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::{
     admission::{AdmissionControl, CapacityLimits},
+    conversation_cache::ConversationCache,
     error::SessionsError,
     inner::{Dependencies, RuntimeInner},
     known_logs::KnownLogs,
@@ -36,7 +37,8 @@ impl Sessions {
     #[must_use]
     pub fn new(dependencies: Dependencies) -> Self {
         let known_logs = Arc::new(KnownLogs::default());
-        let remote_tails = Arc::new(RemoteTails::new(dependencies.store.clone(), known_logs.clone()));
+        let remote_tails =
+            Arc::new(RemoteTails::new(dependencies.store.clone(), known_logs.clone(), dependencies.replica.clone()));
         let replica = dependencies.replica.clone();
         Self(Arc::new(RuntimeInner {
             admission: AdmissionControl::default(),
@@ -44,6 +46,7 @@ impl Sessions {
             dependencies,
             remote_tails,
             known_logs,
+            conversations: ConversationCache::default(),
             store_outages: Arc::default(),
             closed: CancellationToken::new(),
             registry: SessionRegistry::default(),
@@ -72,7 +75,7 @@ impl Sessions {
     /// Errors of a store that is not shared. A shared store may be unavailable now and is retried.
     pub async fn start(&self) -> Result<usize, StoreError> {
         if self.0.dependencies.store.notifications().is_none() {
-            return self.0.resume_unfinished_sessions().await;
+            return self.0.resume_unfinished_sessions().await.map(|claimed| claimed.sessions.len());
         }
         let (closed, runtime) = (&self.0.closed, self.0.threads.base());
         runtime.spawn(closed.clone().run_until_cancelled_owned(self.0.remote_tails.clone().run()));

@@ -16,6 +16,7 @@ use crate::{
     lineage::{LogContinuity, LogHead, LogLineage},
     ports::EventPage,
     preview::MessagePreview,
+    preview_update::{PreviewPosition, PreviewUpdate},
     stream_position::{OpenMessage, StreamPosition},
 };
 
@@ -56,6 +57,15 @@ struct FeedState {
 enum FeedEnd {
     SessionDeleted,
     LogDamaged,
+}
+
+/// Whether a chunk was the first one of its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageOpening {
+    /// It opened the message.
+    Opened,
+    /// The message was open.
+    Continued,
 }
 
 /// What a feed held of the log before a look into the store.
@@ -203,15 +213,32 @@ impl SessionFeed {
     }
 
     /// Appends text to the open message. A new `message_id` opens a new message.
-    pub fn append_text(&self, run_id: RunId, message_id: MessageId, text: &str) {
-        self.state.lock().open_message(run_id, message_id).text.push_str(text);
-        self.wake_streams();
+    pub fn append_text(&self, run_id: RunId, message_id: MessageId, text: &str) -> MessageOpening {
+        self.append_chunk(run_id, message_id, |open| open.text.push_str(text))
     }
 
     /// Appends reasoning to the open message. A new `message_id` opens a new message.
-    pub fn append_reasoning(&self, run_id: RunId, message_id: MessageId, text: &str) {
-        self.state.lock().open_message(run_id, message_id).reasoning.push_str(text);
+    pub fn append_reasoning(&self, run_id: RunId, message_id: MessageId, text: &str) -> MessageOpening {
+        self.append_chunk(run_id, message_id, |open| open.reasoning.push_str(text))
+    }
+
+    fn append_chunk(
+        &self,
+        run_id: RunId,
+        message_id: MessageId,
+        append: impl FnOnce(&mut OpenMessage),
+    ) -> MessageOpening {
+        let mut state = self.state.lock();
+        let is_open = state.open.as_ref().is_some_and(|open| open.message_id == message_id);
+        append(state.open_message(run_id, message_id));
+        drop(state);
         self.wake_streams();
+        if is_open { MessageOpening::Continued } else { MessageOpening::Opened }
+    }
+
+    /// Returns the text of the open message that was not written yet for watchers in other processes.
+    pub fn unwritten_preview(&self, written: &mut PreviewPosition) -> Option<PreviewUpdate> {
+        written.advance_to(self.state.lock().open.as_ref()?)
     }
 
     /// Applies a preview chunk that was read from the store, where it may have been read before.
@@ -267,7 +294,8 @@ impl SessionFeed {
     }
 
     /// A receiver that is notified whenever the feed changes.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 

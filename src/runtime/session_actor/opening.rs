@@ -37,7 +37,7 @@ pub(super) async fn open_session(
     slot: OwnerSlot,
 ) -> Result<OpenedResources, StoreError> {
     let store = &shared.dependencies.store;
-    let held = HeldLease::acquire(store, session, &shared.replica).await?;
+    let held = HeldLease::acquire(store, session, &shared.replica, slot.wakeup.clone()).await?;
     let lease = held.lease;
     let opened = load_session(&shared, held, &slot).await;
     if opened.is_err()
@@ -125,7 +125,8 @@ async fn load_session(
     let (to_mailbox, mailbox) = mpsc::channel(MAILBOX_SIZE);
     let previews = is_shared.then(|| {
         let previews = Arc::new(PreviewWriter::default());
-        let writing = tokio::spawn(previews.clone().run(dependencies.store.clone(), lease));
+        let (feed, watchers) = (slot.feed.clone(), slot.wakeup.remote_watchers.clone());
+        let writing = tokio::spawn(previews.clone().run(dependencies.store.clone(), lease, feed, watchers));
         (previews, AbortOnDropHandle::new(writing))
     });
     let resources = SessionResources {

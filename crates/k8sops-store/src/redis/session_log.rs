@@ -22,7 +22,7 @@ use k8sops_core::{
 };
 
 /// How long a commit is retried whose reply is lost. Less than the duration of a lease.
-const COMMIT_RETRY_LIMIT: Duration = Duration::from_secs(4);
+const COMMIT_RETRY_LIMIT: Duration = Duration::from_secs(3);
 const COMMIT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// A larger commit, mostly one with a checkpoint, would hold up others on the shared connection. On which connection a commit
 /// is sent makes no difference to the session: its writer awaits each one, and the script checks what it follows.

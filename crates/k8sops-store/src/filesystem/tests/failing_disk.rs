@@ -238,7 +238,7 @@ async fn session_that_cannot_be_read_at_the_start_keeps_its_work() {
     drop(start(None).await);
     let after = disk.operations().iter().rposition(|operation| *operation == DiskOperation::Open).unwrap();
     let store = start(Some(PlannedFault { after, count: 1, errno: EMFILE })).await;
-    assert_eq!(store.claim_unfinished_sessions().await.unwrap(), [session]);
+    assert_eq!(store.claim_unfinished_sessions(OwnSessions::default()).await.unwrap().sessions, [session]);
     assert_eq!(store.list_inbox(session).await.unwrap().len(), 1);
     assert!(store.list_damaged_sessions().await.unwrap().is_empty());
     assert_eq!(store.list_sessions(&test_user("anna"), None, 10).await.unwrap()[0].message_count, 0);
