@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// CPU times in microseconds on one core of a replica and in the one thread of Redis, and the limits of a takeover.
 ///
-/// They are measured by the tables `tokens`, `short-turn`, `watchers` and `redis` of the benches.
+/// What a turn, a token on the owner's replica, a followed session and an idle replica cost is measured by the tables `tokens`,
+/// `short-turn` and `redis` of the benches. A token of another replica, a second of a run and a takeover are estimates.
 pub(super) struct CapacityCosts {
     pub name: &'static str,
     /// A turn of two model calls and one tool call, without its tokens.

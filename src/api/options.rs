@@ -27,7 +27,7 @@ options! {
         /// Whether `GET /` serves the console, a page to work in.
         ///
         /// It is a client of the API like any other: it can do what its caller may do.
-        pub console: bool = required(BOOLEAN, "on").variable("K8SOPS_CONSOLE"),
+        pub console: bool = required(BOOLEAN, "true").variable("K8SOPS_CONSOLE"),
         /// Longest time that a graceful shutdown waits for running tool calls; without any it takes no time.
         ///
         /// It is longer than the call timeout of MCP servers, so that no change is interrupted. Closing connections (5 s) and
