@@ -174,6 +174,10 @@ impl SessionFiles {
 
     fn open_file(&self, path: &Path, session: SessionId) -> Result<SessionFile, StoreError> {
         if !path.is_file() {
+            // A caller that knew the session before its deletion comes after it.
+            if self.index.lock().session_user(session).is_none() {
+                return Err(StoreError::NotFound(session));
+            }
             self.explain_missing_file(path)?;
         }
         let known = self.retention.still_known(self.index.lock().known_log(session));

@@ -238,7 +238,8 @@ async fn session_deleted_during_its_commits_leaves_nothing() {
         let submitted = join_all(submitting).await;
         deleting.await.unwrap().unwrap();
         for result in submitted {
-            assert!(matches!(result.unwrap(), Ok(_) | Err(StoreError::NotFound(_))));
+            let result = result.unwrap();
+            assert!(matches!(result, Ok(_) | Err(StoreError::NotFound(_))), "{result:?}");
         }
         drop(store);
         fixture.submit_to_all(others, "c").await;
