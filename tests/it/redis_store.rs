@@ -203,6 +203,24 @@ async fn owner_that_had_no_answer_to_a_commit_does_not_trust_another_server() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
+async fn restart_is_a_possible_loss_for_another_owner_than_the_last() {
+    let server = RedisServer::start(RedisFlavor::Debian).await;
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    let session = create_test_session(&store).await;
+    let meta = server.cli(&["KEYS", "*:meta"]).await;
+    for (owner, lost_seq) in [("a", ""), ("a", ""), ("b", "1"), ("b", "1")] {
+        let writer = SessionWriter::acquire(&store, session, owner).await;
+        assert_eq!(server.cli(&["HGET", &meta, "lost_seq"]).await, lost_seq, "{owner}");
+        store.release_lease(writer.lease).await.unwrap();
+        // As after a restart: what follows is another process.
+        if owner == "a" {
+            server.cli(&["HSET", &meta, "server_process", "former"]).await;
+        }
+    }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
 async fn list_that_fell_behind_ends_and_is_put_right() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
