@@ -180,7 +180,11 @@ fn truncate_log(session: SessionId, head: LogHead, lost: LostBranch) -> LogTrunc
     let body =
         LogTruncated { from_seq: last_seq + 1, lost: lost.known_seq.saturating_sub(last_seq), lost_calls: lost.calls };
     let lost_calls = body.lost_calls.len();
-    tracing::error!(%session, last_seq, lost = body.lost, lost_calls, next_seq = seq, "store lost acknowledged events");
+    if body.lost == 0 && lost_calls == 0 {
+        tracing::warn!(%session, last_seq, next_seq = seq, "store failed over or was restarted, and may have lost events");
+    } else {
+        tracing::error!(%session, last_seq, lost = body.lost, lost_calls, next_seq = seq, "store lost acknowledged events");
+    }
     LogTruncation { seq, body }
 }
 
