@@ -113,7 +113,8 @@ async fn standard_input_and_files_are_part_of_the_question() {
     }
     assert!(asked.stderr.contains("not valid UTF-8"), "{}", asked.stderr);
     // More than a message may hold.
-    let log: String = (0..2_000_000).map(|n| format!("line {n}\n")).collect();
+    let lines: Vec<String> = (0..2_000_000).map(|n| format!("line {n}")).collect();
+    let log = lines.join("\n");
     let asked = ask(&service.base, &["why?"], log.as_bytes()).await;
     assert_eq!(asked.code, 0, "{}", asked.stderr);
     assert!(asked.stderr.contains("from the middle of standard input are left out"), "{}", asked.stderr);

@@ -272,8 +272,8 @@ mod tests {
 
     #[test]
     fn long_input_loses_its_middle() {
-        let mut log: String = (0..400_000).map(|n| format!("line {n} é\n")).collect();
-        log.push_str("the end\n");
+        let lines: Vec<String> = (0..400_000).map(|n| format!("line {n} é")).collect();
+        let log = lines.join("\n") + "\nthe end\n";
         let composed = compose("why?", log.as_bytes(), 65_536);
         assert!(composed.text.len() <= 65_536 && composed.text.len() > 60_000, "{}", composed.text.len());
         assert!(composed.text.contains("```\nline 0 é\n") && composed.text.ends_with("line 399999 é\nthe end\n```"));

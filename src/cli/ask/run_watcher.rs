@@ -187,6 +187,7 @@ impl<'a> RunWatcher<'a> {
     fn note_progress(&mut self, frame_type: &str, frame: &Value) -> io::Result<()> {
         let code = frame["code"].as_str().unwrap_or_default();
         match frame_type {
+            "error" if frame["command_id"] == self.command_id => self.ended = Some(AskOutcome::of_rejection(code)),
             "assistant_message" => {
                 let text = sanitize_text(frame["content"].as_str().unwrap_or_default());
                 if frame["tool_calls"].as_array().is_none_or(Vec::is_empty) {
@@ -195,7 +196,8 @@ impl<'a> RunWatcher<'a> {
                     self.output.show_interim_text(&text)?;
                 }
             }
-            "approval_requested" | "input_requested" => self.waits_since = Some(Instant::now()),
+            // An error is the answer to `approve_read`: a person must decide.
+            "approval_requested" | "input_requested" | "error" => self.waits_since = Some(Instant::now()),
             "approval_resolved" | "input_resolved" => self.waits_since = None,
             "run_finished" => {
                 self.ended = Some(match frame["outcome"].as_str() {
@@ -207,9 +209,6 @@ impl<'a> RunWatcher<'a> {
             }
             "run_failed" => self.ended = Some(AskOutcome::of_failed_run(code)),
             "warning" if code == "message_lost" || code == "session_deleted" => self.ended = Some(AskOutcome::Failed),
-            "error" if frame["command_id"] == self.command_id => self.ended = Some(AskOutcome::of_rejection(code)),
-            // The answer of `approve_read` was rejected: a person must decide.
-            "error" => self.waits_since = Some(Instant::now()),
             _ => {}
         }
         Ok(())
