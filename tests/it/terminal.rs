@@ -92,8 +92,8 @@ fn without_escapes(text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn chat_in_a_terminal_renders_markdown_and_asks() {
     let (demo, home) = (start_demo().await, tempfile::tempdir().unwrap());
-    let editor = "sed -i s/3/4/";
-    let mut chat = TerminalProgram::start(&["chat", "--url", &demo.url], home.path(), &[("EDITOR", editor)]);
+    let programs = [("EDITOR", "sed -i s/3/4/"), ("PAGER", "cat")];
+    let mut chat = TerminalProgram::start(&["chat", "--url", &demo.url], home.path(), &programs);
     chat.wait_for("/help for help").await;
     chat.enter("what is broken?");
     chat.wait_for("Nothing was changed.").await;

@@ -24,8 +24,8 @@ fn run_pager(text: &str) -> io::Result<()> {
     let mut command = Command::new("sh");
     command.args(["-c", &pager]).stdin(Stdio::piped());
     if env::var_os("LESS").is_none() {
-        // A short text is printed without a pager; colors are kept, and what was read stays on the screen.
-        command.env("LESS", "FRX");
+        // A short text is printed without a pager; colors are kept, long lines are not wrapped, and what was read stays.
+        command.env("LESS", "FRSX");
     }
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
