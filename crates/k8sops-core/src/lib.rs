@@ -62,8 +62,8 @@ pub use event::{
     AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
     DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved,
     LogTruncated, MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome,
-    RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning,
-    SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionOrigin,
+    SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::{HeldPosition, MessageOpening, SessionFeed};
 pub use frame::{
