@@ -91,7 +91,7 @@ pub use ports::{
 };
 pub use preview::{MessagePreview, TextDelta};
 pub use preview_update::{PreviewExtent, PreviewPosition, PreviewUpdate};
-pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, find_tool_end, load_state};
+pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, find_tool_end, load_state};
 pub use request_context::RequestContext;
 pub use request_form::{ConversationForm, RequestForm, SimplificationStep, SimplifiedRequest, simplification_key};
 pub use settings::{ReasoningEffort, SessionSettings, SettingsPatch};

@@ -14,6 +14,10 @@ use crate::{
 /// How many events are read at once when a log is replayed.
 pub const REPLAY_PAGE_SIZE: usize = 256;
 
+/// How many events or commands are always small together. A store may read more of them on connections that wait for one
+/// another, so a reader that expects few asks for no more than this.
+pub const SMALL_PAGE_SIZE: usize = 10;
+
 /// A session as it was loaded from the store.
 #[derive(Debug)]
 pub struct LoadedSession {
