@@ -114,7 +114,7 @@ fn file_name(report: &SessionReport, format: ReportFormat) -> String {
     let words = report_title(report);
     let words = words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let mut name = String::new();
-    for word in words.map(str::to_ascii_lowercase).take_while(|_| true) {
+    for word in words.map(str::to_ascii_lowercase) {
         if name.len() + word.len() > 60 {
             break;
         }

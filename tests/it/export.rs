@@ -132,7 +132,7 @@ async fn share_shows_one_session_until_it_is_revoked() {
 async fn shares_can_be_switched_off() {
     let model = Some(ScriptedModel::new([]) as _);
     let env = vec![("K8SOPS_SHARES", "off".to_owned())];
-    let service = TestService::start(ServiceSetup { model, env, ..ServiceSetup::default() }).await;
+    let service = TestService::start(ServiceSetup { env, model, ..ServiceSetup::default() }).await;
     let session = service.create_session().await;
     let (status, problem) = service.refused(service.request(Method::POST, &format!("{session}/shares"))).await;
     assert_eq!((status, &problem["code"]), (404, &json!("not_found")));

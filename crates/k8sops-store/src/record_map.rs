@@ -25,12 +25,12 @@ impl RecordMap {
     }
 
     pub(super) fn insert(&self, group: &RecordGroup, record: &ExpiringRecord) -> RecordInsertion {
-        self.with_group(group, |records| match records.get(&record.id) {
-            Some(known) => RecordInsertion::Exists(known.clone()),
-            None => {
-                records.insert(record.id.clone(), record.clone());
-                RecordInsertion::Inserted
+        self.with_group(group, |records| {
+            if let Some(known) = records.get(&record.id) {
+                return RecordInsertion::Exists(known.clone());
             }
+            records.insert(record.id.clone(), record.clone());
+            RecordInsertion::Inserted
         })
     }
 

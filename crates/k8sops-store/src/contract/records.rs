@@ -46,7 +46,7 @@ pub(super) async fn record_is_taken_by_one(store: Arc<dyn SessionStore>) {
     for taker in takers {
         taken.extend(taker.await.unwrap());
     }
-    assert_eq!(taken, [ticket.clone()]);
+    assert_eq!(taken, std::slice::from_ref(&ticket));
     assert_eq!(store.read_record(&group, &ticket.id).await.unwrap(), None);
     assert_eq!(store.list_records(&group).await.unwrap(), []);
     assert_eq!(store.take_record(&group, &"unknown".parse().unwrap()).await.unwrap(), None);
