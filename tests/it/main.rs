@@ -17,6 +17,7 @@ mod confirmation;
 mod console;
 mod context;
 mod contract;
+mod damage;
 mod demo;
 mod deployment;
 mod diagnoses;
