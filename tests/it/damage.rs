@@ -1,4 +1,4 @@
-//! Sessions whose stored data is damaged while they are owned: nobody waits for them, and they can be deleted.
+//! Sessions whose stored data is damaged while they are owned: no stream waits for them, and they can be deleted.
 
 use std::{
     fs,

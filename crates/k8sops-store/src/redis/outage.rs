@@ -122,11 +122,8 @@ mod tests {
         ] {
             let reply = parse_redis_value(format!("-{said}\r\n").as_bytes()).unwrap();
             let found = to_store_error(reply.extract_error().unwrap_err());
-            assert!(
-                matches!(found, StoreError::Corrupt(_))
-                    && found.to_string().contains("XADD") != said.starts_with("WRONG"),
-                "{found}"
-            );
+            let word = said.split(' ').nth(1).unwrap();
+            assert!(matches!(found, StoreError::Corrupt(_)) && found.to_string().contains(word), "{found}");
         }
     }
 

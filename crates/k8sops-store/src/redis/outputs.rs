@@ -84,7 +84,9 @@ impl OutputStore for RedisStore {
         let stored = self.writes.query::<Vec<u8>>(redis::cmd("GET").arg(&name)).await;
         let stored = stored
             .and_then(|stored| stored.try_into().map_err(|_| StoreError::Corrupt("it is not 32 bytes long".into())));
-        stored.map_err(of_shared_key(&name))
+        let stored = stored.map_err(of_shared_key(&name))?;
+        self.registry.record_deployment_key(true);
+        Ok(stored)
     }
 
     async fn save_output(

@@ -5,7 +5,13 @@
 //! order of writes makes up for it: an entry is added before its session exists, and removed after the session is gone.
 //! An entry without a session is removed when it is read.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     connection::SharedConnection,
@@ -46,11 +52,13 @@ pub(super) struct RedisSessionRegistry {
     /// For lists and counts, which must not delay commits.
     reads: Arc<SharedConnection>,
     keys: RedisKeys,
+    /// Whether the key of the deployment was there when it was last looked for.
+    has_deployment_key: AtomicBool,
 }
 
 impl RedisSessionRegistry {
     pub(super) fn new(connection: Arc<SharedConnection>, reads: Arc<SharedConnection>, keys: RedisKeys) -> Self {
-        Self { connection, reads, keys }
+        Self { connection, reads, keys, has_deployment_key: AtomicBool::default() }
     }
 
     /// Fails unless Redis accepts writes.
@@ -63,7 +71,21 @@ impl RedisSessionRegistry {
         let key = self.keys.approvals();
         self.reads.query::<u64>(redis::cmd("ZCARD").arg(&key)).await.map_err(of_shared_key(&key))?;
         let key = self.keys.deployment_key();
-        self.reads.query::<u64>(redis::cmd("STRLEN").arg(&key)).await.map_err(of_shared_key(&key)).map(drop)
+        let length: u64 = self.reads.query(redis::cmd("STRLEN").arg(&key)).await.map_err(of_shared_key(&key))?;
+        self.record_deployment_key(length > 0);
+        Ok(())
+    }
+
+    /// Records whether the key of the deployment was found, and logs once that the store was emptied: nothing else removes it.
+    pub(super) fn record_deployment_key(&self, exists: bool) {
+        let existed = self.has_deployment_key.swap(exists, Ordering::Relaxed);
+        if existed && !exists {
+            let key = self.keys.deployment_key();
+            tracing::warn!(
+                key,
+                "store was emptied, sessions are gone: restart all replicas, so that they share a key again"
+            );
+        }
     }
 
     /// Adds a session to the list of its user.
@@ -222,6 +244,11 @@ impl RedisSessionRegistry {
     /// The error of a session of which a script or a look did not find what it needs.
     pub(super) async fn missing_session(&self, session: SessionId) -> StoreError {
         let found = explain_missing_session(&self.connection, &self.keys, session).await;
+        if let Some(StoreError::NotFound(_)) = &found
+            && let Ok(exists) = self.reads.query(redis::cmd("EXISTS").arg(self.keys.deployment_key())).await
+        {
+            self.record_deployment_key(exists);
+        }
         found.unwrap_or_else(|| StoreError::Unavailable(format!("session {session} changed while it was read").into()))
     }
 
