@@ -18,6 +18,7 @@ mod confirmation;
 mod console;
 mod context;
 mod contract;
+mod damage;
 mod demo;
 mod deployment;
 mod diagnoses;

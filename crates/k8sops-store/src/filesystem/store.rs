@@ -115,7 +115,10 @@ impl StoreFiles {
     /// Checks that the folder can be read and written to.
     pub(super) fn check_access(&self) -> Result<(), StoreError> {
         let sessions = self.layout.sessions();
-        std::fs::metadata(&sessions).map_err(|error| unavailable(&sessions, error))?;
+        let found = std::fs::metadata(&sessions).map_err(|error| unavailable(&sessions, error))?;
+        if !found.is_dir() {
+            return Err(unavailable(&sessions, std::io::ErrorKind::NotADirectory.into()));
+        }
         self.probe.check(self.layout.root())?;
         self.sessions.retry_index_writes();
         Ok(())

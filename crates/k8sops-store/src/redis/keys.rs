@@ -82,6 +82,11 @@ impl RedisKeys {
         format!("{}:{{user:{user}}}:{name}", self.prefix)
     }
 
+    /// The pattern of all keys with memories of a user.
+    pub(super) fn all_memory_keys(&self, user: &UserId) -> String {
+        self.memory_key(user, "*")
+    }
+
     pub(super) fn memories(&self, user: &UserId) -> String {
         self.memory_key(user, "memories")
     }

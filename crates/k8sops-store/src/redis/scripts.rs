@@ -84,7 +84,7 @@ script_reply! {
         "fenced" => Fenced { current_epoch: u64 },
         "conflict" => SeqConflict { last_seq: u64 },
         "forked" => Forked { seq: u64 },
-        "log_missing" => LogMissing,
+        "log_damaged" => LogDamaged { last_seq: u64 },
     }
 }
 
