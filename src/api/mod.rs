@@ -4,7 +4,7 @@
 //! makes no decisions of its own. Each resource has a file, named after its URL; [`register_routes`] mounts all of them.
 //!
 //! ```text
-//! request ─▶ track_request (id, trace, metrics, origin) ─▶ CORS ─▶ authenticate ─▶ handler ─▶ runtime::Sessions
+//! request ─▶ track_request (id, trace, metrics, origin) ─▶ answer_head ─▶ CORS ─▶ authenticate ─▶ handler ─▶ runtime::Sessions
 //! ```
 
 mod approvals;
@@ -21,8 +21,10 @@ mod error_responses;
 mod event_stream;
 mod events;
 mod examples;
+mod export;
 mod extractors;
 mod fallback;
+mod head_requests;
 mod inputs;
 mod log_throttle;
 mod memories;
@@ -37,6 +39,9 @@ mod origin;
 mod problem;
 mod problem_code;
 mod quota;
+mod report_html;
+mod report_markdown;
+mod report_text;
 mod request_body;
 mod routes;
 mod security_headers;
@@ -45,6 +50,7 @@ mod sessions;
 mod settings;
 mod state;
 mod swagger_ui;
+mod tickets;
 mod tool_calls;
 mod usage;
 mod ws;
@@ -52,6 +58,7 @@ mod ws_handshake;
 
 pub use asyncapi::asyncapi_yaml;
 pub use cors::cors;
+pub use head_requests::answer_head;
 pub use log_throttle::LogThrottle;
 pub use middleware::{authenticate, track_request};
 pub use openapi::openapi_json;

@@ -2,23 +2,25 @@
 
 use actix_web::{HttpResponse, delete, get, http::header, patch, post, web};
 use k8sops_core::{
-    ListCursor, ReasoningEffort, SessionId, SessionSettings, SessionStatus, SessionSummary, SettingsPatch, Timestamp,
-    TokenUsage,
+    ListCursor, ReasoningEffort, SessionId, SessionOrigin, SessionSettings, SessionStatus, SessionSummary,
+    SettingsPatch, Timestamp, TokenUsage,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     caller::{Caller, CanWrite},
-    commands::{title_command, validate_title},
+    commands::{fingerprint, title_command, validate_title},
     error_responses::document_errors,
     extractors::{IdempotencyKey, JsonBody, QueryParameters, SessionPath},
     problem::ProblemDetails,
     state::ApiState,
 };
+use crate::runtime::{CreatedSession, CreationKey, NewSession};
 
 document_errors!(
-    CreateSessionErrors: InvalidJson, InvalidRequest, TooManySessions, PayloadTooLarge, StoreUnavailable, Stopping
+    CreateSessionErrors: InvalidJson, InvalidRequest, SessionNotFound, TooManySessions, PayloadTooLarge, CommandIdReused,
+    StoreUnavailable, Stopping
 );
 document_errors!(ListSessionsErrors: InvalidRequest, StoreUnavailable);
 document_errors!(GetSessionErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
@@ -51,6 +53,8 @@ pub(super) struct SessionView {
     pub settings: SessionSettings,
     /// The tokens that the session has used.
     pub usage: TokenUsage,
+    /// What the session was opened for.
+    pub origin: SessionOrigin,
 }
 
 impl SessionView {
@@ -66,12 +70,13 @@ impl SessionView {
             last_seq: summary.last_seq,
             settings: summary.settings,
             usage: summary.usage,
+            origin: summary.origin,
         }
     }
 }
 
 /// A new session. All fields are optional.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateSession {
     /// The title. By default it is derived from the first message.
@@ -100,17 +105,26 @@ pub(super) struct CreateSession {
     /// The user's time zone by its IANA name, like `Europe/Berlin`.
     #[serde(default)]
     time_zone: Option<String>,
+    /// What the session is opened for. One that an alert opens is never deleted to make room for another.
+    #[serde(default)]
+    origin: SessionOrigin,
 }
 
 /// Creates a session.
 ///
-/// If the user already has `MAX_SESSIONS` sessions, the least recently active one is deleted, but never one with a run in
-/// progress.
+/// If the user already has `MAX_SESSIONS` sessions, the least recently active one is deleted, and `Warning` names it. One with a
+/// run in progress, one that waits for an answer, and one that an alert opened are never deleted.
+///
+/// With an `Idempotency-Key`, a repetition within 24 hours returns the same session.
 #[utoipa::path(
     operation_id = "create_session", tag = "sessions",
+    params(("idempotency-key" = Option<String>, Header, description = "Requests with the same key create one session")),
     request_body(content = CreateSession, description = "May be empty"),
     responses(
-        (status = 201, description = "The session", body = SessionView, headers(("location" = String, description = "The path of the session"))),
+        (status = 201, description = "The session", body = SessionView, headers(
+            ("location" = String, description = "The path of the session"),
+            ("warning" = Option<String>, description = "The sessions that were deleted to make room"),
+        )),
         CreateSessionErrors,
     )
 )]
@@ -118,9 +132,13 @@ pub(super) struct CreateSession {
 pub(super) async fn create_session(
     state: web::Data<ApiState>,
     caller: Caller<CanWrite>,
+    key: IdempotencyKey,
     body: JsonBody<CreateSession>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory, time_zone } = body.0;
+    let fingerprint = fingerprint(&("create", &body.0));
+    let key = key.into_client_key().map(|id| CreationKey { id, fingerprint });
+    let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory, time_zone, origin } =
+        body.0;
     let title = title.map(|title| validate_title(&title)).transpose()?;
     let patch = SettingsPatch {
         provider,
@@ -135,9 +153,21 @@ pub(super) async fn create_session(
     if patch != SettingsPatch::default() {
         state.catalog.validate_settings(&settings)?;
     }
-    let summary = state.sessions.create_session(&caller.user, title, settings).await?;
+    let new = NewSession { title, settings, origin };
+    let CreatedSession { summary, evicted } = state.sessions.create_session(&caller.user, new, key).await?;
     let location = format!("/v1/sessions/{}", summary.session_id);
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(SessionView::new(&state, summary)))
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, location));
+    if !evicted.is_empty() {
+        response.insert_header((header::WARNING, eviction_warning(&evicted)));
+    }
+    Ok(response.json(SessionView::new(&state, summary)))
+}
+
+/// Returns the `Warning` field (RFC 9111, section 5.5) of an answer that deleted sessions.
+fn eviction_warning(evicted: &[SessionId]) -> String {
+    let warning = |session| format!("299 k8sops \"session {session} was deleted to make room, see MAX_SESSIONS\"");
+    evicted.iter().map(warning).collect::<Vec<_>>().join(", ")
 }
 
 /// Which page of the list is returned.

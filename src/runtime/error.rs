@@ -10,8 +10,11 @@ pub enum SessionsError {
     /// The user has no such session.
     #[error("there is no session {0}")]
     NotFound(SessionId),
-    /// The user has the maximum number of sessions, and all are busy.
-    #[error("all {0} sessions have a run in progress; cancel one or delete one, or raise MAX_SESSIONS")]
+    /// The user has the maximum number of sessions, and none may be deleted to make room.
+    #[error(
+        "all {0} sessions have a run in progress, wait for an answer, or were opened by an alert; delete one, or raise \
+         MAX_SESSIONS"
+    )]
     TooMany(usize),
     /// The settings are not valid.
     #[error(transparent)]
@@ -66,6 +69,9 @@ pub enum SessionsError {
         /// The size of the whole output.
         bytes: u64,
     },
+    /// There is no such link to a session.
+    #[error("there is no such link: it does not exist, has expired, or was revoked")]
+    ShareNotFound,
     /// The whole preview of an approval is not stored any more.
     #[error("the whole preview of approval {0} is no longer stored; its approval_requested has the shortened form")]
     PreviewMissing(ApprovalId),

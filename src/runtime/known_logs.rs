@@ -84,7 +84,7 @@ impl SentToolCall {
     /// Returns the calls that an event says to have been sent, without those that change nothing.
     fn from_event(event: &SessionEvent) -> Vec<Self> {
         let started = match (&event.body, event.run_id) {
-            (EventBody::ToolStart(start), Some(run_id)) if start.effect != ToolEffect::Read => {
+            (EventBody::ToolStart(start), Some(run_id)) if start.effect != ToolEffect::Read && start.sent => {
                 Some(Self::started_call(start, run_id))
             }
             _ => None,
@@ -274,6 +274,7 @@ mod tests {
             arguments,
             effect,
             attempt: 1,
+            sent: true,
         };
         EventDraft::in_run(RunId::new(), EventBody::ToolStart(start))
     }

@@ -172,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        event::{EventAuthor, SessionCreated, SessionWarning},
+        event::{EventAuthor, SessionCreated, SessionOrigin, SessionWarning},
         lineage::LogLineage,
         ports::{EventPage, LogCommit},
         settings::SessionSettings,
@@ -215,6 +215,7 @@ mod tests {
             title: None,
             settings: SessionSettings::for_model("p", "m"),
             by: EventAuthor::System,
+            origin: SessionOrigin::User,
         };
         let warning = || EventBody::Warning(SessionWarning::new("note", "text"));
         let bodies = [EventBody::SessionCreated(created), warning(), warning()];

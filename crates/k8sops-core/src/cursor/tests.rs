@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    event::{EventAuthor, EventBody, EventDraft, LogTruncated, SessionCreated, SessionWarning},
+    event::{EventAuthor, EventBody, EventDraft, LogTruncated, SessionCreated, SessionOrigin, SessionWarning},
     lineage::{LogHead, LogLineage},
     ports::{EventPage, LogCommit},
     settings::SessionSettings,
@@ -88,6 +88,7 @@ impl Fixture {
             title: None,
             settings: SessionSettings::for_model("p", "m"),
             by: EventAuthor::System,
+            origin: SessionOrigin::User,
         };
         log.append(session, 1, EventBody::SessionCreated(created));
         let fixture = Self { log, feed: Arc::new(SessionFeed::new(1)), session };
