@@ -183,12 +183,11 @@ pub(super) async fn export_memories(
     caller: Caller,
 ) -> Result<HttpResponse, ProblemDetails> {
     let memories = state.memory.list_memories(&caller.user).await?;
-    let (kind, name, body) = match preferred_media_type(&request, &[NDJSON, JSON]) {
-        JSON => (JSON, "memories.json", to_json_text(&memories)?),
-        _ => {
-            let lines = memories.iter().map(|memory| Ok(to_json_text(memory)? + "\n"));
-            (NDJSON, "memories.ndjson", lines.collect::<Result<String, ProblemDetails>>()?)
-        }
+    let (kind, name, body) = if preferred_media_type(&request, &[NDJSON, JSON]) == JSON {
+        (JSON, "memories.json", to_json_text(&memories)?)
+    } else {
+        let lines = memories.iter().map(|memory| Ok(to_json_text(memory)? + "\n"));
+        (NDJSON, "memories.ndjson", lines.collect::<Result<String, ProblemDetails>>()?)
     };
     Ok(HttpResponse::Ok()
         .content_type(kind)
