@@ -409,6 +409,34 @@ script_reply! {
 }
 
 script! {
+    PutRecord = "lua/put_record.lua" -> PutRecordReply {
+        keys { records_key, expiries_key }
+        arguments { id: String, record: Vec<u8>, expires_at: String, now: String, replace: bool }
+    }
+}
+
+script_reply! {
+    PutRecordReply {
+        "written" => Written,
+        "exists" => Exists { record: String },
+    }
+}
+
+script! {
+    TakeRecord = "lua/take_record.lua" -> TakeRecordReply {
+        keys { records_key, expiries_key }
+        arguments { id: String }
+    }
+}
+
+script_reply! {
+    TakeRecordReply {
+        "taken" => Taken { record: String },
+        "not_found" => NotFound,
+    }
+}
+
+script! {
     ListMissingRights = "lua/list_missing_rights.lua" -> Vec<String> {
         keys { any_key }
         lists { commands: String }
