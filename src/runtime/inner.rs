@@ -87,6 +87,7 @@ impl RuntimeInner {
         store.list_inbox(session).await?;
         store.find_lost_messages(session).await?;
         self.known_logs.record_read(session, &[], loaded.head);
+        self.known_logs.record_repair(session);
         Ok(())
     }
 
