@@ -149,7 +149,10 @@ impl KnownLogs {
     /// knows as well as the one that sent it.
     pub(super) fn record_read(&self, session: SessionId, events: &[Arc<SessionEvent>], head: LogHead) {
         self.update(session, |known| {
-            known.damaged_at = None;
+            if known.head.seq > 0 && head.seq > known.head.seq {
+                // An owner has loaded the session and written to it.
+                known.damaged_at = None;
+            }
             if head.seq > known.head.seq || (head.seq == known.head.seq && known.head.lineage.is_none()) {
                 known.head = head;
                 known.recorded_at = Some(Instant::now());
@@ -201,6 +204,13 @@ impl KnownLogs {
             }
         });
         finding
+    }
+
+    /// Records that all that an owner needs of a session could be read. The log alone does not show that.
+    pub(super) fn record_repair(&self, session: SessionId) {
+        if let Some(known) = self.logs.lock().peek_mut(&session) {
+            known.damaged_at = None;
+        }
     }
 
     /// Whether the stored data of a session was damaged when it was last read.
@@ -386,6 +396,10 @@ mod tests {
             [DamageFinding::New, DamageFinding::Known]
         );
         known.record_read(session, &[], LogHead::at_seq(1));
+        assert!(known.is_damaged(session), "a log that can be read is not all that an owner needs");
+        known.record_read(session, &[], LogHead::at_seq(2));
+        assert_eq!(known.record_damage(session), DamageFinding::New, "the log has grown");
+        known.record_repair(session);
         assert_eq!(known.record_damage(session), DamageFinding::New);
     }
 }

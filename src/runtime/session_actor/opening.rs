@@ -128,6 +128,7 @@ async fn load_session(
         loaded_head.lineage,
         loaded.replayed_bytes,
     );
+    shared.known_logs.record_repair(session);
     slot.feed.reset_for_owner(loaded_head);
     let (to_mailbox, mailbox) = mpsc::channel(MAILBOX_SIZE);
     let previews = is_shared.then(|| {
