@@ -1,13 +1,14 @@
 //! The AsyncAPI 3.0 document of the WebSocket. It is built from the schemas of the OpenAPI document, so that the two always
 //! agree.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 
 use super::{
-    openapi::{name_variants, openapi_contract},
+    openapi::openapi_contract,
+    openapi_unions::{name_whole_variants, reachable_schemas, referenced_schema},
     ws,
 };
 
@@ -39,13 +40,12 @@ impl MessageSet {
         self.0.insert(key, json!({"name": kind, "summary": summary, "payload": payload}));
     }
 
-    /// Adds all variants of a tagged union. `payload` makes the message's payload of a reference to a variant.
-    fn add_union(&mut self, schemas: &Map<String, Value>, union: &str, payload: impl Fn(&Value) -> Value) {
+    /// Adds all variants of a tagged union.
+    fn add_union(&mut self, schemas: &Map<String, Value>, union: &str) {
         for variant in schemas[union]["oneOf"].as_array().into_iter().flatten() {
             let schema = &schemas[referenced_schema(variant).expect("variants have names")];
-            let mut parts = schema["allOf"].as_array().into_iter().flatten();
-            let kind = parts.find_map(|part| part["properties"]["type"]["enum"][0].as_str());
-            self.add(kind.expect("variants have a type"), &schema["description"], &payload(variant));
+            let kind = schema["properties"]["type"]["enum"][0].as_str();
+            self.add(kind.expect("variants have a type"), &schema["description"], variant);
         }
     }
 
@@ -59,11 +59,10 @@ fn asyncapi_document() -> Value {
     let contract = serde_json::to_value(openapi_contract()).expect("the document is made of plain data");
     let mut schemas = collect_schemas(&contract);
     let mut events = MessageSet::default();
-    let position = json!({"$ref": "#/components/schemas/EventPosition"});
-    events.add_union(&schemas, "EventBody", |body| json!({"allOf": [body, position]}));
-    events.add_union(&schemas, "Transient", Value::clone);
+    events.add_union(&schemas, "Event");
+    events.add_union(&schemas, "Transient");
     let mut replies = MessageSet::default();
-    replies.add_union(&schemas, "CommandReply", Value::clone);
+    replies.add_union(&schemas, "CommandReply");
     let mut commands = MessageSet::default();
     for (kind, payload, summary) in ws::COMMANDS {
         let name = format!("Command{}{}", kind[..1].to_uppercase(), &kind[1..]);
@@ -157,14 +156,17 @@ fn asyncapi_document() -> Value {
 /// Returns the schemas of the OpenAPI document and those that only occur on the WebSocket.
 fn collect_schemas(contract: &Value) -> Map<String, Value> {
     let mut frames = ws::WebSocketSchemas::openapi();
-    name_variants(&mut frames);
+    name_whole_variants(&mut frames);
     let frames = serde_json::to_value(frames.components).expect("the document is made of plain data");
     let mut schemas = frames["schemas"].as_object().cloned().unwrap_or_default();
     // The OpenAPI document has better descriptions of the schemas that both contain.
     schemas.extend(contract["components"]["schemas"].as_object().cloned().unwrap_or_default());
-    let mut position = schemas["Event"]["allOf"][1].clone();
-    position["description"] = json!("The position of an event in the log.");
-    schemas.insert("EventPosition".into(), position);
+    for schema in schemas.values_mut().filter_map(Value::as_object_mut) {
+        // AsyncAPI has only the name of the field here.
+        if let Some(field) = schema.get("discriminator").map(|discriminator| discriminator["propertyName"].clone()) {
+            schema.insert("discriminator".into(), field);
+        }
+    }
     schemas
 }
 
@@ -189,28 +191,4 @@ fn parameters_in(all: &Value, location: &str) -> Value {
         Some((parameter["name"].as_str()?.to_owned(), schema))
     };
     json!({"type": "object", "properties": matching.filter_map(property).collect::<Map<_, _>>()})
-}
-
-/// Returns the name of the schema that a reference points to.
-fn referenced_schema(value: &Value) -> Option<&str> {
-    value["$ref"].as_str()?.strip_prefix("#/components/schemas/")
-}
-
-/// Returns the names of all schemas that a value references, directly or through other schemas.
-fn reachable_schemas(schemas: &Map<String, Value>, from: &Value) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut unvisited = vec![from];
-    while let Some(value) = unvisited.pop() {
-        match value {
-            Value::Array(items) => unvisited.extend(items),
-            Value::Object(fields) => unvisited.extend(fields.values()),
-            _ => continue,
-        }
-        if let Some(name) = referenced_schema(value)
-            && found.insert(name.to_owned())
-        {
-            unvisited.extend(schemas.get(name));
-        }
-    }
-    found
 }

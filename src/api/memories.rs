@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use actix_web::{HttpResponse, delete, get, http::header, patch, web};
+use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, patch, web};
 use k8sops_agent::memory::MemoryCorrection;
 use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory};
 use k8sops_tools::contains_secret;
@@ -14,6 +14,7 @@ use super::{
     caller::{Caller, CanWrite},
     error_responses::document_errors,
     extractors::{JsonBody, QueryParameters},
+    negotiation::{JSON, NDJSON, preferred_media_type},
     problem::ProblemDetails,
     problem_code::ProblemCode,
     state::ApiState,
@@ -162,30 +163,41 @@ impl MemoryListQuery {
     }
 }
 
-/// Exports all memories of the calling user, including superseded and expired ones, one per line.
+/// Exports all memories of the calling user, including superseded and expired ones.
+///
+/// One per line, unless `Accept` prefers `application/json`: then as an array.
 #[utoipa::path(
     operation_id = "export_memories", tag = "memories",
     responses(
-        (status = 200, description = "One JSON object (Memory) per line", body = String, content_type = "application/x-ndjson"),
+        (status = 200, description = "The memories", content(
+            (String = "application/x-ndjson"),
+            (Vec<UserMemory> = "application/json"),
+        )),
         AllMemoriesErrors,
     )
 )]
 #[get("/memories/export")]
 pub(super) async fn export_memories(
+    request: HttpRequest,
     state: web::Data<ApiState>,
     caller: Caller,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let mut lines = Vec::new();
-    for memory in state.memory.list_memories(&caller.user).await? {
-        serde_json::to_writer(&mut lines, &memory).map_err(|error| {
-            ProblemDetails::new(ProblemCode::Internal, format!("a memory cannot be serialized: {error}"))
-        })?;
-        lines.push(b'\n');
-    }
+    let memories = state.memory.list_memories(&caller.user).await?;
+    let (kind, name, body) = if preferred_media_type(&request, &[NDJSON, JSON]) == JSON {
+        (JSON, "memories.json", to_json_text(&memories)?)
+    } else {
+        let lines = memories.iter().map(|memory| Ok(to_json_text(memory)? + "\n"));
+        (NDJSON, "memories.ndjson", lines.collect::<Result<String, ProblemDetails>>()?)
+    };
     Ok(HttpResponse::Ok()
-        .content_type("application/x-ndjson")
-        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"memories.ndjson\""))
-        .body(lines))
+        .content_type(kind)
+        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
+        .body(body))
+}
+
+fn to_json_text(value: &impl Serialize) -> Result<String, ProblemDetails> {
+    serde_json::to_string(value)
+        .map_err(|error| ProblemDetails::new(ProblemCode::Internal, format!("a memory cannot be serialized: {error}")))
 }
 
 /// Returns a memory.

@@ -32,6 +32,7 @@ mod messages;
 mod middleware;
 mod negotiation;
 mod openapi;
+mod openapi_unions;
 mod operations;
 mod options;
 mod origin;

@@ -4,17 +4,24 @@ use std::sync::LazyLock;
 
 use actix_web::dev::ResourceDef;
 use k8sops_core::{EventBody, SessionEvent, TransientEvent};
+use serde_json::json;
 use utoipa::{
     OpenApi,
     openapi::{
         self, RefOr, Schema,
+        extensions::Extensions,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
 use utoipa_actix_web::AppExt;
 
 use super::{
-    error_responses::error_responses, examples::add_examples, operations::register_operations, problem::ProblemDetails,
+    error_responses::error_responses,
+    examples::add_examples,
+    negotiation::{NDJSON, SSE},
+    openapi_unions::{name_shared_values, name_whole_variants, remove_unused_schemas},
+    operations::register_operations,
+    problem::ProblemDetails,
     problem_code::ProblemCode,
 };
 
@@ -25,8 +32,11 @@ static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
     add_common_errors(&mut contract);
     add_security_scheme(&mut contract);
     describe_payloads(&mut contract);
-    name_variants(&mut contract);
+    name_whole_variants(&mut contract);
+    describe_streams(&mut contract);
     add_examples(&mut contract);
+    remove_unused_schemas(&mut contract);
+    name_shared_values(&mut contract);
     contract
 });
 
@@ -46,6 +56,7 @@ static CONTRACT_JSON: LazyLock<String> = LazyLock::new(|| {
                        with the number of the last event that it received misses no event and receives none twice.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
+    servers((url = "/", description = "The service that serves this document")),
     components(schemas(ProblemDetails, SessionEvent, EventBody, TransientEvent)),
     tags(
         (name = "sessions", description = "Conversations and their settings"),
@@ -109,6 +120,8 @@ fn add_common_errors(contract: &mut openapi::OpenApi) {
                 ]);
                 let no_scopes: [&str; 0] = [];
                 operation.security = Some(vec![SecurityRequirement::new("bearer", no_scopes)]);
+            } else {
+                operation.security = Some(Vec::new());
             }
             if operation.request_body.is_some() {
                 codes.push(ProblemCode::RequestTimeout);
@@ -164,30 +177,22 @@ fn describe_payloads(contract: &mut openapi::OpenApi) {
     }
 }
 
-/// Names each variant of a tagged union, for example `MessageUser`. Client generators use these names for their types, and
-/// some cannot generate a union with anonymous variants.
-pub(super) fn name_variants(contract: &mut openapi::OpenApi) {
-    let Some(components) = &mut contract.components else { return };
-    let mut named = Vec::new();
-    for (union, schema) in &mut components.schemas {
-        let RefOr::T(Schema::OneOf(schema)) = schema else { continue };
-        for variant in &mut schema.items {
-            let RefOr::T(Schema::AllOf(parts)) = &*variant else { continue };
-            let Some(tag) = parts.items.iter().find_map(variant_tag) else { continue };
-            let capitalized = tag.split('_').flat_map(|part| [part[..1].to_uppercase(), part[1..].to_owned()]);
-            let name = format!("{union}{}", capitalized.collect::<String>());
-            let reference = RefOr::Ref(openapi::Ref::from_schema_name(&name));
-            named.push((name, std::mem::replace(variant, reference)));
+/// Says what the messages or lines of a stream hold. OpenAPI 3.1 knows streams only as text.
+fn describe_streams(contract: &mut openapi::OpenApi) {
+    let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
+    let event = json!({"oneOf": [reference("Event"), reference("Transient")]});
+    let operations = contract.paths.paths.values_mut().flat_map(|item| [&mut item.get, &mut item.post]).flatten();
+    for operation in operations {
+        let item =
+            if operation.operation_id.as_deref() == Some("export_memories") { &reference("Memory") } else { &event };
+        for response in operation.responses.responses.values_mut() {
+            let RefOr::T(response) = response else { continue };
+            for (_, content) in response.content.iter_mut().filter(|(kind, _)| [SSE, NDJSON].contains(&kind.as_str())) {
+                let RefOr::T(content) = content else { continue };
+                if let Some(RefOr::T(Schema::Object(text))) = &mut content.schema {
+                    text.extensions = Some(Extensions::from_iter([("contentSchema", item.clone())]));
+                }
+            }
         }
-    }
-    components.schemas.extend(named);
-}
-
-/// Returns the tag of a variant: the only value of the only field of this part of its schema.
-fn variant_tag(part: &RefOr<Schema>) -> Option<&str> {
-    let RefOr::T(Schema::Object(part)) = part else { return None };
-    match part.properties.values().next()? {
-        RefOr::T(Schema::Object(field)) if part.properties.len() == 1 => field.enum_values.as_ref()?.first()?.as_str(),
-        _ => None,
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{admission::RunAdmission, approvals::is_allowed_to_answer, error::SessionsError, sessions::Sessions};
 use k8sops_core::{
     CommandBody, CommandReceipt, ConfirmableWrite, InboxEntry, InputAction, InteractionStatus, OnBusy, SessionCommand,
-    SessionEvent, SessionId, SessionSummary, StoreError, StreamFrame, UserId, load_state,
+    SessionEvent, SessionId, SessionState, SessionSummary, StoreError, StreamFrame, UserId, load_state,
 };
 use k8sops_tools::ApprovalBy;
 
@@ -122,7 +122,7 @@ impl Sessions {
                 Ok(self.0.dependencies.catalog.validate_settings(&patch.apply_to(&summary.settings))?)
             }
             CommandBody::Resolve { approval_id, arguments, .. } => {
-                let state = load_state(self.0.dependencies.store.as_ref(), summary.session_id).await?.state;
+                let state = self.load_for_answer(summary.session_id).await?;
                 let now = self.0.dependencies.clock.now();
                 match state.run.as_ref().and_then(|run| run.approval_status(*approval_id, now)) {
                     Some(InteractionStatus::Pending) => {}
@@ -151,7 +151,7 @@ impl Sessions {
                 }
             }
             CommandBody::Answer { input_id, action, content } => {
-                let state = load_state(self.0.dependencies.store.as_ref(), summary.session_id).await?.state;
+                let state = self.load_for_answer(summary.session_id).await?;
                 let now = self.0.dependencies.clock.now();
                 match state.run.as_ref().and_then(|run| run.input_status(*input_id, now)) {
                     Some(InteractionStatus::Pending) => {}
@@ -173,6 +173,17 @@ impl Sessions {
             }
             CommandBody::Message { .. } | CommandBody::Cancel { .. } | CommandBody::Title { .. } => Ok(()),
         }
+    }
+
+    /// Loads the state that an answer is checked against. If it is damaged, the owner in this process checks its log as well, and
+    /// gives the session up.
+    async fn load_for_answer(&self, session: SessionId) -> Result<SessionState, StoreError> {
+        let loaded = load_state(self.0.dependencies.store.as_ref(), session).await;
+        if let Err(error @ StoreError::Corrupt(_)) = &loaded {
+            tracing::debug!(%session, %error, "answer cannot be checked");
+            self.0.known_logs.record_damage(session);
+        }
+        Ok(loaded?.state)
     }
 
     /// Wakes the owner of a session, which logs that something has expired: its timer may be late.

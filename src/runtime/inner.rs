@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use k8sops_agent::{RunLimits, memory::LongTermMemory};
-use k8sops_core::{ConfirmableWrite, SessionId, SessionStore, StoreError};
+use k8sops_core::{ConfirmableWrite, SessionId, SessionStore, StoreError, load_state};
 use k8sops_models::{ModelCatalog, ModelChoice};
 use k8sops_telemetry::{Metrics, OutageLog};
 use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
@@ -77,6 +77,20 @@ pub(super) struct RuntimeInner {
 }
 
 impl RuntimeInner {
+    /// Reads all that an owner reads of a session that was found to be damaged, and forgets the damage if it was repaired.
+    ///
+    /// # Errors
+    /// Those of the store: `Corrupt` if it is still damaged.
+    pub(super) async fn verify_repair(&self, session: SessionId) -> Result<(), StoreError> {
+        let store = self.dependencies.store.as_ref();
+        let loaded = load_state(store, session).await?;
+        store.list_inbox(session).await?;
+        store.find_lost_messages(session).await?;
+        self.known_logs.record_read(session, &[], loaded.head);
+        self.known_logs.record_repair(session);
+        Ok(())
+    }
+
     /// Waits until a write is confirmed, see [`WriteConfirmation`](k8sops_core::WriteConfirmation).
     ///
     /// # Errors

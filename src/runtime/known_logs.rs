@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use k8sops_core::{
-    EventBody, LogHead, LostBranch, LostToolCall, SessionEvent, SessionId, SessionLog, StoreError, ToolCallId,
-    ToolEffect,
+    EventBody, LogHead, LostBranch, LostToolCall, RunId, SessionEvent, SessionId, SessionLog, StoreError, ToolCallId,
+    ToolEffect, ToolStart,
 };
 
 /// Upper bound of logs that are known. The loss of a failover is at most some seconds old, so the newest are enough.
@@ -53,12 +53,17 @@ struct KnownLog {
 }
 
 impl KnownLog {
-    /// Adds the calls that events start, and forgets the oldest ones.
+    /// Adds the calls that events start or say to be lost, and forgets the oldest ones.
     fn record_sent_calls(&mut self, events: &[Arc<SessionEvent>]) {
-        for sent in events.iter().filter_map(|event| SentToolCall::from_event(event)) {
-            let is_known = |known: &SentToolCall| known.seq == sent.seq && known.call == sent.call;
-            if !self.sent_calls.iter().any(is_known) {
-                self.sent_calls.push_back(sent);
+        for event in events {
+            if let EventBody::LogTruncated(truncated) = &event.body {
+                self.sent_calls.retain(|sent| sent.seq < truncated.from_seq);
+            }
+            for sent in SentToolCall::from_event(event) {
+                let is_known = |known: &SentToolCall| known.seq == sent.seq && known.call == sent.call;
+                if !self.sent_calls.iter().any(is_known) {
+                    self.sent_calls.push_back(sent);
+                }
             }
         }
         let excess = self.sent_calls.len().saturating_sub(MAX_CALLS);
@@ -66,37 +71,48 @@ impl KnownLog {
     }
 }
 
-/// A call whose `tool_start` was committed.
+/// A call that may have been sent.
 #[derive(Debug, Clone)]
 struct SentToolCall {
-    /// The seq of its `tool_start`.
+    /// The seq of the event that says so: its `tool_start`, or the `log_truncated` after its loss. Another failover can lose that
+    /// event as well.
     seq: u64,
     call: LostToolCall,
 }
 
 impl SentToolCall {
-    fn from_event(event: &SessionEvent) -> Option<Self> {
-        let (EventBody::ToolStart(start), Some(run_id)) = (&event.body, event.run_id) else { return None };
-        if start.effect == ToolEffect::Read || !start.sent {
-            return None;
-        }
+    /// Returns the calls that an event says to have been sent, without those that change nothing.
+    fn from_event(event: &SessionEvent) -> Vec<Self> {
+        let started = match (&event.body, event.run_id) {
+            (EventBody::ToolStart(start), Some(run_id)) if start.effect != ToolEffect::Read && start.sent => {
+                Some(Self::started_call(start, run_id))
+            }
+            _ => None,
+        };
+        let lost = if let EventBody::LogTruncated(truncated) = &event.body { &truncated.lost_calls[..] } else { &[] };
+        started.into_iter().chain(lost.iter().cloned()).map(|call| Self { seq: event.seq, call }).collect()
+    }
+
+    fn started_call(start: &ToolStart, run_id: RunId) -> LostToolCall {
         let is_short = start.arguments.to_string().len() <= MAX_ARGUMENT_BYTES;
-        let call = LostToolCall {
+        LostToolCall {
             run_id,
             tool_call_id: start.tool_call_id.clone(),
             name: start.name.clone(),
             server: start.server.clone(),
             arguments: if is_short { start.arguments.clone() } else { Value::Null },
-        };
-        Some(Self { seq: event.seq, call })
+        }
     }
 
-    /// Whether the log has the `tool_start` of the call.
+    /// Whether the log has the event that says that the call was sent.
     async fn is_logged(&self, log: &dyn SessionLog, session: SessionId) -> Result<bool, StoreError> {
         let page = log.read_events(session, self.seq - 1, 1).await?;
-        Ok(page.events.first().is_some_and(
-            |event| matches!(&event.body, EventBody::ToolStart(start) if start.tool_call_id == self.call.tool_call_id),
-        ))
+        let is_call = |call: &LostToolCall| call.tool_call_id == self.call.tool_call_id;
+        Ok(page.events.first().is_some_and(|event| match &event.body {
+            EventBody::ToolStart(start) => start.tool_call_id == self.call.tool_call_id,
+            EventBody::LogTruncated(truncated) => truncated.lost_calls.iter().any(is_call),
+            _ => false,
+        }))
     }
 }
 
@@ -118,7 +134,6 @@ impl KnownLogs {
             known.recorded_at = Some(Instant::now());
             known.damaged_at = None;
             if says_lost(events) {
-                known.sent_calls.clear();
                 known.reported = None;
             }
             known.record_sent_calls(events);
@@ -134,7 +149,10 @@ impl KnownLogs {
     /// knows as well as the one that sent it.
     pub(super) fn record_read(&self, session: SessionId, events: &[Arc<SessionEvent>], head: LogHead) {
         self.update(session, |known| {
-            known.damaged_at = None;
+            if known.head.seq > 0 && head.seq > known.head.seq {
+                // An owner has loaded the session and written to it.
+                known.damaged_at = None;
+            }
             if head.seq > known.head.seq || (head.seq == known.head.seq && known.head.lineage.is_none()) {
                 known.head = head;
                 known.recorded_at = Some(Instant::now());
@@ -186,6 +204,13 @@ impl KnownLogs {
             }
         });
         finding
+    }
+
+    /// Records that all that an owner needs of a session could be read. The log alone does not show that.
+    pub(super) fn record_repair(&self, session: SessionId) {
+        if let Some(known) = self.logs.lock().peek_mut(&session) {
+            known.damaged_at = None;
+        }
     }
 
     /// Whether the stored data of a session was damaged when it was last read.
@@ -244,7 +269,7 @@ fn says_lost(events: &[Arc<SessionEvent>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8sops_core::{EventDraft, LogTruncated, RunId, ToolStart, load_state};
+    use k8sops_core::{EventDraft, LogTruncated, load_state};
     use k8sops_store::{
         InMemoryStore,
         contract::{SessionWriter, create_test_session, warning_draft},
@@ -316,6 +341,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn lost_call_is_known_when_the_event_that_names_it_is_lost_as_well() {
+        let store = InMemoryStore::default();
+        let session = create_test_session(&store).await;
+        let (owner, watcher) = (KnownLogs::default(), KnownLogs::default());
+        let mut writer = SessionWriter::acquire(&store, session, "a").await;
+        commit(&owner, &mut writer, &store, tool_start("kept", ToolEffect::Mutating, json!({}))).await;
+        commit(&owner, &mut writer, &store, tool_start("lost", ToolEffect::Mutating, json!({}))).await;
+        store.lose_events_after(session, 2);
+        let find = async |known: &KnownLogs| {
+            let head = store.read_events(session, 0, 1).await.unwrap().head();
+            known.find_lost_branch(&store, session, head).await.unwrap()
+        };
+        let lost_calls = find(&owner).await.unwrap().calls;
+        let mut writer = SessionWriter::acquire(&store, session, "a").await;
+        let truncated = LogTruncated { from_seq: 3, lost: 1, lost_calls: lost_calls.clone() };
+        commit(&owner, &mut writer, &store, EventDraft::new(EventBody::LogTruncated(truncated))).await;
+        let page = store.read_events(session, 0, 10).await.unwrap();
+        watcher.record_read(session, &page.events, page.end());
+        assert_eq!((find(&owner).await, find(&watcher).await), (None, None));
+        store.lose_events_after(session, 2);
+        for known in [&owner, &watcher] {
+            assert_eq!(find(known).await.unwrap().calls, lost_calls);
+        }
+    }
+
+    #[tokio::test]
     async fn a_call_that_was_only_read_is_known() {
         let store = InMemoryStore::default();
         let session = create_test_session(&store).await;
@@ -345,6 +396,10 @@ mod tests {
             [DamageFinding::New, DamageFinding::Known]
         );
         known.record_read(session, &[], LogHead::at_seq(1));
+        assert!(known.is_damaged(session), "a log that can be read is not all that an owner needs");
+        known.record_read(session, &[], LogHead::at_seq(2));
+        assert_eq!(known.record_damage(session), DamageFinding::New, "the log has grown");
+        known.record_repair(session);
         assert_eq!(known.record_damage(session), DamageFinding::New);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
     ChatMessage, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionSummary, StoreError, ToolCallId,
-    UserId, find_tool_end, load_state,
+    UserId, find_tool_end,
 };
 
 /// Returns at most `limit` bytes of a text from `offset` on.
@@ -55,9 +55,7 @@ impl Sessions {
         };
         let summary = summary.filter(|s| &s.user_id == user).ok_or(SessionsError::NotFound(session))?;
         if self.0.known_logs.is_damaged(session) {
-            // Fails again, unless it was repaired.
-            let loaded = load_state(self.0.dependencies.store.as_ref(), session).await?;
-            self.0.known_logs.record_read(session, &[], loaded.head);
+            self.0.verify_repair(session).await?;
             if summary.is_processing() {
                 // Its owner has given it up.
                 self.0.wake_owner(session);

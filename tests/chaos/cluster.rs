@@ -26,7 +26,11 @@ use tokio::{
 
 use k8sops_testing::{eventually_within, nginx::NginxProxy, redis::next_port};
 
-use crate::{disturbance::DisturbanceKind, plan::ChaosPlan, redis_bed::RedisBed};
+use crate::{
+    disturbance::DisturbanceKind,
+    plan::ChaosPlan,
+    redis_bed::{RedisBed, RedisShard},
+};
 
 /// A replica that does not respond within this time after its start has failed.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -159,13 +163,18 @@ impl ChaosCluster {
         std::fs::write(file, lines.concat()).expect("the folder is writable");
     }
 
-    /// Copies the logs of the replicas to a folder that outlives the test, and returns its path.
+    /// Copies the logs of the replicas and the files of Redis to a folder that outlives the test, and returns its path.
     pub(crate) fn keep_logs(&self) -> PathBuf {
         let kept = Self::create_kept_folder();
         for replica in &self.replicas {
             let name = replica.log.file_name().expect("the path names a file");
             // A replica that never started has no log.
             let _ = std::fs::copy(&replica.log, kept.join(name));
+        }
+        for node in self.redis.shards.iter().flat_map(RedisShard::nodes) {
+            let folder = kept.join(format!("redis-{}", node.server.port()));
+            // Its append-only file has all that was written, but for what it is not synced of.
+            let _ = std::process::Command::new("cp").arg("-r").arg(node.server.data_dir()).arg(folder).status();
         }
         kept
     }

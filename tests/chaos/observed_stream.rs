@@ -17,6 +17,8 @@ pub(crate) struct ObservedEvent {
     pub subject: String,
     /// Of the whole event.
     digest: u64,
+    /// The beginning of the event, for reports.
+    pub excerpt: String,
 }
 
 impl ObservedEvent {
@@ -31,7 +33,8 @@ impl ObservedEvent {
         let mut hasher = DefaultHasher::new();
         frame.to_string().hash(&mut hasher);
         let subject = subject.as_str().unwrap_or_default().to_owned();
-        Some(Self { seq, event_type, subject, digest: hasher.finish() })
+        let excerpt = frame.to_string().chars().take(400).collect();
+        Some(Self { seq, event_type, subject, digest: hasher.finish(), excerpt })
     }
 }
 
@@ -73,7 +76,7 @@ pub(crate) struct ObservedStream {
     /// Whether the client has to read the log from its beginning.
     pub must_reload: bool,
     /// Seqs of lost events that other events have got.
-    pub reused: u64,
+    pub reused: Vec<String>,
     /// Gaps for another reason than a loss.
     pub unexpected_gaps: u64,
     /// Seqs that were skipped.
@@ -157,7 +160,7 @@ impl ObservedStream {
         if let Some(lost) = self.lost.get(&event.seq)
             && *lost != event
         {
-            self.reused += 1;
+            self.reused.push(format!("{} was first {}", event.excerpt, lost.excerpt));
         }
         if event.seq > self.last_seq {
             self.skipped += event.seq - self.last_seq - 1;

@@ -101,6 +101,22 @@ impl RedisShard {
         Self { nodes, primary: AtomicUsize::new(0) }
     }
 
+    /// Waits until one node follows the other. Sentinel and Cluster also promote the replica of a primary that a busy machine
+    /// keeps from answering in time.
+    async fn notice_promotion(&self) {
+        eventually_within(ROLE_TIMEOUT, "one node of the shard follows the other", async || {
+            if self.primary().follows_its_primary().await && self.replica().is_primary().await {
+                self.swap_roles();
+            }
+            self.replica().follows_its_primary().await && self.primary().is_primary().await
+        })
+        .await;
+    }
+
+    fn swap_roles(&self) {
+        self.primary.fetch_xor(1, Ordering::SeqCst);
+    }
+
     pub(crate) fn nodes(&self) -> &[RedisNode; 2] {
         &self.nodes
     }
@@ -200,6 +216,7 @@ impl RedisBed {
 
     /// Interrupts the replication of a shard, so that its replica lags from now on, and kills the primary after `lag`.
     pub(crate) async fn kill_primary(&self, shard: &RedisShard, lag: Duration) {
+        shard.notice_promotion().await;
         let primary = shard.primary();
         let replication = LinkPeer::Replication(primary.proxy.port);
         wait_until_caught_up(&primary.server, &shard.replica().server).await;
@@ -222,7 +239,7 @@ impl RedisBed {
                 eventually_within(ROLE_TIMEOUT, "the replica is promoted", async || promoted.is_primary().await).await;
             }
         }
-        shard.primary.store(1 - shard.primary.load(Ordering::SeqCst), Ordering::SeqCst);
+        shard.swap_roles();
     }
 
     /// Starts the killed primary of a shard as the replica of the promoted one, and waits until it follows.

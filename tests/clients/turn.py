@@ -17,7 +17,7 @@ from k8sops_client.api.usage import get_usage
 from k8sops_client.models import (
     ApprovalResolved,
     CreateSession,
-    EventBodyApprovalRequested,
+    EventApprovalRequested,
     MemoryList,
     MessageAccepted,
     MessageAssistant,
@@ -60,8 +60,8 @@ def events():
 
 
 (asked,) = poll(lambda: [event for event in events() if event["type"] == "approval_requested"])
-asked = EventBodyApprovalRequested.from_dict(asked)
-answer = ResolveApproval(decision=Verdict.APPROVE, comment="from Python")
+asked = EventApprovalRequested.from_dict(asked)
+answer = ResolveApproval(decision=Verdict.VERDICT_APPROVE, comment="from Python")
 resolved = resolve_approval.sync(session_id, asked.approval_id, client=client, body=answer)
 assert isinstance(resolved, ApprovalResolved), resolved
 

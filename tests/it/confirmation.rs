@@ -137,10 +137,14 @@ async fn change_is_not_sent_and_nothing_acknowledged_while_the_replica_is_stoppe
         assert_eq!((&refused["code"], &refused["command_id"]), (&json!("store_unconfirmed"), &json!("w1")));
         let shown = frames.iter().filter(|frame| frame["type"] == "user_message" && frame["content"] == "hi").count();
         assert_eq!(shown, 2, "{frames:#?}");
-        // Reads do not wait.
-        let began = Instant::now();
-        fixture.service.get("/v1/sessions").await;
-        assert!(began.elapsed() < Duration::from_millis(700));
+        // Reads do not wait. Each would, and the machine is not always busy.
+        let mut fastest = Duration::MAX;
+        for _ in 0..10 {
+            let began = Instant::now();
+            fixture.service.get("/v1/sessions").await;
+            fastest = fastest.min(began.elapsed());
+        }
+        assert!(fastest < Duration::from_millis(700), "{fastest:?}");
 
         redis.replica().resume().await;
         eventually("the service is ready again", async || fixture.readiness().await["code"] == "ready").await;
@@ -313,7 +317,8 @@ async fn confirm_many(store: &RedisStore, damage_receipts: impl AsyncFn(SessionI
         store.confirm_write(*session, ConfirmableWrite::Events(head)).await
     });
     try_join_all(confirm).await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(6), "writes are confirmed together: {:?}", began.elapsed());
+    // One after the other, those to a file would take 100 s: Redis syncs it once a second.
+    assert!(began.elapsed() < Duration::from_secs(30), "writes are confirmed together: {:?}", began.elapsed());
 
     let session = sessions[0];
     let head = store.read_events(session, 0, 10).await.unwrap().head();

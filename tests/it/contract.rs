@@ -124,7 +124,7 @@ impl Comparison<'_> {
             return;
         }
         let (all_old, all_new) = (self.old, self.new);
-        let (old, new) = (resolve_reference(all_old, old), resolve_reference(all_new, new));
+        let (old, new) = (&whole_schema(all_old, old), &whole_schema(all_new, new));
         let (before, now) = (value_set(&old["type"]), value_set(&new["type"]));
         let fits = match way {
             ValueDirection::ToService => before.is_subset(&now) || now.is_empty(),
@@ -228,13 +228,35 @@ fn resolve_reference<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
+/// Resolves a schema, and joins the parts of an `allOf`: objects mean the same as one with all their fields, and a union beside an
+/// object the same as a union of variants with the object's fields.
+fn whole_schema(document: &Value, schema: &Value) -> Value {
+    let schema = resolve_reference(document, schema);
+    let parts: Vec<Value> = array_items(&schema["allOf"]).iter().map(|part| whole_schema(document, part)).collect();
+    if let [union, shared] = &parts[..]
+        && union["oneOf"].is_array()
+    {
+        let variants = array_items(&union["oneOf"]).iter().map(|variant| json!({"allOf": [variant, shared]}));
+        return json!({"oneOf": variants.collect::<Vec<_>>()});
+    }
+    if parts.is_empty() || parts.iter().any(|part| part["type"] != "object") {
+        return schema.clone();
+    }
+    let mut whole = json!({"type": "object", "properties": {}, "required": []});
+    for part in parts {
+        for (field, schema) in object_entries(&part["properties"]) {
+            whole["properties"][field] = schema.clone();
+        }
+        whole["required"].as_array_mut().unwrap().extend(array_items(&part["required"]).iter().cloned());
+    }
+    whole
+}
+
 /// Returns what identifies a variant of a union: the value of its `type`, or the schema that it refers to.
 fn variant_tag(document: &Value, variant: &Value) -> Option<String> {
-    let schema = resolve_reference(document, variant);
-    let parts = std::iter::once(schema).chain(array_items(&schema["allOf"]));
-    let mut kinds = parts.filter_map(|part| part["properties"]["type"]["enum"].as_array()?.first());
+    let kind = &whole_schema(document, variant)["properties"]["type"]["enum"][0];
     // The `type` comes first, because an inline variant may become a named schema.
-    kinds.next().map(Value::to_string).or_else(|| Some(variant["$ref"].as_str()?.to_owned()))
+    if kind.is_null() { Some(variant["$ref"].as_str()?.to_owned()) } else { Some(kind.to_string()) }
 }
 
 fn released_document() -> Value {

@@ -106,7 +106,7 @@ async fn keys_damaged_while_an_approval_is_pending_end_the_session() {
     let env = [("MEMORY_BACKEND", "redis".to_owned()), ("REDIS_URL", redis.url())];
     let tools = CountingMcpServer::new();
     let services = start_services(2, &env, &tools).await;
-    let damage: [(&str, &[&str]); 8] = [
+    let damage: [(&str, &[&str]); 10] = [
         ("event in the middle of the log", &["XDEL", "log", "3-0"]),
         ("first events of the log", &["XTRIM", "log", "MINID", "3"]),
         (
@@ -122,6 +122,8 @@ async fn keys_damaged_while_an_approval_is_pending_end_the_session() {
         ("receipts of another type", &["EVAL", OF_ANOTHER_TYPE, "1", "receipts"]),
         ("summary", &["HDEL", "meta", "summary"]),
         ("fields of meta", &["HDEL", "meta", "epoch", "open"]),
+        ("epoch that is no number", &["HSET", "meta", "epoch", "x"]),
+        ("foreign entry in the inbox", &["XADD", "inbox", "*", "x", "y"]),
         ("last_seq that is no number", &["HSET", "meta", "last_seq", "x"]),
     ];
     for (what, command) in damage {

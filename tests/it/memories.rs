@@ -225,11 +225,16 @@ async fn user_manages_memories_over_the_api() {
     // Memories outlive the process, and deleted ones are removed from the disk.
     let data = first.stop().await;
     let second = restart_service(&model, data).await;
+    let export =
+        second.request(Method::GET, "/v1/memories/export").header("accept", "application/json").send().await.unwrap();
+    assert_eq!(export.headers()["content-type"], "application/json");
+    let as_array: Vec<Value> = export.json().await.unwrap();
     let export = second.request(Method::GET, "/v1/memories/export").send().await.unwrap();
     assert_eq!(export.headers()["content-type"], "application/x-ndjson");
     let lines: Vec<Value> =
         export.text().await.unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((lines.len(), &lines[0]["content"]), (5, &json!("svc-4 is retired.")));
+    assert_eq!(as_array, lines);
     let gone = second.request(Method::DELETE, &path).send().await.unwrap();
     assert_eq!(gone.status(), 204);
     for method in [Method::DELETE, Method::GET] {

@@ -174,6 +174,8 @@ K8SOPS_TEST_OPENAPI_VALIDATOR $TESTBED/venv/bin/openapi-spec-validator
 K8SOPS_TEST_SCHEMATHESIS $TESTBED/venv/bin/schemathesis
 K8SOPS_TEST_PYTHON_CLIENT $TESTBED/venv/bin/openapi-python-client
 K8SOPS_TEST_TYPESCRIPT_CLIENT $modules/openapi-typescript/bin/cli.js
+K8SOPS_TEST_HEY_API_CLIENT $modules/@hey-api/openapi-ts/bin/run.js
+K8SOPS_TEST_REDOCLY $modules/@redocly/cli/bin/cli.js
 K8SOPS_TEST_TSC $modules/typescript/bin/tsc
 K8SOPS_TEST_REDIS_SERVER $(PATH=$PATH:/usr/sbin command -v redis-server)
 K8SOPS_TEST_REDIS8_SERVER $TESTBED/redis/redis8-server

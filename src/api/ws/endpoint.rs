@@ -79,7 +79,14 @@ pub(super) struct WebSocketQuery {
         WebSocketQuery,
         ("sec-websocket-protocol" = Option<String>, Header, description = "`k8sops.v1`, and `bearer.TOKEN` if there is no `Authorization`"),
     ),
-    responses((status = 101, description = "The WebSocket is open"), WebSocketErrors)
+    responses(
+        (status = 101, description = "The WebSocket is open"),
+        (
+            status = "default", description = "Any other error",
+            body = ProblemDetails, content_type = "application/problem+json"
+        ),
+        WebSocketErrors
+    )
 )]
 #[get("/sessions/{session_id}/ws")]
 pub(in crate::api) async fn open_websocket(

@@ -72,6 +72,8 @@ pub(super) enum TaskReport {
 pub(in crate::runtime) enum RunEnding {
     /// The log has its end.
     Closed,
+    /// It may not write to the log. Its lease had lapsed for a moment, if the owner still has it.
+    LogClosed,
     /// A shutdown stopped it. The run is still open in the log.
     Halted,
     /// It cannot continue. The run is still open in the log.

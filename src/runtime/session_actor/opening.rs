@@ -1,12 +1,12 @@
 //! Opens a session: acquires its lease and loads its log.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use k8sops_core::{
     BackendError, LogHead, LogTruncated, LostBranch, LostMessages, MessageId, MessagePreview, SessionId, StoreError,
     load_state,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -24,6 +24,9 @@ use crate::runtime::{
     session_registry::OwnerSlot,
 };
 
+/// How long the owner of an open run waits, after the store has failed over, for what other processes know of it. They compare
+/// as soon as they reach the store again, and a change that one of them tells of is not made a second time.
+const REPORT_WAIT: Duration = Duration::from_secs(1);
 /// About as many as a reply has parallel calls; further messages wait in the tasks.
 const MAILBOX_SIZE: usize = 16;
 
@@ -59,7 +62,11 @@ async fn load_session(
     let dependencies = &shared.dependencies;
     let store = dependencies.store.as_ref();
     let registration = OwnerRegistration::new(shared.clone(), session, slot.feed.clone());
-    let loaded = load_state(store, session).await?;
+    let mut loaded = load_state(store, session).await?;
+    if loaded.lost_branch.is_some() && loaded.state.run.is_some() && store.notifications().is_some() {
+        sleep(REPORT_WAIT).await;
+        loaded = load_state(store, session).await?;
+    }
     let loaded_head = loaded.head;
     let known = shared.known_logs.find_lost_branch(store, session, loaded_head).await?;
     let lost_branch = known.into_iter().chain(loaded.lost_branch).reduce(|mut lost, reported| {
@@ -121,6 +128,7 @@ async fn load_session(
         loaded_head.lineage,
         loaded.replayed_bytes,
     );
+    shared.known_logs.record_repair(session);
     slot.feed.reset_for_owner(loaded_head);
     let (to_mailbox, mailbox) = mpsc::channel(MAILBOX_SIZE);
     let previews = is_shared.then(|| {

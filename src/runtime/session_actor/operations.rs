@@ -208,6 +208,10 @@ impl SessionResources {
 /// Fails if a log is not the one that its owner has written up to `head`: the store has lost events, or another process
 /// reported that it did. Returns the messages that were lost.
 async fn check_log(shared: Arc<RuntimeInner>, session: SessionId, head: LogHead) -> Result<LostMessages, StoreError> {
+    // A request has found what a look at the newest event does not show.
+    if shared.known_logs.is_damaged(session) {
+        shared.verify_repair(session).await?;
+    }
     let page = shared.dependencies.store.read_events(session, head.seq, 1).await?;
     if page.continues(head) && page.lost_branch.is_none() {
         find_lost_messages(&shared, session).await

@@ -80,6 +80,12 @@ impl OwnedSession {
                 }
             }
             ActorInput::Reported(reports) => {
+                let is_cut = reports.iter().any(|report| matches!(report, TaskReport::RunEnded(RunEnding::LogClosed)));
+                // A renewal that was under way has saved the lease. Which calls the run has sent is known as after a lost one.
+                if is_cut && self.has_active_run_open() {
+                    let why = "the lease had lapsed when a run was about to send a call";
+                    return self.release_after_failure(StoreError::Unavailable(why.into()), effects);
+                }
                 for report in reports {
                     self.apply_report(report, now);
                 }
@@ -236,7 +242,7 @@ impl OwnedSession {
         let run = match ending {
             RunEnding::Failed(failure) => Some(RunStage::Failing(failure)),
             RunEnding::Closed if self.has_active_run_open() => Some(RunStage::Failing(run_not_closed())),
-            RunEnding::Closed => {
+            RunEnding::Closed | RunEnding::LogClosed => {
                 // The inbox may hold the next message, and a cancel of this run.
                 self.inbox = InboxNews::Unread;
                 None

@@ -86,7 +86,7 @@ async fn run_when_committed(
     // Concurrently with the commit of the message.
     let retrieval = start.recall.as_ref().and_then(|query| context.retrieve_memories(query));
     if is_committed.await.is_err() {
-        return RunEnding::Closed;
+        return RunEnding::LogClosed;
     }
     let halt = context.shared.halt.clone();
     if halt.is_cancelled() {
@@ -102,7 +102,8 @@ async fn run_when_committed(
         () = run.halt.cancelled() => {}
     }
     match run.run_to_completion().await {
-        Ok(RunEnd::Closed) | Err(LogClosed) => RunEnding::Closed,
+        Ok(RunEnd::Closed) => RunEnding::Closed,
+        Err(LogClosed) => RunEnding::LogClosed,
         Ok(RunEnd::Halted) => RunEnding::Halted,
     }
 }

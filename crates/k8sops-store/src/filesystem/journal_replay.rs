@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -64,6 +64,11 @@ impl<'a> JournalReplay<'a> {
         let failed = |error: io::Error| unavailable(&path, error);
         let file = match self.files.entry(path.clone()) {
             Entry::Occupied(known) => known.into_mut(),
+            // Something else has replaced the file: the session is damaged, and the others must be served.
+            Entry::Vacant(new) if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) => {
+                tracing::warn!(path = %path.display(), "not a file, lines of the journal left out");
+                new.insert(None)
+            }
             Entry::Vacant(new) => {
                 let options = OpenOptions::new().read(true).write(true).clone();
                 new.insert(if_exists(disk_io::open_file(&path, &options)).map_err(failed)?)

@@ -183,7 +183,7 @@ impl SessionFiles {
     }
 
     fn open_file(&self, path: &Path, session: SessionId) -> Result<SessionFile, StoreError> {
-        if !path.is_file() {
+        if !fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
             // A caller that knew the session before its deletion comes after it.
             if self.index.lock().session_user(session).is_none() {
                 return Err(StoreError::NotFound(session));
@@ -198,7 +198,8 @@ impl SessionFiles {
     /// Returns the error of a file that the index knows and that does not exist: its folder is away, or the file was removed
     /// or replaced without the store.
     fn explain_missing_file(&self, path: &Path) -> Result<(), StoreError> {
-        let error = match fs::metadata(path) {
+        // A link is not what was stored, and what it leads to can be changed without a trace here.
+        let error = match fs::symlink_metadata(path) {
             Ok(found) if found.is_file() => return Ok(()),
             Ok(_) => {
                 let found = format!("{} is not a file: restore it, or delete the session", path.display());

@@ -61,7 +61,13 @@ pub(super) type SmallFields = Vec<Option<String>>;
 
 /// Whether a session has all fields that an owner needs.
 pub(super) fn has_required_fields(small_fields: &SmallFields, has_summary: bool) -> bool {
-    has_summary && small_fields.iter().all(Option::is_some)
+    has_summary && REQUIRED_SMALL_FIELDS.iter().zip(small_fields).all(has_value)
+}
+
+/// Whether a required field has a value that it can have.
+fn has_value((name, value): (&&str, &Option<String>)) -> bool {
+    let is_text = ["user", "open"].contains(name);
+    value.as_ref().is_some_and(|value| is_text || value.parse::<u64>().is_ok())
 }
 
 /// The error of a look at the keys of a session. It names the key that is of another type.
@@ -111,7 +117,7 @@ pub(super) async fn explain_missing_session(
             Ok(found) => found,
             Err(error) => return Some(name_foreign_key(reads, keys, session, error).await),
         };
-    let lost = REQUIRED_SMALL_FIELDS.iter().zip(&fields).filter(|(_, value)| value.is_none()).map(|(name, _)| *name);
+    let lost = REQUIRED_SMALL_FIELDS.iter().zip(&fields).filter(|field| !has_value(*field)).map(|(name, _)| *name);
     let lost: Vec<&str> = lost.chain((!has_summary).then_some("summary")).collect();
     match (has_log, has_meta) {
         (false, false) if !has_checkpoint => Some(StoreError::NotFound(session)),
@@ -119,7 +125,7 @@ pub(super) async fn explain_missing_session(
         (false, true) => Some(missing_log(session)),
         (true, true) if lost.is_empty() => None,
         (true, true) => {
-            let found = format!("the key {} has lost its field {}", keys.meta(session), lost.join(", "));
+            let found = format!("the key {} has no {}", keys.meta(session), lost.join(", "));
             Some(StoreError::Corrupt(found.into()))
         }
     }

@@ -25,6 +25,7 @@ enum WorldAction {
     AppendInRun,
     FinishRun,
     FailRun,
+    CutRun,
     FinishExtraction,
     Wait(Duration),
     WaitForDeadline,
@@ -63,6 +64,7 @@ fn actions() -> impl Strategy<Value = Vec<WorldAction>> {
     ];
     let rare = prop_oneof![
         2 => Just(WorldAction::FailRun),
+        2 => Just(WorldAction::CutRun),
         2 => Just(WorldAction::LoseLease),
         1 => Just(WorldAction::Halt),
         1 => Just(WorldAction::NoticeShutdown),
@@ -105,6 +107,7 @@ impl Simulation {
             WorldAction::AppendInRun => self.append(),
             WorldAction::FinishRun => self.finish_run(),
             WorldAction::FailRun => self.end_run(RunEnding::Failed(internal_failure())),
+            WorldAction::CutRun => self.end_run(RunEnding::LogClosed),
             WorldAction::FinishExtraction => self.finish_extraction(),
             WorldAction::Wait(time) => self.advance(*time),
             WorldAction::WaitForDeadline => self.advance_to_deadline(),

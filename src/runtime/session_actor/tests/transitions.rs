@@ -199,6 +199,19 @@ fn run_that_ends_without_an_end_fails() {
 }
 
 #[test]
+fn run_whose_lease_had_lapsed_is_taken_up_again() {
+    let mut simulation = opened();
+    let run = simulation.say();
+    simulation.answer_all();
+    simulation.end_run(RunEnding::LogClosed);
+    simulation.answer_all();
+    simulation.advance_to_deadline();
+    simulation.answer_all();
+    assert_eq!(simulation.event_types().last(), Some(&"run_recovered"));
+    assert_eq!(simulation.run.as_ref().map(|run| run.run_id), Some(run));
+}
+
+#[test]
 fn shutdown_leaves_the_inbox_to_the_next_owner() {
     let mut simulation = opened();
     simulation.say();

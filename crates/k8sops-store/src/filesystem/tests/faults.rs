@@ -414,12 +414,15 @@ async fn folder_in_place_of_a_file_is_damage_and_can_be_deleted() {
     let dir = TempDir::new().unwrap();
     let store = open_store(dir.path()).await;
     let (session, other) = (create_test_session(&store).await, create_test_session(&store).await);
-    drop(store);
-    let store = open_store(dir.path()).await;
     let path = session_path(dir.path(), session);
+    // A process that was killed leaves lines in the journal.
+    SessionWriter::acquire(&store, session, "a").await.append(run_drafts("hi")).await.unwrap();
+    store.files().sessions.journal().abandon();
+    drop(store);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     fs::write(path.join("note"), "x").unwrap();
+    let store = open_store(dir.path()).await;
     let is_damaged =
         |error: &StoreError| matches!(error, StoreError::Corrupt(why) if why.to_string().contains("is not a file"));
     let error = store.read_events(session, 0, 10).await.unwrap_err();
@@ -432,11 +435,19 @@ async fn folder_in_place_of_a_file_is_damage_and_can_be_deleted() {
     store.delete_session(session).await.unwrap();
     assert!(!path.exists());
     assert_eq!(read_session(&store, other).await.0.len(), 1);
+    // So is a link.
+    let (linked, target) = (session_path(dir.path(), other), dir.path().join("target"));
+    fs::rename(&linked, &target).unwrap();
+    symlink(&target, &linked).unwrap();
+    let error = store.read_events(other, 0, 10).await.unwrap_err();
+    assert!(is_damaged(&error), "{error}");
+    store.delete_session(other).await.unwrap();
+    assert!(target.exists() && fs::symlink_metadata(&linked).is_err());
     // What was not the file of a session before does not become one.
     fs::create_dir(session_path(dir.path(), SessionId::new())).unwrap();
     drop(store);
     let store = open_store(dir.path()).await;
-    assert_eq!(store.count_sessions(&test_user("anna")).await.unwrap(), 1);
+    assert_eq!(store.count_sessions(&test_user("anna")).await.unwrap(), 0);
 }
 
 #[tokio::test]

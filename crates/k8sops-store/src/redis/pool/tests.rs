@@ -106,7 +106,7 @@ async fn connection_is_used_again_unless_its_caller_gave_up() {
     let began = Instant::now();
     let second = client_id(&pool).await;
     assert_ne!(second, first);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -165,7 +165,7 @@ async fn server_that_is_away_or_hangs_is_an_outage_at_once() {
     server.kill().await;
     let began = Instant::now();
     assert!(pool.query::<Value>(&redis::cmd("PING")).await.is_err());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
