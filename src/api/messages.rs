@@ -90,6 +90,10 @@ pub(super) async fn send_message(
     let wants_stream = preferred_media_type(&request, &[JSON, SSE]) == SSE;
     // Reserved before the message is accepted: a client that gets no stream must be able to send the message again.
     let guard = wants_stream.then(|| StreamGuard::new(&state, &caller.identity)).transpose()?;
+    if wants_stream {
+        // The run may start before the cursor is open.
+        state.sessions.prefer_this_thread(session_id);
+    }
     let receipt = state.sessions.submit_command(session_id, command).await?;
     let accepted = MessageAccepted::from_receipt(receipt)?;
     let Some(guard) = guard else { return Ok(HttpResponse::Accepted().json(accepted)) };

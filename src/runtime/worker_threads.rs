@@ -63,6 +63,12 @@ impl WorkerThreads {
         turn.and_then(|turn| workers.get(turn)).unwrap_or(&self.base).clone()
     }
 
+    /// Returns a worker by its id, or the current one if there is no such worker.
+    pub(super) fn worker_or_current(&self, id: Option<Id>) -> Handle {
+        let workers = self.workers.read();
+        workers.iter().find(|worker| Some(worker.id()) == id).cloned().unwrap_or_else(Handle::current)
+    }
+
     /// Returns the number of alive tasks on all threads.
     pub(super) fn alive_task_count(&self) -> usize {
         let workers = self.workers.read();
@@ -100,6 +106,8 @@ mod tests {
         let ids = [first.handle().id(), second.handle().id()];
         assert_eq!(first.block_on(async { choose() }), ids[0]);
         assert_eq!(second.block_on(async { choose() }), ids[1]);
+        let with_id = |id| second.block_on(async { threads.worker_or_current(id).id() });
+        assert_eq!([Some(ids[0]), Some(base.handle().id()), None].map(with_id), [ids[0], ids[1], ids[1]]);
         let of_others: Vec<Id> = (0..4).map(|_| base.block_on(async { choose() })).collect();
         assert!(of_others.chunks(2).all(|pair| ids.iter().all(|id| pair.contains(id))), "both in turn: {of_others:?}");
         drop(first);

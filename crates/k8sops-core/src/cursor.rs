@@ -2,13 +2,12 @@
 //! gaps and repetitions. If the store has lost events that a cursor has passed, the cursor says so with a gap and a snapshot,
 //! and continues on what is left.
 
-use std::{collections::VecDeque, sync::Arc};
-
-use tokio::sync::watch;
+use std::{collections::VecDeque, future::poll_fn, sync::Arc};
 
 use crate::{
     event::SessionEvent,
     feed::{FeedStep, SessionFeed},
+    feed_waiters::WaiterId,
     frame::{GapReason, SessionSnapshot, StreamFrame, StreamGap, TransientEvent},
     ids::SessionId,
     lineage::LogContinuity,
@@ -25,7 +24,7 @@ pub struct EventCursor {
     log: Arc<dyn SessionLog>,
     session: SessionId,
     feed: Arc<SessionFeed>,
-    feed_changed: watch::Receiver<()>,
+    waiter: WaiterId,
     /// The seq of the last event that was returned, or is in `ready`.
     after: u64,
     /// Events after this one were committed while the cursor was open.
@@ -48,7 +47,7 @@ impl EventCursor {
     #[must_use]
     pub fn new(log: Arc<dyn SessionLog>, session: SessionId, feed: Arc<SessionFeed>, after: u64) -> Self {
         Self {
-            feed_changed: feed.subscribe(),
+            waiter: feed.create_waiter(),
             live_after: feed.last_seq(),
             fork_count: feed.fork_count(),
             position: StreamPosition::default(),
@@ -74,7 +73,7 @@ impl EventCursor {
     pub async fn start_with_snapshot(&mut self) -> Result<(), StoreError> {
         let state = load_state(self.log.as_ref(), self.session).await?.state;
         self.after = state.last_seq();
-        self.ready.push_back(StreamFrame::Transient(TransientEvent::Snapshot(SessionSnapshot::from(&state))));
+        self.ready.push_back(StreamFrame::Transient(TransientEvent::Snapshot(Box::new(SessionSnapshot::from(&state)))));
         Ok(())
     }
 
@@ -91,7 +90,7 @@ impl EventCursor {
         self.live_after = self.after;
         self.position.forget_messages();
         let gap = StreamGap { requested: lost, oldest_seq: loaded.oldest_seq, reason: GapReason::LogTruncated };
-        let snapshot = TransientEvent::Snapshot(SessionSnapshot::from(&loaded.state));
+        let snapshot = TransientEvent::Snapshot(Box::new(SessionSnapshot::from(&loaded.state)));
         self.ready.extend([TransientEvent::Gap(gap), snapshot].map(StreamFrame::Transient));
         Ok(())
     }
@@ -107,12 +106,9 @@ impl EventCursor {
             if let Some(frame) = self.ready.pop_front() {
                 return Ok(Some(frame));
             }
-            // Before reading: a change that comes after the read must end the wait below.
-            self.feed_changed.mark_unchanged();
-            if self.advance().await? == CursorState::SessionDeleted {
-                return Ok(None);
-            }
-            if self.ready.is_empty() && self.feed_changed.changed().await.is_err() {
+            let Self { feed, waiter, after, fork_count, position, ready, .. } = self;
+            let step = poll_fn(|context| feed.poll_step(context, *waiter, *after, *fork_count, position, ready)).await;
+            if self.take_step(step).await? == CursorState::SessionDeleted {
                 return Ok(None);
             }
         }
@@ -125,7 +121,8 @@ impl EventCursor {
     pub async fn next_logged(&mut self) -> Result<Option<StreamFrame>, StoreError> {
         let is_behind = self.after < self.feed.last_seq() || self.fork_count != self.feed.fork_count();
         if self.ready.is_empty() && is_behind {
-            self.advance().await?;
+            let step = self.feed.next_step(self.after, self.fork_count, &mut self.position, &mut self.ready);
+            self.take_step(step).await?;
         }
         Ok(self.ready.pop_front())
     }
@@ -137,8 +134,7 @@ impl EventCursor {
     }
 
     /// Moves what comes next into `ready`.
-    async fn advance(&mut self) -> Result<CursorState, StoreError> {
-        let step = self.feed.next_step(self.after, self.fork_count, &mut self.position);
+    async fn take_step(&mut self, step: FeedStep) -> Result<CursorState, StoreError> {
         match step {
             FeedStep::SessionDeleted => return Ok(CursorState::SessionDeleted),
             FeedStep::LogDamaged => {
@@ -148,7 +144,7 @@ impl EventCursor {
                 self.start_after_truncation().await?;
                 self.fork_count = fork_count;
             }
-            FeedStep::UpToDate(frames) => self.ready.extend(frames),
+            FeedStep::UpToDate => {}
             FeedStep::Events(events) => self.push_or_start_over(&events).await?,
             FeedStep::ReadStore => {
                 let held = self.feed.held_position();
@@ -197,6 +193,12 @@ impl EventCursor {
             self.after = event.seq;
             self.ready.push_back(StreamFrame::Event(event.clone()));
         }
+    }
+}
+
+impl Drop for EventCursor {
+    fn drop(&mut self) {
+        self.feed.remove_waiter(self.waiter);
     }
 }
 

@@ -17,6 +17,9 @@ use crate::{
 /// The version of the stream protocol, which `hello` reports.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// A frame with a token is rarely longer.
+const SMALL_FRAME_BYTES: usize = 256;
+
 /// One item of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamFrame {
@@ -36,7 +39,8 @@ pub enum TransientEvent {
     /// The stream cannot continue from its position; a `snapshot` follows.
     Gap(StreamGap),
     /// The state of the whole session.
-    Snapshot(SessionSnapshot),
+    // Boxed, so that the frames of tokens, which are moved often, are small.
+    Snapshot(Box<SessionSnapshot>),
     /// More text of a message that the model is writing.
     Token(TextDelta),
     /// More reasoning of the model before or within a message.
@@ -191,10 +195,17 @@ impl StreamFrame {
     /// The frame as one line of JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
+        let mut json = Vec::with_capacity(SMALL_FRAME_BYTES);
+        self.write_json(&mut json);
+        String::from_utf8(json).expect("JSON is UTF-8")
+    }
+
+    /// Appends the frame as one line of JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Event(event) => serde_json::to_string(event),
-            Self::Transient(transient) => serde_json::to_string(transient),
+            Self::Event(event) => serde_json::to_writer(out, event),
+            Self::Transient(transient) => serde_json::to_writer(out, transient),
         }
-        .expect("frames have string keys and no failing Serialize")
+        .expect("frames have string keys and no failing Serialize");
     }
 }

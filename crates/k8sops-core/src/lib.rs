@@ -31,6 +31,7 @@ mod cursor;
 mod error_chain;
 mod event;
 mod feed;
+mod feed_waiters;
 mod frame;
 mod ids;
 mod json_surrogates;

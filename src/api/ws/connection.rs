@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::{
-        event_stream::{StreamGuard, damage_warning, wait_for_store_retry},
+        event_stream::{StreamGuard, StreamStop, damage_warning, wait_for_store_retry},
         problem::ProblemDetails,
     },
     runtime::StoreWatch,
@@ -69,13 +69,15 @@ impl WsConnection {
         ping.reset();
         loop {
             let done = tokio::select! {
-                () = self.executor.state.shutdown.cancelled() => {
-                    Err(DisconnectReason::Close(CloseCode::Away, "the service is shutting down; reconnect"))
-                }
-                () = self.guard.credentials_expired() => {
-                    let why = "the key or token is no longer valid; reconnect with a valid one";
-                    Err(DisconnectReason::Close(CloseCode::Policy, why))
-                }
+                stop = self.guard.stopped() => Err(match stop {
+                    StreamStop::Shutdown => {
+                        DisconnectReason::Close(CloseCode::Away, "the service is shutting down; reconnect")
+                    }
+                    StreamStop::CredentialsExpired => {
+                        let why = "the key or token is no longer valid; reconnect with a valid one";
+                        DisconnectReason::Close(CloseCode::Policy, why)
+                    }
+                }),
                 // Commands are executed one after another, so that they take effect in their order.
                 message = receiver.receive(), if executing.is_none() => {
                     // Boxed: most connections only receive events, and should not reserve memory for executing a command.

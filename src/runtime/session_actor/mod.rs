@@ -392,8 +392,12 @@ impl<'a> SessionActor<'a> {
                 ended = wait_for_run(&mut self.run) => {
                     self.run = None;
                     self.inbox_may_have_news = true;
-                    if let Err(panic) = ended {
-                        self.run_panicked(&panic);
+                    match ended {
+                        Err(error) if error.is_cancelled() => {
+                            return Err(StoreError::Unavailable("the thread of the run has ended".into()));
+                        }
+                        Err(panic) => self.run_panicked(&panic),
+                        Ok(()) => {}
                     }
                 }
                 saved = self.extraction.wait_until_done() => {

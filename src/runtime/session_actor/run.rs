@@ -137,8 +137,8 @@ impl SessionActor<'_> {
             }
             run.run_to_completion().await
         };
-        let task = tokio::spawn(task.instrument(span));
-        let task = AbortOnDropHandle::new(task);
+        let thread = self.shared.threads.worker_or_current(self.shared.registry.last_watcher(session));
+        let task = AbortOnDropHandle::new(thread.spawn(task.instrument(span)));
         self.run = Some(RunTask { cancel, task });
         // The inbox may hold a cancel or an interrupting message for it.
         self.inbox_may_have_news = true;
