@@ -10,14 +10,15 @@ use futures_util::{
     stream::{self, FuturesUnordered},
 };
 use k8sops_core::{
-    ChatMessage, ErrorChain, EventCursor, GapReason, LazyDeadline, MessageId, PROTOCOL_VERSION, RunId, SessionId,
-    SessionWarning, StoreError, StreamFrame, StreamHello, TransientEvent, UserId,
+    ChatMessage, ErrorChain, EventCursor, FrameDetail, GapReason, LazyDeadline, MessageId, PROTOCOL_VERSION, RunId,
+    SessionId, SessionWarning, StoreError, StreamFrame, StreamHello, TransientEvent, UserId,
 };
 use k8sops_telemetry::{OpenStreamGuard, StreamKind};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    client_cursor::{ClientCursor, StreamForm},
     negotiation::{NDJSON, SSE},
     problem::{DAMAGE_ADVICE, ProblemDetails, log_damage},
     problem_code::ProblemCode,
@@ -138,9 +139,9 @@ pub(super) enum StreamStop {
 
 /// Guards a stream of a user: holds its permit, and notices when it must end.
 pub(super) struct StreamGuard {
-    /// Polls what it holds only when that wakes it, and not for every token: the signal of the shutdown has a lock that all streams
-    /// share.
-    stops: FuturesUnordered<BoxFuture<'static, StreamStop>>,
+    /// One future. It is polled only when it is woken, and not for every token: the signal of the shutdown has a lock that all
+    /// streams share.
+    stop: FuturesUnordered<BoxFuture<'static, StreamStop>>,
     _permit: StreamPermit,
 }
 
@@ -148,16 +149,19 @@ impl StreamGuard {
     /// Reserves one more stream of a user.
     pub(super) fn new(state: &ApiState, caller: &CallerIdentity) -> Result<Self, ProblemDetails> {
         let permit = state.quota.acquire_stream(&caller.user)?;
-        let stops = [
-            state.shutdown.clone().cancelled_owned().map(|()| StreamStop::Shutdown).boxed(),
-            caller.expired().map(|()| StreamStop::CredentialsExpired).boxed(),
-        ];
-        Ok(Self { stops: stops.into_iter().collect(), _permit: permit })
+        let (shutdown, expired) = (state.shutdown.clone(), caller.expired());
+        let stop = async move {
+            tokio::select! {
+                () = shutdown.cancelled() => StreamStop::Shutdown,
+                () = expired => StreamStop::CredentialsExpired,
+            }
+        };
+        Ok(Self { stop: std::iter::once(stop.boxed()).collect(), _permit: permit })
     }
 
     /// Resolves when the stream must end. It must not be called again after that.
     pub(super) async fn stopped(&mut self) -> StreamStop {
-        match self.stops.next().await {
+        match self.stop.next().await {
             Some(stop) => stop,
             None => pending().await,
         }
@@ -169,6 +173,7 @@ pub(super) struct EventStream {
     pub(super) guard: StreamGuard,
     pub(super) hello: StreamFrame,
     pub(super) cursor: EventCursor,
+    pub(super) form: StreamForm,
     pub(super) format: StreamFormat,
     pub(super) end: StreamEnd,
 }
@@ -176,7 +181,7 @@ pub(super) struct EventStream {
 impl EventStream {
     /// Returns the response that carries the stream.
     pub(super) fn into_response(self, state: &ApiState) -> HttpResponse {
-        let Self { guard, hello, cursor, format, end } = self;
+        let Self { guard, hello, cursor, form, format, end } = self;
         let counted = state.metrics.track_stream(match format {
             StreamFormat::Sse => StreamKind::Sse,
             StreamFormat::Ndjson => StreamKind::Ndjson,
@@ -185,7 +190,8 @@ impl EventStream {
         let first = Some(hello);
         let writer = StreamWriter {
             first,
-            cursor,
+            cursor: ClientCursor::new(cursor, form),
+            detail: form.detail,
             format,
             end,
             shutdown,
@@ -212,7 +218,8 @@ impl EventStream {
 
 struct StreamWriter {
     first: Option<StreamFrame>,
-    cursor: EventCursor,
+    cursor: ClientCursor,
+    detail: FrameDetail,
     format: StreamFormat,
     end: StreamEnd,
     shutdown: CancellationToken,
@@ -336,7 +343,7 @@ impl StreamWriter {
         }
         match self.format {
             StreamFormat::Ndjson => {
-                frame.write_json(chunk);
+                frame.write_json(self.detail, chunk);
                 chunk.push(b'\n');
             }
             StreamFormat::Sse => {
@@ -348,7 +355,7 @@ impl StreamWriter {
                 chunk.extend(b"event: ");
                 chunk.extend(frame.event_type().as_bytes());
                 chunk.extend(b"\ndata: ");
-                frame.write_json(chunk);
+                frame.write_json(self.detail, chunk);
                 chunk.extend(b"\n\n");
             }
         }

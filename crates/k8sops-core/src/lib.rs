@@ -67,8 +67,8 @@ pub use event::{
 };
 pub use feed::{HeldPosition, SessionFeed};
 pub use frame::{
-    GapReason, PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello, ToolProgress,
-    TransientEvent,
+    FrameDetail, GapReason, PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello,
+    ToolProgress, TransientEvent,
 };
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
 pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_ws::CloseCode;
-use k8sops_core::{EventCursor, StoreError, StreamFrame};
+use k8sops_core::{FrameDetail, StoreError, StreamFrame};
 use k8sops_telemetry::OpenStreamGuard;
 use serde_json::Value;
 use tokio::time::{interval, timeout};
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     api::{
+        client_cursor::ClientCursor,
         event_stream::{StreamGuard, StreamStop, damage_warning, wait_for_store_retry},
         problem::ProblemDetails,
     },
@@ -42,6 +43,7 @@ type CommandExecution = Pin<Box<dyn Future<Output = CommandReply>>>;
 pub(super) struct WsConnection {
     pub(super) executor: Arc<CommandExecutor>,
     pub(super) sender: WsSender,
+    pub(super) detail: FrameDetail,
     /// When the client last sent anything.
     pub(super) last_received: Instant,
     pub(super) guard: StreamGuard,
@@ -50,7 +52,7 @@ pub(super) struct WsConnection {
 }
 
 impl WsConnection {
-    pub(super) async fn run(mut self, hello: StreamFrame, mut cursor: EventCursor, mut receiver: WsReceiver) {
+    pub(super) async fn run(mut self, hello: StreamFrame, mut cursor: ClientCursor, mut receiver: WsReceiver) {
         let reason = match self.sender.send_text(hello.to_json()).await {
             Err(reason) => reason,
             Ok(()) => self.exchange_frames(&mut cursor, &mut receiver).await,
@@ -62,7 +64,7 @@ impl WsConnection {
     }
 
     /// Sends and receives frames until there is a reason to disconnect.
-    async fn exchange_frames(&mut self, cursor: &mut EventCursor, receiver: &mut WsReceiver) -> DisconnectReason {
+    async fn exchange_frames(&mut self, cursor: &mut ClientCursor, receiver: &mut WsReceiver) -> DisconnectReason {
         let mut executing: Option<CommandExecution> = None;
         let mut ping = interval(PING_INTERVAL);
         // Otherwise the first tick is immediate.
@@ -100,7 +102,7 @@ impl WsConnection {
         match frame {
             Ok(Some(frame)) => {
                 self.store_watch.record_success();
-                self.sender.send_text(frame.to_json()).await
+                self.sender.send_text(frame.encode_json(self.detail)).await
             }
             Ok(None) => {
                 Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted, has expired, or is lost"))

@@ -26,6 +26,7 @@ use crate::{
     api::{
         authentication::{identify_caller, parse_token},
         caller::Caller,
+        client_cursor::{ClientCursor, StreamForm},
         error_responses::document_errors,
         event_stream::{StreamGuard, StreamStart, open_cursor},
         extractors::{QueryParameters, SessionPath, UserToken},
@@ -62,6 +63,16 @@ pub(super) struct WebSocketQuery {
     #[serde(default)]
     #[param(default = false)]
     snapshot: bool,
+    /// Leave `message_id` and `run_id` out of `token` and `reasoning` events whose `offset` is not 0: they continue the message of
+    /// the event before.
+    #[serde(default)]
+    #[param(default = false)]
+    compact: bool,
+    /// Hold tokens back for so long after each write, 0ms to 50ms, so that the next write has several. The default is that of the
+    /// service (`K8SOPS_STREAM_HOLD`).
+    #[serde(default)]
+    #[param(example = "20ms")]
+    hold: Option<String>,
 }
 
 /// Opens a WebSocket: the server sends events of the session, the client sends commands.
@@ -96,6 +107,7 @@ pub(in crate::api) async fn open_websocket(
         return Ok(response);
     }
     let session = path.session_id;
+    let form = StreamForm::from_query(query.compact, query.hold.as_deref(), state.server.stream_hold)?;
     let start = StreamStart { after: query.after, snapshot: query.snapshot, is_repeated: false };
     let identity = request.extensions().get::<CallerIdentity>().cloned();
     let authorized = match identity {
@@ -112,6 +124,7 @@ pub(in crate::api) async fn open_websocket(
     let socket = OpenSocket {
         state,
         session,
+        form,
         context: trace_context::current_request(),
         sender: WsSender::new(socket),
         messages,
@@ -150,6 +163,7 @@ impl AuthorizedStream {
 struct OpenSocket {
     state: web::Data<ApiState>,
     session: SessionId,
+    form: StreamForm,
     context: RequestContext,
     sender: WsSender,
     messages: MessageStream,
@@ -157,7 +171,7 @@ struct OpenSocket {
 
 impl OpenSocket {
     async fn run(self, stream: AuthorizedStream) {
-        let Self { state, session, context, sender, messages } = self;
+        let Self { state, session, form, context, sender, messages } = self;
         let receiver = WsReceiver::new(messages, state.server.max_frame_bytes);
         let AuthorizedStream { caller, hello, cursor, guard } = stream;
         let connection = WsConnection {
@@ -165,10 +179,11 @@ impl OpenSocket {
             _counted: state.metrics.track_stream(StreamKind::WebSocket),
             executor: Arc::new(CommandExecutor { state, caller: caller.identity, session, context }),
             sender,
+            detail: form.detail,
             last_received: Instant::now(),
             guard,
         };
-        connection.run(hello, cursor, receiver).await;
+        connection.run(hello, ClientCursor::new(cursor, form), receiver).await;
     }
 
     /// Waits for the first message with the client's credentials, and then runs the connection or closes it.
