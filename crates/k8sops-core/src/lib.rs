@@ -38,6 +38,7 @@ mod json_surrogates;
 mod json_words;
 mod lazy_deadline;
 mod lineage;
+mod long_work;
 mod message;
 mod money;
 mod net;
@@ -75,6 +76,7 @@ pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
 pub use json_words::replace_foreign_words;
 pub use lazy_deadline::LazyDeadline;
 pub use lineage::{LogContinuity, LogHead, LogLineage, LostBranch, LostToolCall};
+pub use long_work::run_long_work;
 pub use message::{
     AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,
     ToolStatus, UserMessage,
