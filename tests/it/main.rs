@@ -59,3 +59,4 @@ mod traces;
 mod usage;
 mod user_tokens;
 mod websocket;
+mod workers;

@@ -61,21 +61,20 @@ impl WaitingStreams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::task::noop_waker_ref;
 
     #[test]
     fn each_stream_waits_once() {
         let mut waiters = FeedWaiters::default();
         let [first, second, third] = [(); 3].map(|()| waiters.create_id());
         for id in [first, second, third, first, second] {
-            waiters.register(id, noop_waker_ref());
+            waiters.register(id, Waker::noop());
         }
         waiters.remove(second);
         let ids: Vec<_> = waiters.waiting.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, [first, third]);
         assert!(matches!(waiters.take(), WaitingStreams::Many(both) if both.len() == 2));
         assert!(matches!(waiters.take(), WaitingStreams::One(None)), "a woken stream registers itself again");
-        waiters.register(third, noop_waker_ref());
+        waiters.register(third, Waker::noop());
         assert!(matches!(waiters.take(), WaitingStreams::One(Some(_))));
         assert!(waiters.waiting.is_empty());
     }

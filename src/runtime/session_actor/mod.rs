@@ -59,7 +59,8 @@ enum ReleaseReason {
 /// Owns a session for as long as it has work.
 pub(super) async fn run_session_actor(shared: Arc<RuntimeInner>, session: SessionId, slot: OwnerSlot) {
     let mut guard = SlotGuard { shared, session, slot, is_released: false };
-    own_until_released(&guard.shared, session, &guard.slot).await;
+    let owning = own_until_released(&guard.shared, session, &guard.slot);
+    guard.shared.worker_watch.watch_task("session actor", owning).await;
     guard.is_released = true;
 }
 

@@ -138,7 +138,9 @@ impl SessionActor<'_> {
             run.run_to_completion().await
         };
         let thread = self.shared.threads.worker_or_current(self.shared.registry.last_watcher(session));
-        let task = AbortOnDropHandle::new(thread.spawn(task.instrument(span)));
+        let shared = self.shared.clone();
+        let task = async move { shared.worker_watch.watch_task("run", task.instrument(span)).await };
+        let task = AbortOnDropHandle::new(thread.spawn(task));
         self.run = Some(RunTask { cancel, task });
         // The inbox may hold a cancel or an interrupting message for it.
         self.inbox_may_have_news = true;
