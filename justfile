@@ -47,6 +47,10 @@ contract:
     cargo run --locked --quiet -- openapi > openapi/openapi.json
     cargo run --locked --quiet -- asyncapi > openapi/asyncapi.yaml
 
+# Builds the console of console/src; `--renew` renews its libraries, too.
+console *ARGUMENTS:
+    bash console/build.sh {{ARGUMENTS}}
+
 # Measures speed and memory.
 bench *ARGUMENTS:
     cargo bench --bench service -- {{ARGUMENTS}}

@@ -88,8 +88,11 @@ def main():
     for package in packages:
         source = package["repository"] or f"https://crates.io/crates/{package['name']}"
         print(f"{package['name']} {package['version']}: {package['license']} ({source})")
+    print("\nThe console, the page that it serves, contains libraries, too; their licenses are at the end.")
     for key, names in sorted(owners.items(), key=lambda item: (-len(item[1]), item[1])):
         print(f"\n{'=' * 120}\n{', '.join(dict.fromkeys(names))}\n{'=' * 120}\n\n{originals[key]}")
+    console = pathlib.Path(__file__).resolve().parents[2] / "console/vendor/licenses.txt"
+    print(f"\n{'=' * 120}\nThe console\n{'=' * 120}\n\n{console.read_text(encoding='utf-8').strip()}")
 
 
 if __name__ == "__main__":

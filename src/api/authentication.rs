@@ -22,9 +22,11 @@ use crate::{
 /// The header with the user's token for MCP servers, for callers whose `Authorization` must not be passed on.
 const MCP_TOKEN_HEADER: &str = "x-mcp-authorization";
 
-/// Whether a path is public: the probes and the API description.
+/// Whether a path is public: the probes, the API description and the files of the console, which are the same for all.
 fn is_public(path: &str) -> bool {
-    matches!(path, "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.json" | "/docs") || path.starts_with("/docs/")
+    matches!(path, "/" | "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.json" | "/docs")
+        || path.starts_with("/docs/")
+        || path.starts_with("/console/")
 }
 
 /// Attaches the caller's identity to a request, unless its route is public.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8sops_settings::{
     ValueFormat,
     declaration::{or_empty, required},
-    formats::{BYTE_SIZE, DURATION, HOST_NAME, whole_number, whole_number_in},
+    formats::{BOOLEAN, BYTE_SIZE, DURATION, HOST_NAME, whole_number, whole_number_in},
     options,
 };
 
@@ -26,6 +26,10 @@ options! {
         /// Origins of web pages that may use the service, in addition to its own.
         pub cors_origins: Vec<String> =
             or_empty(WEB_ORIGINS).variable("K8SOPS_CORS_ORIGINS").example("https://ops.example.com"),
+        /// Whether `GET /` serves the console, a page to work in.
+        ///
+        /// It is a client of the API like any other: it can do what its caller may do.
+        pub console: bool = required(BOOLEAN, "on").variable("K8SOPS_CONSOLE"),
         /// How long tokens are held back after each write to a stream, so that the next write has several; clients may choose another
         /// value with `hold`.
         ///

@@ -3,8 +3,9 @@
 use actix_web::web;
 
 use super::{
-    asyncapi::asyncapi_json, documents::ContractDocuments, fallback::answer_unmatched, openapi::openapi_json,
-    operations::register_operations, problem::ProblemDetails, state::ApiState, swagger_ui::register_pages,
+    asyncapi::asyncapi_json, console::register_console, documents::ContractDocuments, fallback::answer_unmatched,
+    openapi::openapi_json, operations::register_operations, problem::ProblemDetails, state::ApiState,
+    swagger_ui::register_pages,
 };
 
 /// Registers all routes, and the answer to requests without a route.
@@ -19,5 +20,10 @@ pub fn register_routes(config: &mut web::ServiceConfig, state: &web::Data<ApiSta
         )
         .configure(|config| register_operations(&mut utoipa_actix_web::service_config::ServiceConfig::new(config)))
         .configure(register_pages)
+        .configure(|config| {
+            if state.server.console {
+                register_console(config);
+            }
+        })
         .default_service(web::to(answer_unmatched));
 }

@@ -17,6 +17,11 @@ const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 /// What the pages under `/docs` may load: their own files. Swagger UI sets styles and images inline.
 const PAGES_POLICY: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+/// What the console may load and talk to: its own files and this service. Nothing is inline, and no text becomes markup
+/// except through the sanitizer.
+const CONSOLE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+    frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; \
+    trusted-types dompurify";
 
 /// Adds the headers to a response for this path, except those that it already has.
 pub(super) fn add_security_headers(path: &str, headers: &mut HeaderMap) {
@@ -28,7 +33,12 @@ pub(super) fn add_security_headers(path: &str, headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         add(name, value);
     }
-    add(header::CONTENT_SECURITY_POLICY, if path.starts_with("/docs") { PAGES_POLICY } else { API_POLICY });
+    let policy = match path {
+        _ if path.starts_with("/docs") => PAGES_POLICY,
+        _ if path == "/" || path.starts_with("/console/") => CONSOLE_POLICY,
+        _ => API_POLICY,
+    };
+    add(header::CONTENT_SECURITY_POLICY, policy);
     if path.starts_with("/v1/") {
         // Answers belong to their caller, also those to requests without `Authorization`.
         add(header::CACHE_CONTROL, "no-store");

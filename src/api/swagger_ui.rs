@@ -2,18 +2,15 @@
 
 use std::{
     borrow::Cow,
-    convert::Infallible,
     sync::{Arc, LazyLock},
 };
 
-use actix_web::{HttpRequest, HttpResponse, body::SizedStream, http::header, web};
-use futures_util::{Stream, stream};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use utoipa_swagger_ui::Config;
 
-use super::{fallback::answer_unmatched, problem::ProblemDetails, problem_code::ProblemCode};
-
-/// Bytes of a file that are sent at a time.
-const CHUNK_BYTES: usize = 32 * 1024;
+use super::{
+    embedded_file::stream_in_chunks, fallback::answer_unmatched, problem::ProblemDetails, problem_code::ProblemCode,
+};
 
 pub(super) fn register_pages(config: &mut web::ServiceConfig) {
     config.route("/docs", web::get().to(redirect_to_pages)).route("/docs/{file:.*}", web::get().to(serve_page_file));
@@ -41,13 +38,4 @@ async fn serve_page_file(request: HttpRequest) -> HttpResponse {
         Ok(None) => answer_unmatched(request).await,
         Err(error) => ProblemDetails::new(ProblemCode::Internal, error.to_string()).response(),
     }
-}
-
-/// Streams a file in chunks. Each is created when the previous one was sent, so that a client that requests a file and does
-/// not read it occupies memory for a single chunk.
-fn stream_in_chunks(content: web::Bytes) -> SizedStream<impl Stream<Item = Result<web::Bytes, Infallible>>> {
-    let length = content.len() as u64;
-    let starts = (0..content.len()).step_by(CHUNK_BYTES);
-    let chunks = starts.map(move |start| Ok(content.slice(start..content.len().min(start + CHUNK_BYTES))));
-    SizedStream::new(length, stream::iter(chunks))
 }

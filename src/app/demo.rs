@@ -27,8 +27,13 @@ pub struct DemoOptions {
 /// # Errors
 /// The demo cannot start, or failed.
 pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
-    // The path is unused. Without it, the home folder would have to be known.
-    let env = [("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", ".")];
+    let env = [
+        ("MEMORY_BACKEND", "memory"),
+        // The path is unused. Without it, the home folder would have to be known.
+        ("MEMORY_FILESYSTEM_PATH", "."),
+        // The rules search for no tools, so all of them are sent.
+        ("K8SOPS_SERVER_TOOL_SCHEMA_TOKENS", "10000"),
+    ];
     let mut env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
     // A variable is not read if an option replaces it, so that an invalid value is no error.
     let from_environment = [("K8SOPS_HOST", options.host.is_none()), ("K8SOPS_PORT", options.port.is_none())];
@@ -49,7 +54,7 @@ pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
 fn print_instructions(url: &str) {
     println!("{}\n", api::DEMO_NOTICE);
     println!("k8sops demo listens on {url}  (API pages: {url}/docs)");
-    println!("Try this in another terminal:\n");
+    println!("Open {url}/ in a browser, or try this in another terminal:\n");
     println!("  k8sops chat --url {url}\n");
     println!("  id=$(curl -s -XPOST {url}/v1/sessions | grep -o '\"session_id\":\"[^\"]*' | cut -d'\"' -f4)");
     println!(

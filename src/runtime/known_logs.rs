@@ -43,6 +43,9 @@ struct KnownLog {
     head: LogHead,
     /// The newest calls that may have changed something.
     sent_calls: VecDeque<SentToolCall>,
+    /// What the store was told that it has lost, until an owner has written that into the log: a second failover can lose
+    /// the report as well.
+    reported: Option<LostBranch>,
     /// When `head` was recorded.
     recorded_at: Option<Instant>,
     /// When the stored data was last found to be damaged, if it has not been read since.
@@ -114,8 +117,9 @@ impl KnownLogs {
             known.head = head;
             known.recorded_at = Some(Instant::now());
             known.damaged_at = None;
-            if events.first().is_some_and(|first| first.body.is_log_truncated()) {
+            if says_lost(events) {
                 known.sent_calls.clear();
+                known.reported = None;
             }
             known.record_sent_calls(events);
         });
@@ -134,6 +138,9 @@ impl KnownLogs {
             if head.seq > known.head.seq || (head.seq == known.head.seq && known.head.lineage.is_none()) {
                 known.head = head;
                 known.recorded_at = Some(Instant::now());
+            }
+            if says_lost(events) {
+                known.reported = None;
             }
             known.record_sent_calls(events);
         });
@@ -155,8 +162,19 @@ impl KnownLogs {
     }
 
     /// Records that the loss of all events after `head` was reported.
-    pub(super) fn record_loss(&self, session: SessionId, head: LogHead) {
-        self.update(session, |known| *known = KnownLog { head, ..KnownLog::default() });
+    pub(super) fn record_loss(&self, session: SessionId, head: LogHead, reported: LostBranch) {
+        let (reported, recorded_at) = (Some(reported), Some(Instant::now()));
+        self.update(session, |known| *known = KnownLog { head, reported, recorded_at, ..KnownLog::default() });
+    }
+
+    /// Whether a loss was reported, and no owner is known to have written it into the log.
+    pub(super) fn has_report(&self, session: SessionId) -> bool {
+        self.logs.lock().peek(&session).is_some_and(|known| known.reported.is_some())
+    }
+
+    /// Whether this loss was reported, and no owner is known to have written it into the log.
+    pub(super) fn is_reported(&self, session: SessionId, lost: &LostBranch) -> bool {
+        self.logs.lock().peek(&session).is_some_and(|known| known.reported.as_ref() == Some(lost))
     }
 
     /// Records that the stored data of a session is damaged.
@@ -194,13 +212,16 @@ impl KnownLogs {
     ) -> Result<Option<LostBranch>, StoreError> {
         let Some(known) = self.logs.lock().peek(&session).cloned() else { return Ok(None) };
         let has_grown = found.seq > known.head.seq;
-        let is_forked = if has_grown && known.head.seq > 0 {
-            !log.read_events(session, known.head.seq, 1).await?.continues(known.head)
-        } else {
-            found.contradicts(known.head)
-        };
+        let mut is_forked = found.contradicts(known.head);
+        let mut reported = known.reported;
+        if has_grown && known.head.seq > 0 {
+            let page = log.read_events(session, known.head.seq, 1).await?;
+            is_forked = !page.continues(known.head);
+            // The owner that has read the report begins with this event.
+            reported = reported.filter(|_| is_forked || !says_lost(&page.events));
+        }
         if !is_forked {
-            return Ok(None);
+            return Ok(reported);
         }
         let mut lost = LostBranch { known_seq: known.head.seq, calls: Vec::new() };
         for sent in known.sent_calls {
@@ -208,14 +229,22 @@ impl KnownLogs {
                 lost.calls.push(sent.call);
             }
         }
+        if let Some(reported) = reported {
+            lost.merge(reported);
+        }
         Ok(Some(lost))
     }
+}
+
+/// Whether events say what the store has lost.
+fn says_lost(events: &[Arc<SessionEvent>]) -> bool {
+    events.iter().any(|event| event.body.is_log_truncated())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8sops_core::{EventDraft, RunId, ToolStart, load_state};
+    use k8sops_core::{EventDraft, LogTruncated, RunId, ToolStart, load_state};
     use k8sops_store::{
         InMemoryStore,
         contract::{SessionWriter, create_test_session, warning_draft},
@@ -270,8 +299,18 @@ mod tests {
         for n in 0..9 {
             other.append(vec![warning_draft(&n.to_string())]).await.unwrap();
         }
-        assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), Some(lost));
-        known.record_loss(session, found().await);
+        assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), Some(lost.clone()));
+        known.record_loss(session, found().await, lost.clone());
+        // Until an owner has written it into the log, another failover can lose the report.
+        assert!(known.is_reported(session, &lost));
+        assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), Some(lost.clone()));
+        store.lose_events_after(session, 4);
+        let again = known.find_lost_branch(&store, session, found().await).await.unwrap().unwrap();
+        assert_eq!((again.known_seq, again.calls), (11, lost.calls.clone()));
+        known.record_loss(session, found().await, lost.clone());
+        let body = LogTruncated { from_seq: 5, lost: 6, lost_calls: lost.calls };
+        let mut owner = SessionWriter::acquire(&store, session, "a").await;
+        owner.append(vec![EventDraft::new(EventBody::LogTruncated(body))]).await.unwrap();
         assert_eq!(known.find_lost_branch(&store, session, found().await).await.unwrap(), None);
     }
 

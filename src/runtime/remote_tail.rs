@@ -230,7 +230,8 @@ impl RemoteTails {
             let this = &self;
             async move {
                 let page = this.store.read_events(session, known.seq, 1).await?;
-                if page.continues(known) { Ok(()) } else { this.report_loss(session, page.head()).await }
+                let is_whole = page.continues(known) && !this.known_logs.has_report(session);
+                if is_whole { Ok(()) } else { this.report_loss(session, page.head()).await }
             }
         };
         let verified = stream::iter(self.known_logs.recent_logs()).map(verify).buffer_unordered(MAX_CONCURRENT_POLLS);
@@ -244,10 +245,12 @@ impl RemoteTails {
     /// Tells the next owner if the store has lost events that this process knows of.
     async fn report_loss(&self, session: SessionId, head: LogHead) -> Result<(), StoreError> {
         if let Some(lost) = self.known_logs.find_lost_branch(self.store.as_ref(), session, head).await? {
-            let lost_calls = lost.calls.len();
-            tracing::warn!(%session, last_seq = head.seq, known_seq = lost.known_seq, lost_calls, "log went backwards");
+            if !self.known_logs.is_reported(session, &lost) {
+                let lost_calls = lost.calls.len();
+                tracing::warn!(%session, last_seq = head.seq, known_seq = lost.known_seq, lost_calls, "log went backwards");
+            }
             self.store.report_lost_branch(session, &lost).await?;
-            self.known_logs.record_loss(session, head);
+            self.known_logs.record_loss(session, head, lost);
         }
         Ok(())
     }

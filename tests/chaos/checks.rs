@@ -128,18 +128,17 @@ impl Findings {
         let repeat = |count: u64, problem: &str| {
             (0..count).map(|_| format!("session {}: {problem}", session.id)).collect::<Vec<_>>()
         };
+        let name_all =
+            |problems: &[String]| problems.iter().map(|problem| format!("session {}: {problem}", session.id)).collect();
         let counted = [
             ("events lost", repeat(observed.skipped, "a seq was skipped")),
             ("events repeated", repeat(observed.repeated, "an event arrived again")),
             ("events out of order", repeat(observed.out_of_order, "an event arrived after a later one")),
-            ("previews at the wrong offset", repeat(observed.misplaced_previews, "a preview")),
+            ("previews at the wrong offset", name_all(&observed.misplaced_previews)),
             ("seqs of lost events used again", repeat(observed.reused, "a seq")),
             ("gaps without a loss", repeat(observed.unexpected_gaps, "a gap")),
             ("messages accepted twice with one Idempotency-Key", repeat(observed.accepted_twice, "a message")),
-            (
-                "requests rejected, or not accepted in time",
-                observed.problems.iter().map(|problem| format!("session {}: {problem}", session.id)).collect(),
-            ),
+            ("requests rejected, or not accepted in time", name_all(&observed.problems)),
         ];
         for (guarantee, descriptions) in counted {
             for description in descriptions {

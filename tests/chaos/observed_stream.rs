@@ -52,7 +52,7 @@ pub(crate) struct Acknowledgement<T> {
 }
 
 /// The text of a message that a connection has received as previews.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct PreviewText {
     message_id: String,
     text: String,
@@ -82,8 +82,8 @@ pub(crate) struct ObservedStream {
     pub repeated: u64,
     /// Events that first arrived after later ones.
     pub out_of_order: u64,
-    /// Previews whose offset or text did not match the text before.
-    pub misplaced_previews: u64,
+    /// Previews whose offset or text did not match the text before, in words.
+    pub misplaced_previews: Vec<String>,
     pub tokens: u64,
     /// Connections after the first.
     pub reconnects: u64,
@@ -107,7 +107,9 @@ impl ObservedStream {
         if let Some(event) = ObservedEvent::from_frame(frame) {
             if text("type") == "assistant_message" && text("message_id") == preview.message_id {
                 // The previews are the message or its beginning.
-                self.misplaced_previews += u64::from(!text("content").starts_with(&preview.text));
+                if !text("content").starts_with(&preview.text) {
+                    self.misplaced_previews.push(format!("after {preview:?} came {frame}"));
+                }
             }
             if text("type") == "log_truncated" {
                 self.announcements.push(Instant::now());
@@ -124,7 +126,9 @@ impl ObservedStream {
                     *preview = PreviewText { message_id: text("message_id").to_owned(), text: String::new() };
                 }
                 let continues = frame["offset"] == preview.text.len() && text("message_id") == preview.message_id;
-                self.misplaced_previews += u64::from(!continues);
+                if !continues {
+                    self.misplaced_previews.push(format!("after {preview:?} came {frame}"));
+                }
                 preview.text.push_str(text("content"));
             }
             "gap" => {

@@ -74,7 +74,7 @@ async fn bad_requests_return_helpful_problems() {
             "",
         ),
         (Method::GET, "/v1/nothing".into(), b"", 404, "not_found", "/openapi.json"),
-        (Method::GET, "/".into(), b"", 404, "not_found", "/docs"),
+        (Method::GET, "/nothing".into(), b"", 404, "not_found", "/docs"),
         (Method::PUT, "/v1/sessions".into(), b"", 405, "method_not_allowed", "POST"),
         (Method::POST, session.clone(), b"", 405, "method_not_allowed", "PATCH"),
         (Method::DELETE, "/healthz".into(), b"", 405, "method_not_allowed", "GET"),

@@ -148,12 +148,13 @@ async fn owner_that_knows_of_no_loss_uses_no_seq_twice() {
     let redis = RedisFailoverPair::start(RedisFlavor::Debian).await;
     let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
     let (owner, other) = (start_service(&redis, &model, &tools).await, start_service(&redis, &model, &tools).await);
-    let session = owner.create_session().await;
+    let (session, unused) = (owner.create_session().await, owner.create_session().await);
     owner.turn(&session, "kept").await;
     let kept = owner.log(&session).await;
     redis.stop_replication().await;
     owner.turn(&session, "lost").await;
-    let before = owner.log(&session).await;
+    owner.turn(&unused, "lost").await;
+    let (before, before_unused) = (owner.log(&session).await, owner.log(&unused).await);
     // The only process that has seen the lost turn ends.
     owner.stop().await;
     redis.promote_replica().await;
@@ -163,6 +164,8 @@ async fn owner_that_knows_of_no_loss_uses_no_seq_twice() {
     let after = other.log(&session).await;
     assert_eq!(after[..kept.len()], kept);
     assert_no_seq_is_reused(&before, &after);
+    other.turn(&unused, "first").await;
+    assert_no_seq_is_reused(&before_unused, &other.log(&unused).await);
     let truncated = &after[kept.len()];
     assert_eq!((&truncated["type"], &truncated["lost"]), (&json!("log_truncated"), &json!(0)), "{truncated}");
     assert_eq!(after.iter().filter(|event| event["type"] == "log_truncated").count(), 1, "once per failover");

@@ -14,6 +14,7 @@ mod bad_input;
 mod chat;
 mod clients;
 mod confirmation;
+mod console;
 mod context;
 mod contract;
 mod demo;

@@ -183,9 +183,9 @@ async fn damaged_session_does_not_hide_others_and_can_be_deleted() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
-async fn user_without_channels_can_work() {
+async fn user_without_channels_and_info_can_work() {
     let (redis, url) = start_server().await;
-    redis.cli(&["ACL", "SETUSER", USER, "resetchannels"]).await;
+    redis.cli(&["ACL", "SETUSER", USER, "resetchannels", "-info"]).await;
     let service = start_service(url.clone()).await;
     let session = service.create_session().await;
     let frames = service.turn(&session, "hi").await;

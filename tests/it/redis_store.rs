@@ -156,6 +156,24 @@ async fn command_that_a_failover_lost_is_not_run() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
+async fn owners_before_and_after_a_failover_have_different_epochs() {
+    let server = RedisServer::start(RedisFlavor::Debian).await;
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    let session = create_test_session(&store).await;
+    let meta = server.cli(&["KEYS", "*:meta"]).await;
+    let before = server.cli(&["HGET", &meta, "epoch"]).await;
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    // What a server has that is promoted without the lease.
+    server.cli(&["HSET", &meta, "epoch", &before]).await;
+    server.cli(&["HDEL", &meta, "holder", "until"]).await;
+    let other = SessionWriter::acquire(&store, session, "b").await;
+    assert_ne!(other.lease.epoch, writer.lease.epoch);
+    let refused = writer.append(run_drafts("hi")).await;
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_session_expires() {
     let server = RedisServer::start(RedisFlavor::Debian).await;
     let config = RedisConfig {

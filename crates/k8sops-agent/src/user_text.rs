@@ -7,6 +7,9 @@ use std::fmt::Write as _;
 use async_trait::async_trait;
 use k8sops_core::{MemoryNote, UserMessage};
 
+/// How many characters of the arguments of a lost call are told: enough to recognize the call.
+const MAX_ARGUMENT_CHARS: usize = 300;
+
 /// Retrieves memories of a run's user.
 #[async_trait]
 pub trait MemoryRetriever: Send + Sync {
@@ -28,6 +31,17 @@ pub(crate) fn describe_circumstances(message: &UserMessage, time_zone: Option<&s
             "\n[k8sops says: not connected at this moment: {}. Their tools are missing or fail; say so where it matters.]",
             message.unavailable_servers.join(", ")
         );
+    }
+    if !message.lost_calls.is_empty() {
+        text.push_str(
+            "\n[k8sops says: these calls were sent, the store lost their records, and their outcome is unknown; look before you \
+             make one of them again, and say so where it matters:",
+        );
+        for call in &message.lost_calls {
+            let arguments: String = call.arguments.to_string().chars().take(MAX_ARGUMENT_CHARS).collect();
+            let _ = write!(text, "\n{} {arguments} ({})", call.name, call.server);
+        }
+        text.push(']');
     }
     Some(text)
 }
@@ -61,7 +75,8 @@ fn append_memory_notes(text: &mut String, notes: &[MemoryNote]) {
 
 #[cfg(test)]
 mod tests {
-    use k8sops_core::Timestamp;
+    use k8sops_core::{LostToolCall, RunId, Timestamp};
+    use serde_json::json;
 
     use super::*;
 
@@ -78,6 +93,16 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("[k8sops says: not connected at this moment: argocd, prometheus. Their tools are missing or fail; say so where it matters.]"), "{text}");
+        message.unavailable_servers.clear();
+        message.lost_calls = vec![LostToolCall {
+            run_id: RunId::new(),
+            tool_call_id: "c1".parse().unwrap(),
+            name: "deployment_scale".into(),
+            server: "kubernetes".into(),
+            arguments: json!({"name": "checkout", "replicas": 0}),
+        }];
+        let text = describe_circumstances(&message, None).unwrap();
+        assert!(text.ends_with("\ndeployment_scale {\"name\":\"checkout\",\"replicas\":0} (kubernetes)]"), "{text}");
         let message = UserMessage::unlogged(r#"{"alert": "KubePodCrashLooping"}"#);
         assert_eq!(describe_circumstances(&message, None), None);
     }

@@ -11,10 +11,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
-use crate::{
-    ids::{RunId, ToolCallId},
-    message::ToolCall,
-};
+use crate::ids::{RunId, ToolCallId};
 
 /// Seqs that are left out after a lost branch, at least: events of it that no process of ours saw have one of these.
 const SEQ_RESERVE: u64 = 1000;
@@ -103,16 +100,6 @@ pub struct LostToolCall {
     pub server: String,
     /// The arguments that were sent; `null` if they are too long to be kept.
     pub arguments: Value,
-}
-
-impl LostToolCall {
-    /// Whether a call of a run is this one: by its id or, if the store has lost the model's reply as well and the run asked
-    /// again, by what it does.
-    #[must_use]
-    pub fn is_repeated_by(&self, run_id: RunId, call: &ToolCall) -> bool {
-        self.tool_call_id == call.id
-            || (self.run_id == run_id && self.name == call.name && self.arguments == call.arguments)
-    }
 }
 
 /// What is known of events that a store had acknowledged and has lost.

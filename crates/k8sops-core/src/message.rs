@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::{
     ids::{MessageId, RunId, ToolCallId},
+    lineage::LostToolCall,
     money::UsdAmount,
     time::Timestamp,
     user_memory::MemoryNote,
@@ -55,6 +56,9 @@ pub struct UserMessage {
     /// The MCP servers that were not connected when the agent started to work on this message.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unavailable_servers: Vec<String>,
+    /// Calls whose records the store had lost when the agent worked on this message: they may have taken effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost_calls: Vec<LostToolCall>,
 }
 
 impl UserMessage {
@@ -69,6 +73,7 @@ impl UserMessage {
             memory: false,
             recalled: Vec::new(),
             unavailable_servers: Vec::new(),
+            lost_calls: Vec::new(),
         }
     }
 }
@@ -185,6 +190,16 @@ pub struct ToolCall {
     pub name: String,
     /// The arguments: an object. Anything else is what the model wrote in place of one.
     pub arguments: serde_json::Value,
+}
+
+impl ToolCall {
+    /// Whether this call of a run is one whose record is lost: by its id or, if the store has lost the model's reply as well
+    /// and the run asked again, by what it does.
+    #[must_use]
+    pub fn repeats(&self, run_id: RunId, lost: &LostToolCall) -> bool {
+        self.id == lost.tool_call_id
+            || (lost.run_id == run_id && self.name == lost.name && self.arguments == lost.arguments)
+    }
 }
 
 /// Why a reply of the model ended.

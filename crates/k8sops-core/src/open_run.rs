@@ -15,6 +15,10 @@ use crate::{
     time::Timestamp,
 };
 
+/// The longest time between two events of a run that counts as work: longer than a model call or a tool call usually takes. A
+/// longer one is taken for a jump of the wall clock.
+const MAX_COUNTED_INTERVAL: Duration = Duration::from_mins(10);
+
 /// The run in progress: everything that a new session owner needs to resume it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OpenRun {
@@ -46,12 +50,15 @@ pub struct OpenRun {
     /// The number of tool calls of all replies.
     #[serde(default)]
     pub call_count: u32,
-    /// How long the run waited for its user so far, in milliseconds. It does not count toward the time limit of the run.
+    /// How long the run has worked until `counted_until`, in milliseconds, see [`OpenRun::active_time`].
     #[serde(default)]
-    pub waited_ms: u64,
-    /// Since when the run waits for its user, if it does.
+    pub active_ms: u64,
+    /// When the newest event was logged. `None` in a checkpoint of an older version: time is then counted from the next event on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting_since: Option<Timestamp>,
+    pub counted_until: Option<Timestamp>,
+    /// Whether the run has waited for its user since then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_waiting: bool,
     /// The request that caused the run.
     #[serde(default, skip_serializing_if = "RequestContext::is_empty")]
     pub cause: RequestContext,
@@ -94,8 +101,9 @@ impl OpenRun {
             closed_approvals: Vec::new(),
             closed_inputs: Vec::new(),
             call_count: 0,
-            waited_ms: 0,
-            waiting_since: None,
+            active_ms: 0,
+            counted_until: Some(started_at),
+            is_waiting: false,
             cause: started.cause.clone(),
         }
     }
@@ -122,12 +130,11 @@ impl OpenRun {
         Some(InteractionStatus::from_answer(found.resolved.as_ref(), found.requested.expires_at, now))
     }
 
-    /// How long the run has worked until `now`, not counting the time it waited for its user.
+    /// How long the run has worked until `now`, not counting the time it waited for its user, or had no owner. A wall clock
+    /// that jumps adds ten minutes at most.
     #[must_use]
     pub fn active_time(&self, now: Timestamp) -> Duration {
-        let waiting = self.waiting_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let waited = Duration::from_millis(self.waited_ms) + waiting;
-        now.saturating_duration_since(self.started_at).saturating_sub(waited)
+        Duration::from_millis(self.active_ms) + self.uncounted_time(now)
     }
 
     /// Applies an event of the run. The end of a call and of the run itself are applied by the session's state.
@@ -200,16 +207,20 @@ impl OpenRun {
         self.calls.iter_mut().find(|open| &open.call.id == id)
     }
 
-    /// Starts or stops the clock of the time that the run waits for its user, after an event was applied.
-    pub(crate) fn track_waiting_time(&mut self, now: Timestamp) {
-        match (self.awaits_user(), self.waiting_since) {
-            (true, None) => self.waiting_since = Some(now),
-            (false, Some(since)) => {
-                let waited = now.saturating_duration_since(since).as_millis();
-                self.waited_ms += u64::try_from(waited).unwrap_or(u64::MAX);
-                self.waiting_since = None;
-            }
-            _ => {}
+    /// Counts the time since the event before, after an event was applied.
+    pub(crate) fn count_active_time(&mut self, body: &EventBody, ts: Timestamp) {
+        // Between two owners, a run is not worked on.
+        let worked = if matches!(body, EventBody::RunRecovered(_)) { Duration::ZERO } else { self.uncounted_time(ts) };
+        self.active_ms = self.active_ms.saturating_add(u64::try_from(worked.as_millis()).unwrap_or(u64::MAX));
+        self.counted_until = Some(ts);
+        self.is_waiting = self.awaits_user();
+    }
+
+    /// How long the run has worked since the newest event.
+    fn uncounted_time(&self, now: Timestamp) -> Duration {
+        match self.counted_until {
+            Some(since) if !self.is_waiting => now.saturating_duration_since(since).min(MAX_COUNTED_INTERVAL),
+            _ => Duration::ZERO,
         }
     }
 

@@ -45,6 +45,9 @@ pub struct SessionState {
     /// Calls whose records the store has lost, as the newest `log_truncated` says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_calls: Vec<LostToolCall>,
+    /// Whether a message to the model names `lost_calls`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub are_lost_calls_told: bool,
     /// The seq of the newest event from which memories were extracted.
     #[serde(default)]
     pub learned_up_to: u64,
@@ -81,6 +84,7 @@ impl SessionState {
             simplified: BTreeMap::new(),
             servers: Vec::new(),
             lost_calls: Vec::new(),
+            are_lost_calls_told: false,
             learned_up_to: 0,
             spent: DailyUsage::default(),
         })
@@ -151,7 +155,7 @@ impl SessionState {
         }
         self.apply_body(event);
         if let Some(run) = &mut self.run {
-            run.track_waiting_time(event.ts);
+            run.count_active_time(&event.body, event.ts);
         }
     }
 
@@ -167,7 +171,9 @@ impl SessionState {
                     memory: false,
                     recalled: Vec::new(),
                     unavailable_servers: Vec::new(),
+                    lost_calls: Vec::new(),
                 }));
+                self.tell_lost_calls();
             }
             EventBody::RunStarted(e) => {
                 if let Some(message) = self.newest_user_message().filter(|_| e.memory) {
@@ -184,7 +190,7 @@ impl SessionState {
                 let Some(call) = self.run.as_mut().and_then(|run| run.end_call(&e.tool_call_id)) else { return };
                 if let Some(run_id) = event.run_id {
                     // The model was told. If it makes the call once more, it means to.
-                    self.lost_calls.retain(|lost| !lost.is_repeated_by(run_id, &call));
+                    self.lost_calls.retain(|lost| !call.repeats(run_id, lost));
                 }
                 self.output_count += 1;
                 self.push_message(ChatMessage::Tool(ToolMessage {
@@ -237,7 +243,13 @@ impl SessionState {
                     }
                 }
             }
-            EventBody::LogTruncated(e) => self.lost_calls.clone_from(&e.lost_calls),
+            EventBody::LogTruncated(e) => {
+                self.lost_calls.clone_from(&e.lost_calls);
+                self.are_lost_calls_told = false;
+                if self.run.is_some() {
+                    self.tell_lost_calls();
+                }
+            }
             EventBody::SessionCreated(_)
             | EventBody::TitleChanged(_)
             | EventBody::ApprovalRequested(_)
@@ -251,6 +263,18 @@ impl SessionState {
 
     fn push_message(&mut self, message: ChatMessage) {
         self.messages.push(Arc::new(message));
+    }
+
+    /// Has the newest message name the lost calls, if none did.
+    fn tell_lost_calls(&mut self) {
+        if self.lost_calls.is_empty() || self.are_lost_calls_told {
+            return;
+        }
+        let calls = self.lost_calls.clone();
+        if let Some(message) = self.newest_user_message() {
+            message.lost_calls = calls;
+            self.are_lost_calls_told = true;
+        }
     }
 
     /// The message that the run in progress answers.

@@ -242,7 +242,9 @@ impl Inbox for InMemoryStore {
     }
 
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
-        self.with_session(session, |stored| Ok(stored.inbox.entries.clone()))
+        self.with_session(session, |stored| {
+            Ok(stored.inbox.entries.iter().map(|entry| InboxEntry::clone(entry)).collect())
+        })
     }
 }
 

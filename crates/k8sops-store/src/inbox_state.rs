@@ -1,7 +1,7 @@
 //! The inbox of one session, for stores that keep it in the memory of the process: commands that wait, and receipts of the
 //! commands that were accepted.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub(crate) struct InboxState {
     #[serde(rename = "next")]
     last_position: u64,
     #[serde(rename = "waiting")]
-    pub(crate) entries: Vec<InboxEntry>,
+    pub(crate) entries: Vec<Arc<InboxEntry>>,
     receipts: VecDeque<CommandReceipt>,
 }
 
@@ -61,7 +61,7 @@ impl InboxState {
         Ok(CommandAdmission::Accepted(Box::new(InboxEntry { position, accepted_seq: last_seq, command })))
     }
 
-    fn messages(&self) -> impl Iterator<Item = &InboxEntry> {
+    fn messages(&self) -> impl Iterator<Item = &Arc<InboxEntry>> {
         self.entries.iter().filter(|entry| entry.command.is_message())
     }
 
@@ -84,7 +84,7 @@ impl InboxState {
     pub(crate) fn append_entry(&mut self, entry: InboxEntry) -> CommandReceipt {
         let receipt = CommandReceipt::for_command(&entry.command, entry.accepted_seq);
         self.last_position = entry.position;
-        self.entries.push(entry);
+        self.entries.push(Arc::new(entry));
         if self.receipts.len() == RECEIPT_LIMIT {
             self.receipts.pop_front();
         }

@@ -103,6 +103,7 @@ forward_port!(SessionLog {
     fn read_events(session: SessionId, after: u64, limit: usize) -> EventPage;
     fn read_checkpoint(session: SessionId) -> Option<SessionState>;
     fn read_replay_start(session: SessionId) -> ReplayStart;
+    fn keep_state(lease: SessionLease, state: SessionState) -> ();
     fn report_lost_branch(session: SessionId, lost: &LostBranch) -> ();
 });
 

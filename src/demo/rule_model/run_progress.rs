@@ -35,6 +35,11 @@ pub(super) struct RunProgress<'a> {
     tools: &'a [ToolSpec],
 }
 
+/// Returns what a tool returned, without the notes for a language model that k8sops adds at its end.
+fn without_notes(content: &str) -> &str {
+    content.split_once("\n[k8sops: ").map_or(content, |(output, _)| output)
+}
+
 impl<'a> RunProgress<'a> {
     /// Reads the run from a request; `None` if there is no user message.
     pub(super) fn from_request(request: &'a ChatRequest) -> Option<Self> {
@@ -62,7 +67,7 @@ impl<'a> RunProgress<'a> {
                         tool: &call.name,
                         arguments: &call.arguments,
                         status: tool.status,
-                        content: &tool.content,
+                        content: without_notes(&tool.content),
                     })
                 }
                 _ => None,

@@ -29,7 +29,7 @@ use super::{
 };
 use k8sops_core::{
     BackendError, EventBody, EventDraft, LogHead, NotificationTopic, OpenRun, RemainingWork, RunId, RunRecovered,
-    SessionFeed, SessionId, StoreError, Timestamp, load_state,
+    SessionFeed, SessionId, SessionState, StoreError, Timestamp, load_state,
 };
 use k8sops_telemetry::{EndedOutage, OutageLog, OutageObserver, OutageStage};
 use k8sops_tools::ToolExecutor;
@@ -187,7 +187,15 @@ async fn own_once(
     let result = match SessionActor::open(shared, &held, slot).await {
         Ok(mut actor) => {
             attempts.record_success(session);
-            actor.run_until_released().await
+            let result = actor.run_until_released().await;
+            if let Ok(ReleaseReason::Idle) = result {
+                // The next message may come soon.
+                let state = actor.projection.read(SessionState::clone);
+                if let Err(error) = store.keep_state(held.lease, state).await {
+                    tracing::debug!(%session, %error, "state of a released session is not kept");
+                }
+            }
+            result
         }
         Err(error) => Err(error),
     };

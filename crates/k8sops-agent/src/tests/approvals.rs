@@ -287,4 +287,14 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
         }),
     );
     assert_eq!(worked(63_000), Duration::from_secs(5));
+    // The clock jumps by an hour. Then the owner ends, and there is no other one for a minute.
+    let recovered =
+        |attempt| EventBody::RunRecovered(RunRecovered { attempt, superseded: Vec::new(), reason: String::new() });
+    event(3_660_000, EventBody::Warning(SessionWarning::new("test", "jump")));
+    assert_eq!(worked(3_660_000), Duration::from_secs(602));
+    event(3_720_000, recovered(2));
+    assert_eq!(worked(3_721_000), Duration::from_secs(603));
+    // The next owner's clock is right.
+    event(120_000, recovered(3));
+    assert_eq!(worked(121_000), Duration::from_secs(603));
 }

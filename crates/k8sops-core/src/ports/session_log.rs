@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{BackendError, LeaseEpoch, StoreError};
+use super::{BackendError, LeaseEpoch, SessionLease, StoreError};
 use crate::{
     event::{EventBody, SessionEvent},
     ids::{SessionId, ToolCallId},
@@ -159,6 +159,12 @@ pub trait SessionLog: Send + Sync + 'static {
     /// From where the log is replayed. A store that has replayed it already returns the state that it found.
     async fn read_replay_start(&self, session: SessionId) -> Result<ReplayStart, StoreError> {
         Ok(ReplayStart { state: self.read_checkpoint(session).await?, ..ReplayStart::default() })
+    }
+
+    /// Hands over the state as of the newest event, which an owner knows when it releases a session without work. A store may
+    /// keep it in memory for the next reader or owner, or ignore it. It is not written.
+    async fn keep_state(&self, _lease: SessionLease, _state: SessionState) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Records what is known of events that the store has lost, for the next owner ([`EventPage::lost_branch`]). Until a

@@ -124,7 +124,8 @@ impl CheckpointWrite {
 
 /// The owner of a session, who knows its state.
 pub struct SessionWriter<'a> {
-    pub(super) store: &'a dyn SessionStore,
+    /// The store that it writes to.
+    pub store: &'a dyn SessionStore,
     /// The lease under which it writes.
     pub lease: SessionLease,
     /// The state as it believes it to be.

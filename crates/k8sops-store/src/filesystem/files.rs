@@ -41,6 +41,26 @@ impl FileIdentity {
     }
 }
 
+/// A file with its size and the time of its last change: equal as long as no other program writes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    identity: FileIdentity,
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+impl FileStamp {
+    pub(super) fn from_metadata(data: &Metadata) -> Self {
+        let identity = FileIdentity::from_metadata(data);
+        Self { identity, bytes: data.len(), modified: (data.mtime(), data.mtime_nsec()) }
+    }
+
+    /// The stamp of the file at a path; `None` if there is no file.
+    pub(super) fn at_path(path: &Path) -> io::Result<Option<Self>> {
+        Ok(if_exists(fs::symlink_metadata(path))?.map(|data| Self::from_metadata(&data)))
+    }
+}
+
 /// The error of a file operation.
 pub(super) fn unavailable(path: &Path, error: io::Error) -> StoreError {
     let outage = match error.kind() {

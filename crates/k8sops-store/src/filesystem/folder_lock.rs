@@ -4,6 +4,7 @@ use std::{
     fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -17,6 +18,9 @@ use k8sops_core::StoreError;
 /// How often a lock file is opened that others replace meanwhile.
 const LOCK_ATTEMPTS: usize = 3;
 
+/// How long a check holds for reads that need no file.
+const CHECK_TTL: Duration = Duration::from_secs(1);
+
 /// A lock that is held as long as this exists.
 #[derive(Debug)]
 pub(super) struct FolderLock {
@@ -24,6 +28,8 @@ pub(super) struct FolderLock {
     path: PathBuf,
     folder: FileIdentity,
     held: Mutex<HeldFile>,
+    /// When the lock was checked last and was held. Never locked during file access.
+    checked_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -43,7 +49,7 @@ impl FolderLock {
         let path = layout.lock_file();
         let held = lock_file(&path, &root)?;
         let folder = folder_identity(&root).map_err(|error| unavailable(&root, error))?;
-        Ok(Self { root, path, folder, held: Mutex::new(held) })
+        Ok(Self { root, path, folder, held: Mutex::new(held), checked_at: Mutex::default() })
     }
 
     /// Checks that the folder is still at its path, and that no other process can have taken it. A lock file that was
@@ -52,6 +58,17 @@ impl FolderLock {
     /// # Errors
     /// `Unavailable` if the folder is away, or was replaced by another one.
     pub(super) fn check(&self) -> Result<(), StoreError> {
+        let checked = self.check_now();
+        *self.checked_at.lock() = checked.is_ok().then(Instant::now);
+        checked
+    }
+
+    /// Whether the lock was held a moment ago. Does not block.
+    pub(super) fn was_held_lately(&self) -> bool {
+        self.checked_at.lock().is_some_and(|at| at.elapsed() < CHECK_TTL)
+    }
+
+    fn check_now(&self) -> Result<(), StoreError> {
         let mut held = self.held.lock();
         match FileIdentity::at_path(&self.path) {
             Ok(found) if found == held.identity => return Ok(()),

@@ -86,4 +86,9 @@ impl StoreLayout {
     pub(super) fn usage_file(&self, user: &UserId, day: UsageDay) -> PathBuf {
         self.usage().join(user.as_str()).join(format!("{day}.json"))
     }
+
+    /// Where records of a day's usage are until they are folded into its file.
+    pub(super) fn usage_notes_file(&self, user: &UserId, day: UsageDay) -> PathBuf {
+        self.usage().join(user.as_str()).join(format!("{day}.jsonl"))
+    }
 }

@@ -7,6 +7,7 @@
 //! ROOT/outputs/SESSION_ID/TOOL_CALL_ID         the whole output of a call that was too long for the log
 //! ROOT/memories/USER_ID/MEMORY_ID.json         a memory of a user, with its vector
 //! ROOT/usage/USER_ID/DAY.json                  what the user's sessions used on a day
+//! ROOT/usage/USER_ID/DAY.jsonl                 later records of that, until they are folded into it
 //! ROOT/key                                     32 random bytes of this deployment
 //! ROOT/trash                                   folders that are being deleted
 //! ```
@@ -31,6 +32,7 @@ mod line_search;
 mod log_line;
 mod log_reader;
 mod memory_files;
+mod open_files;
 mod output_files;
 mod permissions;
 mod ports;
@@ -38,12 +40,15 @@ mod recovery_scan;
 mod session_file;
 mod session_files;
 mod session_replay;
+mod session_views;
 mod session_work;
 mod store;
 #[cfg(test)]
 mod tests;
 mod trash;
 mod usage_files;
+mod usage_notes;
+mod usage_record;
 
 pub use disk_probe::probe_write_access;
 pub use store::FilesystemStore;

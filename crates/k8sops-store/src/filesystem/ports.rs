@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    session_file::SessionFile,
     session_files::DeletionGuard,
     store::{FilesystemStore, StoreFiles},
 };
@@ -71,7 +70,15 @@ impl SessionLog for FilesystemStore {
     }
 
     async fn read_replay_start(&self, session: SessionId) -> Result<ReplayStart, StoreError> {
-        self.with_session(session, SessionFile::read_replay_start).await
+        self.with_session(session, |file| file.read_replay_start()).await
+    }
+
+    async fn keep_state(&self, lease: SessionLease, state: SessionState) -> Result<(), StoreError> {
+        self.with_session(lease.session, move |file| {
+            file.keep_state(state);
+            Ok(())
+        })
+        .await
     }
 }
 
@@ -93,7 +100,11 @@ impl Inbox for FilesystemStore {
     }
 
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
-        self.with_session(session, |file| Ok(file.inbox.entries.clone())).await
+        let entries = match self.find_view(session) {
+            Some(view) => view.inbox.clone(),
+            None => self.with_session(session, |file| Ok(file.inbox.entries.clone())).await?,
+        };
+        Ok(entries.iter().map(|entry| InboxEntry::clone(entry)).collect())
     }
 }
 
@@ -116,7 +127,10 @@ impl Leases for FilesystemStore {
 #[async_trait]
 impl SessionIndex for FilesystemStore {
     async fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        self.with_files(move |files| files.sessions.read_summary(session)).await
+        match self.find_view(session) {
+            Some(view) => Ok(Some(view.summary.clone())),
+            None => self.with_files(move |files| files.sessions.read_summary(session)).await,
+        }
     }
 
     async fn list_sessions(

@@ -18,6 +18,7 @@ use super::{
     log_line::{CheckpointRecord, CommitRecord, LogLine},
     log_reader::{ExtraBytes, LogReader},
     session_replay::{ReplayOutcome, SessionReplay},
+    session_views::SessionView,
     session_work::SessionWork,
 };
 use crate::{
@@ -40,14 +41,31 @@ pub(super) struct SessionFile {
     indexed_bytes: u64,
     /// Where the newest checkpoint starts.
     checkpoint_start: Option<u64>,
-    /// The state as it was when the file was opened, until it is taken or a commit makes it older.
-    pub(super) replayed: Option<ReplayStart>,
+    /// The state as of the newest event, for the next reader or owner, until a commit makes it older.
+    state: Option<KeptState>,
+    /// The size of the events after the newest checkpoint.
+    bytes_since_checkpoint: u64,
     /// Why the newest checkpoint cannot be read, until there is a newer one.
     damaged_checkpoint: Option<BackendError>,
     pub(super) summary: SessionSummary,
     pub(super) inbox: InboxState,
     pub(super) lease: LeaseState,
     write_state: WriteState,
+    /// The summary or the inbox has changed since the last view of them.
+    has_changed: bool,
+}
+
+/// A session's state, and how much memory it takes.
+#[derive(Debug)]
+struct KeptState {
+    state: SessionState,
+    bytes: u64,
+}
+
+impl KeptState {
+    fn new(state: SessionState) -> Self {
+        Self { bytes: state.estimated_bytes(), state }
+    }
 }
 
 /// Whether an open file can be written to.
@@ -82,12 +100,14 @@ impl SessionFile {
             must_name_format: true,
             indexed_bytes: 0,
             checkpoint_start: None,
-            replayed: None,
+            state: None,
+            bytes_since_checkpoint: created.estimated_bytes(),
             damaged_checkpoint: None,
             summary,
             inbox: InboxState::default(),
             lease: LeaseState::after_epoch(0),
             write_state: WriteState::Ready,
+            has_changed: true,
         };
         let commit = CommitRecord { epoch: 0, events: vec![Arc::new(created.clone())], consumed: Vec::new() };
         let line =
@@ -148,15 +168,13 @@ impl SessionFile {
             indexed_bytes: known.bytes,
             checkpoint_start: replay.checkpoint_start,
             summary: state.summary.clone(),
-            replayed: Some(ReplayStart {
-                state: Some(state),
-                replayed_bytes: replay.replayed_bytes,
-                damaged_checkpoint: None,
-            }),
+            state: Some(KeptState::new(state)),
+            bytes_since_checkpoint: replay.replayed_bytes,
             damaged_checkpoint: replay.damaged_checkpoint,
             inbox: replay.inbox,
             lease: LeaseState::after_epoch(replay.epoch),
             write_state,
+            has_changed: true,
         })
     }
 
@@ -236,6 +254,12 @@ impl SessionFile {
         self.write_state != WriteState::MustReplace
     }
 
+    /// What readers see of the session, if that has changed since the last call.
+    pub(super) fn take_changed_view(&mut self) -> Option<SessionView> {
+        std::mem::take(&mut self.has_changed)
+            .then(|| SessionView { summary: self.complete_summary(), inbox: self.inbox.entries.clone() })
+    }
+
     /// The summary as of now.
     pub(super) fn complete_summary(&self) -> SessionSummary {
         self.inbox.complete_summary(&self.summary)
@@ -283,10 +307,13 @@ impl SessionFile {
                 self.checkpoint_start = Some(start);
             }
         }
-        self.replayed = None;
+        self.state = None;
+        self.has_changed = true;
         if commit.checkpoint.is_some() {
             self.damaged_checkpoint = None;
+            self.bytes_since_checkpoint = 0;
         }
+        self.bytes_since_checkpoint += commit.events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
         self.inbox.remove_entries(commit.consumed);
         self.summary.clone_from(commit.summary);
         if is_replaced { self.sync_replacement() } else { Ok(()) }
@@ -302,6 +329,7 @@ impl SessionFile {
                 let inbox = Some((*entry).clone());
                 let line = LogLine { seq: last_seq, inbox, format: self.format_to_name(), ..LogLine::default() };
                 self.append_bytes(&line.to_bytes())?;
+                self.has_changed = true;
                 Ok(self.inbox.append_entry(*entry))
             }
         }
@@ -319,12 +347,30 @@ impl SessionFile {
     }
 
     /// See [`SessionLog::read_replay_start`](k8sops_core::SessionLog::read_replay_start).
-    pub(super) fn read_replay_start(&mut self) -> Result<ReplayStart, StoreError> {
-        let start = match self.replayed.take() {
-            Some(replayed) => replayed,
-            None => ReplayStart { state: self.read_checkpoint()?, ..ReplayStart::default() },
+    pub(super) fn read_replay_start(&self) -> Result<ReplayStart, StoreError> {
+        let (state, replayed_bytes) = match &self.state {
+            // Its messages are shared with the caller.
+            Some(kept) => (Some(kept.state.clone()), self.bytes_since_checkpoint),
+            None => (self.read_checkpoint()?, 0),
         };
-        Ok(ReplayStart { damaged_checkpoint: self.damaged_checkpoint.clone(), ..start })
+        Ok(ReplayStart { state, replayed_bytes, damaged_checkpoint: self.damaged_checkpoint.clone() })
+    }
+
+    /// See [`SessionLog::keep_state`](k8sops_core::SessionLog::keep_state).
+    pub(super) fn keep_state(&mut self, state: SessionState) {
+        if state.last_seq() == self.summary.last_seq {
+            self.state = Some(KeptState::new(state));
+        }
+    }
+
+    /// The size of the state that is kept in memory.
+    pub(super) fn kept_state_bytes(&self) -> u64 {
+        self.state.as_ref().map_or(0, |kept| kept.bytes)
+    }
+
+    /// Frees the state that is kept in memory.
+    pub(super) fn forget_state(&mut self) {
+        self.state = None;
     }
 
     /// Appends lines, which are on the disk when this returns: all of them, or none.

@@ -1,13 +1,9 @@
 //! The sessions' files: which are open, and the index of all of them.
 
 use std::{
-    collections::{HashMap, VecDeque},
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -21,18 +17,17 @@ use super::{
     known_log::KnownLog,
     layout::StoreLayout,
     log_reader::{ExtraBytes, LogReader},
+    open_files::{FileHandle, OpenFiles, OpenSlot},
     output_files::OutputFiles,
     recovery_scan::modified_at,
     session_file::SessionFile,
+    session_views::SessionViews,
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{
     DamagedSession, EventPage, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionEvent, SessionId,
     SessionLease, SessionSummary, StoreError, UserId,
 };
-
-/// How many files of sessions without an owner stay open, so that reading a log page by page opens its file once.
-const IDLE_FILES: usize = 16;
 
 /// The sessions' files. All methods block.
 #[derive(Debug)]
@@ -44,33 +39,9 @@ pub(super) struct SessionFiles {
     newest_epoch: AtomicU64,
     // Both locks are held during file access but never across an await. Code that needs both locks `open` first.
     open: Mutex<OpenFiles>,
+    /// What is known of the open files without waiting for them.
+    pub(super) views: SessionViews,
     index: Mutex<IndexFile>,
-}
-
-/// The files that are open, or about to be.
-#[derive(Debug, Default)]
-struct OpenFiles {
-    slots: HashMap<SessionId, OpenSlot>,
-    /// Sessions whose files had neither owner nor caller at some time, the last one most recently.
-    idle: VecDeque<SessionId>,
-}
-
-/// A session's file that is open, or about to be.
-#[derive(Debug, Default, Clone)]
-struct OpenSlot {
-    file: Arc<Mutex<FileHandle>>,
-    /// The session has an owner, and its file stays open.
-    is_owned: bool,
-}
-
-#[derive(Debug, Default)]
-enum FileHandle {
-    #[default]
-    Closed,
-    /// Open for reading its events, up to the seq of the newest one. Its lines were not replayed.
-    Readable(LogReader, u64),
-    Open(Box<SessionFile>),
-    Deleted,
 }
 
 /// Which sessions a deletion spares.
@@ -84,7 +55,14 @@ pub(super) enum DeletionGuard {
 
 impl SessionFiles {
     pub(super) fn new(layout: StoreLayout, retention: LogRetention, index: IndexFile) -> Self {
-        Self { layout, retention, newest_epoch: AtomicU64::new(0), open: Mutex::default(), index: Mutex::new(index) }
+        Self {
+            layout,
+            retention,
+            newest_epoch: AtomicU64::new(0),
+            open: Mutex::default(),
+            views: SessionViews::default(),
+            index: Mutex::new(index),
+        }
     }
 
     /// Works on a session's file, which is opened if necessary.
@@ -94,7 +72,7 @@ impl SessionFiles {
         work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
-        let slot = self.open.lock().slots.entry(session).or_default().clone();
+        let slot = self.open.lock().slot(session);
         let result = self.with_slot(&slot, &self.layout.session_file(&user, session), session, work);
         self.close_if_idle(session, slot);
         result
@@ -113,6 +91,7 @@ impl SessionFiles {
         {
             // The owner of the session learns that its lease is lost.
             tracing::error!(path = %path.display(), "file was changed by another program, reading it again");
+            self.views.remove(session);
             *handle = FileHandle::Closed;
         }
         if let FileHandle::Closed | FileHandle::Readable(..) = &*handle {
@@ -125,9 +104,13 @@ impl SessionFiles {
         }
         let FileHandle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
         let result = work(file);
-        self.index.lock().update_entry(file);
+        if let Some(view) = file.take_changed_view() {
+            self.index.lock().update_entry(file);
+            self.views.publish(session, view);
+        }
         if file.must_reopen() || (file.may_reopen() && result.as_ref().is_err_and(is_stale)) {
             // Opening the file repairs it. The owner of the session learns that its lease is lost.
+            self.views.remove(session);
             *handle = FileHandle::Closed;
         }
         result
@@ -138,7 +121,7 @@ impl SessionFiles {
     pub(super) fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
         let path = self.layout.session_file(&user, session);
-        let slot = self.open.lock().slots.entry(session).or_default().clone();
+        let slot = self.open.lock().slot(session);
         let page = self.read_indexed_events(&slot, path, session, after, limit);
         self.close_if_idle(session, slot);
         match page? {
@@ -231,18 +214,15 @@ impl SessionFiles {
             FileHandle::Closed | FileHandle::Deleted => false,
         };
         drop(handle);
-        open.idle.retain(|idle| *idle != session);
-        if stays_open {
-            open.forget_last_replay();
-            open.idle.push_back(session);
+        let closed = if stays_open {
+            open.keep_idle(session)
         } else {
-            open.slots.remove(&session);
-        }
-        while open.idle.len() > IDLE_FILES {
-            let Some(oldest) = open.idle.pop_front() else { break };
-            if open.idle_handle(oldest).is_some() {
-                open.slots.remove(&oldest);
-            }
+            open.close(session);
+            vec![session]
+        };
+        // Under the lock, so that a file that is opened again meanwhile keeps its view.
+        for closed in closed {
+            self.views.remove(closed);
         }
     }
 
@@ -262,12 +242,6 @@ impl SessionFiles {
     /// Writes what the disk did not take of the index.
     pub(super) fn retry_index_writes(&self) {
         self.index.lock().retry_failed_writes();
-    }
-
-    fn set_owned(&self, session: SessionId, is_owned: bool) {
-        if let Some(slot) = self.open.lock().slots.get_mut(&session) {
-            slot.is_owned = is_owned;
-        }
     }
 
     /// Creates a session with its first event.
@@ -303,7 +277,7 @@ impl SessionFiles {
             let floor = self.newest_epoch.load(Ordering::SeqCst);
             let lease = file.lease.acquire(session, owner, ttl, floor)?;
             self.newest_epoch.fetch_max(lease.epoch.0, Ordering::SeqCst);
-            self.set_owned(session, true);
+            self.open.lock().set_owned(session, true);
             Ok(lease)
         })
     }
@@ -314,7 +288,7 @@ impl SessionFiles {
             if !file.lease.release_if_newest(lease) {
                 return Ok(RemainingWork::None);
             }
-            self.set_owned(lease.session, false);
+            self.open.lock().set_owned(lease.session, false);
             Ok(if file.work().unfinished { RemainingWork::Unfinished } else { RemainingWork::None })
         });
         match released {
@@ -325,7 +299,7 @@ impl SessionFiles {
 
     /// A session's summary: from its file if that is open, else from the index.
     pub(super) fn read_summary(&self, session: SessionId) -> Result<Option<SessionSummary>, StoreError> {
-        let slot = self.open.lock().slots.get(&session).cloned();
+        let slot = self.open.lock().find_slot(session);
         if let Some(slot) = slot {
             let from_file = match &*slot.file.lock() {
                 FileHandle::Open(file) => Some(Some(file.complete_summary())),
@@ -405,7 +379,7 @@ impl SessionFiles {
     ) -> Result<IdleDeletion, StoreError> {
         let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
         let path = self.layout.session_file(&user, session);
-        let slot = self.open.lock().slots.entry(session).or_default().clone();
+        let slot = self.open.lock().slot(session);
         let deleted = {
             let mut handle = slot.file.lock();
             if guard == DeletionGuard::SpareBusy && self.index.lock().is_busy(session) {
@@ -413,6 +387,7 @@ impl SessionFiles {
             } else {
                 self.remove_session_file(&path).map(|()| {
                     *handle = FileHandle::Deleted;
+                    self.views.remove(session);
                     self.index.lock().remove_session(session);
                     outputs.delete_session_outputs(session);
                     IdleDeletion::Deleted
@@ -420,7 +395,7 @@ impl SessionFiles {
             }
         };
         if let Ok(IdleDeletion::Deleted) = deleted {
-            self.set_owned(session, false);
+            self.open.lock().set_owned(session, false);
             self.close_if_idle(session, slot);
             sync_parent_folder(&path)?;
         } else {
@@ -443,31 +418,22 @@ impl SessionFiles {
     }
 }
 
-impl OpenFiles {
-    /// Forgets the state of the file that became idle last: only that of one is kept for its next reader.
-    fn forget_last_replay(&mut self) {
-        let Some(handle) = self.idle.back().and_then(|session| self.idle_handle(*session)) else { return };
-        if let FileHandle::Open(file) = &mut *handle.lock() {
-            file.replayed = None;
-        }
-    }
-
-    /// The file of a session that has neither owner nor caller.
-    fn idle_handle(&self, session: SessionId) -> Option<Arc<Mutex<FileHandle>>> {
-        let slot = self.slots.get(&session)?;
-        (!slot.is_owned && Arc::strong_count(&slot.file) == 1).then(|| slot.file.clone())
-    }
-}
-
 #[cfg(test)]
 impl SessionFiles {
     /// The number of files that are open.
     pub(super) fn open_count(&self) -> usize {
-        self.open.lock().slots.len()
+        self.open.lock().len()
     }
 
     /// Holds a session's file open as a concurrent caller would.
     pub(super) fn hold_open(&self, session: SessionId) -> impl Sized + use<> {
-        self.open.lock().slots.entry(session).or_default().clone()
+        self.open.lock().slot(session)
+    }
+
+    /// Does something while a session's file is in use.
+    pub(super) fn hold_file<T>(&self, session: SessionId, work: impl FnOnce() -> T) -> T {
+        let slot = self.open.lock().slot(session);
+        let _handle = slot.file.lock();
+        work()
     }
 }

@@ -14,6 +14,7 @@ use super::{
     recovery_scan::scan_sessions,
     session_file::SessionFile,
     session_files::SessionFiles,
+    session_views::SessionView,
     trash::empty_trash,
     usage_files::UsageFiles,
 };
@@ -49,6 +50,11 @@ impl FilesystemStore {
     /// The files, for work that does not block.
     pub(super) fn files(&self) -> &StoreFiles {
         &self.0
+    }
+
+    /// What is in memory of a session whose file is open. `None` if it is not, or if the folder may be away.
+    pub(super) fn find_view(&self, session: SessionId) -> Option<Arc<SessionView>> {
+        if self.0.lock.was_held_lately() { self.0.sessions.views.find(session) } else { None }
     }
 
     /// Runs file access on a thread that may block. It is completed even if its caller goes away.
@@ -88,7 +94,7 @@ impl StoreFiles {
         let outputs = OutputFiles::new(layout.clone());
         outputs.delete_stray_outputs(&lines.iter().map(|line| line.summary.session_id).collect());
         let usage = UsageFiles::new(layout.clone());
-        usage.delete_expired_files();
+        usage.tidy_up();
         index.replace_lines(lines);
         Ok(Self {
             sessions: SessionFiles::new(layout.clone(), retention, index),

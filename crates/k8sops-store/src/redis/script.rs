@@ -44,10 +44,10 @@ pub(super) struct ScriptParameters<'a> {
 }
 
 impl ScriptSource {
-    /// Puts the check of rights and the declarations of the local variables in front of a script. They are on its first line,
-    /// so that line numbers in the errors of Redis are those of the file.
+    /// Puts the check of rights, shared functions and the declarations of the local variables in front of a script. They are
+    /// on its first line, so that line numbers in the errors of Redis are those of the file.
     pub(super) fn new(body: &str, parameters: &ScriptParameters<'_>) -> Self {
-        let text = check_rights(body) + &parameters.declare_locals() + body;
+        let text = check_rights(body) + &shared_functions(body) + &parameters.declare_locals() + body;
         Self { digest: redis::Script::new(&text), text }
     }
 
@@ -55,6 +55,16 @@ impl ScriptSource {
     pub(super) fn text(&self) -> &str {
         &self.text
     }
+}
+
+/// Functions that several scripts call, by name.
+const SHARED_FUNCTIONS: [(&str, &str); 1] = [("server_identity", include_str!("lua/server_identity.lua"))];
+
+/// Returns the shared functions that a script calls, on one line.
+fn shared_functions(body: &str) -> String {
+    let called = SHARED_FUNCTIONS.iter().filter(|(name, _)| body.contains(&format!("{name}(")));
+    let lines = called.flat_map(|(_, text)| text.lines()).filter(|line| !line.trim_start().starts_with("--"));
+    lines.map(|line| line.trim().to_owned() + " ").collect()
 }
 
 /// Returns Lua that fails if the user may not run one of the script's commands. Redis notices a missing right only when the

@@ -15,7 +15,7 @@ use crate::{
         SessionWriter, create_test_session, message_body, run_drafts, session_created_at, test_command, test_user,
         warning_draft,
     },
-    filesystem::{session_file::SessionFile, session_files::SessionFiles},
+    filesystem::session_files::SessionFiles,
 };
 use k8sops_core::*;
 
@@ -308,13 +308,13 @@ async fn log_without_an_owner_is_read_once() {
         assert_eq!(after, 4001);
     };
     let load: Reading = |files, session| {
-        let start = files.with_session(session, SessionFile::read_replay_start).unwrap();
+        let start = files.with_session(session, |file| file.read_replay_start()).unwrap();
         assert_eq!(start.state.unwrap().last_seq(), 4001);
         assert!(files.read_events(session, 4001, REPLAY_PAGE_SIZE).unwrap().events.is_empty());
     };
     let take_up: Reading = |files, session| {
         files.acquire_lease(session, "b", std::time::Duration::from_secs(9)).unwrap();
-        let start = files.with_session(session, SessionFile::read_replay_start).unwrap();
+        let start = files.with_session(session, |file| file.read_replay_start()).unwrap();
         assert_eq!(start.state.unwrap().last_seq(), 4001);
     };
     let stream: Reading = |files, session| {

@@ -27,6 +27,7 @@ const USAGE_1: &str = include_str!("formats/usage.json");
 /// As an unreleased version wrote it.
 const USAGE_UNSEALED: &str = include_str!("formats/usage_2.json");
 const USAGE: &str = include_str!("formats/usage_2_sealed.json");
+const USAGE_NOTES: &str = include_str!("formats/usage_notes.jsonl");
 const OUTPUT_1: &str = include_str!("formats/output");
 const OUTPUT: &str = include_str!("formats/output_2");
 
@@ -71,7 +72,8 @@ async fn files_of_earlier_versions_are_read_and_continued_in_this_format() {
         let layout = StoreLayout::new(dir.path().to_owned());
         let models = store.read_usage(&anna, &[usage_day()]).await.unwrap()[0].sessions[&session].clone();
         store.record_usage(&anna, session, &DailyUsage { day: usage_day(), models }).await.unwrap();
-        assert_eq!(fs::read_to_string(layout.usage_file(&anna, usage_day())).unwrap(), USAGE);
+        assert_eq!(fs::read_to_string(layout.usage_notes_file(&anna, usage_day())).unwrap(), USAGE_NOTES);
+        assert_eq!(fs::read_to_string(layout.usage_file(&anna, usage_day())).unwrap(), files.usage);
         store.save_output(session, &output_call(), OUTPUT_1.into(), 100).await.unwrap();
         assert_eq!(fs::read_to_string(layout.output_file(session, &output_call())).unwrap(), OUTPUT);
         assert!(!layout.old_output_file(session, &output_call()).exists());
@@ -79,6 +81,10 @@ async fn files_of_earlier_versions_are_read_and_continued_in_this_format() {
         let change = MemoryChange { memory: all[0].memory.clone(), embedding: EmbeddingChange::Keep };
         store.write_memories(&anna, version, &[change]).await.unwrap();
         assert_eq!(fs::read_to_string(layout.memory_file(&anna, all[0].memory.id)).unwrap(), MEMORY);
+        drop(store);
+        open_store(dir.path()).await;
+        assert_eq!(fs::read_to_string(layout.usage_file(&anna, usage_day())).unwrap(), USAGE, "the notes are folded");
+        assert!(!layout.usage_notes_file(&anna, usage_day()).exists());
     }
 }
 

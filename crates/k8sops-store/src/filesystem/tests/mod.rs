@@ -5,8 +5,10 @@ mod failing_disk;
 mod faults;
 mod formats;
 mod model;
+mod reading;
 mod recovery;
 mod retention;
+mod usage;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,0 +1,52 @@
+/** The place to write in. */
+
+import {html, useEffect, useRef, useState} from '../../vendor/preact.js';
+import {Icon} from './icons.js';
+
+/**
+ * @param {{draftKey: string, running: boolean, disabled?: string, settings: any, onSend: (text: string, onBusy: 'enqueue' | 'interrupt') => void | Promise<boolean>,
+ *   onStop?: () => void, onSettings: () => void}} props `disabled` says why nothing can be sent. A text that
+ *   `onSend` could not send comes back.
+ */
+export function Composer({draftKey, running, disabled = '', settings, onSend, onStop, onSettings}) {
+  const stored = `k8sops.draft.${draftKey}`;
+  const [text, setText] = useState(() => sessionStorage.getItem(stored) ?? '');
+  const area = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
+  useEffect(() => setText(sessionStorage.getItem(stored) ?? ''), [stored]);
+  const change = (/** @type {string} */ value) => {
+    setText(value);
+    if (value) sessionStorage.setItem(stored, value);
+    else sessionStorage.removeItem(stored);
+  };
+  const send = async (/** @type {'enqueue' | 'interrupt'} */ onBusy) => {
+    if (!text.trim() || disabled) return;
+    const sent = onSend(text.trim(), onBusy);
+    change('');
+    area.current?.focus();
+    if ((await sent) === false) change(text);
+  };
+  /** @param {KeyboardEvent} event */
+  const onKey = (event) => {
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send(running && (event.ctrlKey || event.metaKey) ? 'interrupt' : 'enqueue');
+  };
+  const hint = running ? 'Enter queues, Ctrl+Enter interrupts' : 'Enter sends, Shift+Enter starts a new line';
+  return html`<form class="composer" aria-label="Write a message" onSubmit=${(/** @type {Event} */ event) => {
+    event.preventDefault();
+    send('enqueue');
+  }}>
+    <textarea ref=${area} id="composer" rows="1" placeholder=${running ? 'Add to the investigation…' : 'What is broken?'} aria-label="Message"
+      value=${text} disabled=${Boolean(disabled)} onKeyDown=${onKey} onInput=${(/** @type {any} */ event) => change(event.target.value)} />
+    <div class="composer-bar">
+      <button type="button" class="chip model" onClick=${onSettings} title="Settings of this session"><${Icon} name="settings" />
+        ${settings ? html`<span class="ellipsis">${settings.provider}/${settings.model}</span>` : 'Settings'}
+        ${settings?.reasoning && settings.reasoning !== 'off' ? html`<span class="muted">thinks ${settings.reasoning}</span>` : ''}
+      </button>
+      <span class="composer-hint">${disabled || hint}</span>
+      <span class="grow" />
+      ${running && html`<button type="button" class="button stop" onClick=${onStop}><${Icon} name="stop" /> Stop</button>`}
+      <button class="button primary send" disabled=${!text.trim() || Boolean(disabled)} aria-label=${running ? 'Queue the message' : 'Send'}><${Icon} name="send" /> ${running ? 'Queue' : 'Send'}</button>
+    </div>
+  </form>`;
+}

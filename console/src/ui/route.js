@@ -1,0 +1,27 @@
+/** The view that the address names. It is in the fragment, which no server sees. */
+
+import {useEffect, useState} from '../../vendor/preact.js';
+
+/** @typedef {{view: string, sessionId: string}} Route */
+
+/** @returns {Route} */
+function readRoute() {
+  const [, view = '', sessionId = ''] = location.hash.split('/');
+  return {view: view || 'new', sessionId};
+}
+
+/** @returns {Route} */
+export function useRoute() {
+  const [route, setRoute] = useState(readRoute);
+  useEffect(() => {
+    const onChange = () => setRoute(readRoute());
+    addEventListener('hashchange', onChange);
+    return () => removeEventListener('hashchange', onChange);
+  }, []);
+  return route;
+}
+
+/** @param {string} path Such as `sessions/ID` or `inbox`. */
+export function goTo(path) {
+  location.hash = `#/${path}`;
+}

@@ -1,0 +1,22 @@
+/** The colors: those of the system, or light, or dark. */
+
+const STORAGE_KEY = 'k8sops.theme';
+const THEMES = ['system', 'light', 'dark'];
+
+/** @returns {string} */
+export function readTheme() {
+  const stored = localStorage.getItem(STORAGE_KEY) ?? '';
+  return THEMES.includes(stored) ? stored : 'system';
+}
+
+export function applyTheme() {
+  document.documentElement.dataset.theme = readTheme();
+}
+
+/** @returns {string} The theme after the current one, which is applied. */
+export function nextTheme() {
+  const next = THEMES[(THEMES.indexOf(readTheme()) + 1) % THEMES.length];
+  localStorage.setItem(STORAGE_KEY, next);
+  applyTheme();
+  return next;
+}
