@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     caller::{Caller, CanWrite},
+    client_cursor::StreamForm,
     commands::{SendMessage, cancel_command, message_command},
     error_responses::document_errors,
     event_stream::{EventStream, StreamEnd, StreamFormat, StreamGuard, hello_frame},
