@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes what the program serves, console/dist: the modules of console/src as one, their styles as one, and the page.
+# Writes console/dist, which the program serves with the page and its icon: the modules of console/src as one, and their
+# styles as one.
 #
 #   bash console/build.sh            after a change of console/src
 #   bash console/build.sh --renew    also renews console/vendor from the npm registry; the versions are below
@@ -61,4 +62,3 @@ esac
 
 bundle src/main.js --format=esm > dist/console.js
 bundle src/styles/all.css > dist/console.css
-cp src/index.html src/icon.svg dist/

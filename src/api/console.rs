@@ -17,14 +17,14 @@ use super::{embedded_file::stream_in_chunks, fallback::answer_unmatched};
 /// The page, which `/` serves, and what it loads from `/console/`.
 static FILES: LazyLock<[ConsoleFile; 4]> = LazyLock::new(|| {
     [
-        ConsoleFile::new("index.html", "text/html; charset=utf-8", include_bytes!("../../console/dist/index.html")),
+        ConsoleFile::new("index.html", "text/html; charset=utf-8", include_bytes!("../../console/src/index.html")),
         ConsoleFile::new(
             "console.js",
             "text/javascript; charset=utf-8",
             include_bytes!("../../console/dist/console.js"),
         ),
         ConsoleFile::new("console.css", "text/css; charset=utf-8", include_bytes!("../../console/dist/console.css")),
-        ConsoleFile::new("icon.svg", "image/svg+xml", include_bytes!("../../console/dist/icon.svg")),
+        ConsoleFile::new("icon.svg", "image/svg+xml", include_bytes!("../../console/src/icon.svg")),
     ]
 });
 

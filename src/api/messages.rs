@@ -170,9 +170,8 @@ pub(super) async fn list_messages(
     if !(1..=1000).contains(&query.limit) {
         return Err(ProblemDetails::invalid("limit must be 1 to 1000"));
     }
-    let conversation = state.sessions.load_session_state(&caller.user, session.session_id).await?.messages;
-    let mut messages: Vec<_> =
-        conversation.into_iter().filter(|m| m.seq() > query.after).take(query.limit + 1).collect();
+    let mut messages =
+        state.sessions.list_messages(&caller.user, session.session_id, query.after, query.limit + 1).await?;
     let has_more = messages.len() > query.limit;
     messages.truncate(query.limit);
     let next_after = messages.last().filter(|_| has_more).map(|m| m.seq());

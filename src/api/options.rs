@@ -29,7 +29,7 @@ options! {
         /// Whether `GET /` serves the console, a page to work in.
         ///
         /// It is a client of the API like any other: it can do what its caller may do.
-        pub console: bool = required(BOOLEAN, "on").variable("K8SOPS_CONSOLE"),
+        pub console: bool = required(BOOLEAN, "true").variable("K8SOPS_CONSOLE"),
         /// How long tokens are held back after each write to a stream, so that the next write has several; clients may choose another
         /// value with `hold`.
         ///

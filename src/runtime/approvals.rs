@@ -1,6 +1,6 @@
 //! Approvals: the list for those who may answer, their previews, and the authorization of an answer.
 
-use super::{error::SessionsError, inner::RuntimeInner, queries::cut_text, sessions::Sessions};
+use super::{error::SessionsError, queries::cut_text, sessions::Sessions};
 use k8sops_core::{
     ApprovalId, ApprovalRequested, CommandBody, OutputPart, RunId, SessionCommand, SessionId, UserId, load_state,
 };
@@ -94,13 +94,11 @@ impl Sessions {
     }
 }
 
-impl RuntimeInner {
-    /// Returns whether the sender of an approval answer may give it. Checked at submission and again before it is committed.
-    pub(super) fn is_allowed_to_answer(&self, command: &SessionCommand, owner: &UserId) -> bool {
-        let CommandBody::Resolve { approver, arguments, .. } = &command.body else { return false };
-        match self.dependencies.approval_by {
-            ApprovalBy::Owner => command.by == *owner,
-            ApprovalBy::Approver => *approver && command.by != *owner && arguments.is_none(),
-        }
+/// Returns whether the sender of an approval answer may give it. Checked at submission and again before it is committed.
+pub(super) fn is_allowed_to_answer(approval_by: ApprovalBy, command: &SessionCommand, owner: &UserId) -> bool {
+    let CommandBody::Resolve { approver, arguments, .. } = &command.body else { return false };
+    match approval_by {
+        ApprovalBy::Owner => command.by == *owner,
+        ApprovalBy::Approver => *approver && command.by != *owner && arguments.is_none(),
     }
 }

@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::admission::RunAdmission;
-use super::{error::SessionsError, sessions::Sessions};
+use super::{admission::RunAdmission, approvals::is_allowed_to_answer, error::SessionsError, sessions::Sessions};
 use k8sops_core::{
     CommandBody, CommandReceipt, ConfirmableWrite, InboxEntry, InputAction, InteractionStatus, OnBusy, SessionCommand,
     SessionEvent, SessionId, SessionSummary, StoreError, StreamFrame, UserId, load_state,
@@ -143,7 +142,7 @@ impl Sessions {
                 if self.0.dependencies.approval_by == ApprovalBy::Approver && arguments.is_some() {
                     return Err(SessionsError::ArgumentsNotEditable);
                 }
-                if !self.0.is_allowed_to_answer(command, &summary.user_id) {
+                if !is_allowed_to_answer(self.0.dependencies.approval_by, command, &summary.user_id) {
                     return Err(SessionsError::ApproverRequired);
                 }
                 let asked = state.pending_approvals().find(|asked| asked.approval_id == *approval_id);

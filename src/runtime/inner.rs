@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     admission::{AdmissionControl, CapacityLimits},
+    conversation_cache::ConversationCache,
     known_logs::KnownLogs,
     pending_approvals::PendingApprovalIndex,
     remote_tail::RemoteTails,
@@ -60,6 +61,7 @@ pub(super) struct RuntimeInner {
     pub(super) registry: SessionRegistry,
     pub(super) remote_tails: Arc<RemoteTails>,
     pub(super) known_logs: Arc<KnownLogs>,
+    pub(super) conversations: ConversationCache,
     /// The outages of the store, for the log of the service.
     pub(super) store_outages: Arc<OutageLog>,
     pub(super) admission: AdmissionControl,

@@ -9,20 +9,29 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use super::session_registry::Wakeup;
 use k8sops_core::{SessionId, SessionLease, SessionStore, StoreError};
 
-/// Time to live of a lease without renewal.
-pub(super) const LEASE_TTL: Duration = Duration::from_secs(10);
+/// Time to live of a lease without renewal. It bounds a take-over, which begins at most 1 s after the end of the lease of an
+/// owner that was killed. An owner, or a store, that pauses for longer than `LEASE_TTL - RENEW_INTERVAL` can lose leases.
+pub(super) const LEASE_TTL: Duration = Duration::from_secs(4);
 /// Interval of renewals.
-pub(super) const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+pub(super) const RENEW_INTERVAL: Duration = Duration::from_millis(1500);
 /// Delay before a failed renewal is retried.
-const RETRY: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_millis(250);
 
 /// A lease that is renewed until this is dropped.
 pub(super) struct HeldLease {
     pub(super) lease: SessionLease,
     lease_validity: Arc<LeaseValidity>,
+    wakeup: Arc<Wakeup>,
     _renewing: Option<AbortOnDropHandle<()>>,
+}
+
+impl Drop for HeldLease {
+    fn drop(&mut self) {
+        self.wakeup.set_lease_held(false);
+    }
 }
 
 /// Whether a lease is still held, by the clock of this process.
@@ -72,7 +81,7 @@ fn boot_time() -> Duration {
 }
 
 impl HeldLease {
-    /// Acquires the lease of a session.
+    /// Acquires the lease of a session. Renewals wake its actor if a notification was lost.
     ///
     /// # Errors
     /// Those of [`SessionStore::acquire`].
@@ -80,6 +89,7 @@ impl HeldLease {
         store: &Arc<dyn SessionStore>,
         session: SessionId,
         owner: &str,
+        wakeup: Arc<Wakeup>,
     ) -> Result<Self, StoreError> {
         // Measured from before the request, so that it does not end later here than in the store.
         let from = LeaseExpiry::now();
@@ -89,10 +99,11 @@ impl HeldLease {
         let validity =
             Arc::new(LeaseValidity { until: Mutex::new(until), lost: CancellationToken::new(), why: Mutex::default() });
         let renewing = until.map(|_| {
-            let renewing = tokio::spawn(renew_periodically(store.clone(), lease, validity.clone()));
+            let renewing = tokio::spawn(renew_periodically(store.clone(), lease, validity.clone(), wakeup.clone()));
             AbortOnDropHandle::new(renewing)
         });
-        Ok(Self { lease, lease_validity: validity, _renewing: renewing })
+        wakeup.set_lease_held(true);
+        Ok(Self { lease, lease_validity: validity, wakeup, _renewing: renewing })
     }
 
     /// Returns the shared validity of the lease.
@@ -124,15 +135,26 @@ impl LeaseValidity {
     }
 }
 
-async fn renew_periodically(store: Arc<dyn SessionStore>, lease: SessionLease, validity: Arc<LeaseValidity>) {
+async fn renew_periodically(
+    store: Arc<dyn SessionStore>,
+    lease: SessionLease,
+    validity: Arc<LeaseValidity>,
+    wakeup: Arc<Wakeup>,
+) {
     let mut wait = RENEW_INTERVAL;
+    let mut inbox_position = None;
     loop {
         sleep(wait).await;
         let from = LeaseExpiry::now();
         let Some(until) = validity.until() else { return };
         let left = until.left(from);
         match timeout(left, store.renew_lease(lease, LEASE_TTL)).await {
-            Ok(Ok(())) => {
+            Ok(Ok(renewal)) => {
+                // Between the first look into the inbox and the first renewal, a notification may have been lost.
+                if inbox_position.replace(renewal.inbox_position) != Some(renewal.inbox_position) {
+                    wakeup.notify();
+                }
+                wakeup.remote_watchers.record_audience(renewal.audience);
                 *validity.until.lock() = Some(LeaseExpiry::after(from, LEASE_TTL));
                 wait = RENEW_INTERVAL;
             }
@@ -160,7 +182,7 @@ mod tests {
             at: now.at + Duration::from_secs(awake),
             at_boot_time: now.at_boot_time + Duration::from_secs(awake + suspended),
         };
-        for (awake, suspended, left) in [(0, 0, 10), (9, 0, 1), (1, 8, 1), (1, 9, 0), (0, 3600, 0), (10, 0, 0)] {
+        for (awake, suspended, left) in [(0, 0, 4), (3, 0, 1), (1, 2, 1), (1, 3, 0), (0, 3600, 0), (4, 0, 0)] {
             let at = later(awake, suspended);
             assert_eq!(until.left(at), Duration::from_secs(left), "{awake} s awake, {suspended} s suspended");
             assert_eq!(until.is_after(at), left > 0, "{awake} s awake, {suspended} s suspended");

@@ -1,21 +1,17 @@
-//! The writer of a session's log: collects events while a commit is in flight (group commit), applies committed events to the
-//! projection, and only then publishes them.
+//! The writer of a session's log: commits batches of events, applies committed events to the projection, and only then publishes
+//! them.
 
 use std::{mem, sync::Arc, time::Instant};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
-use super::{
-    inner::RuntimeInner,
-    instrumented,
-    run_handle::{AppendRequest, SessionProjection},
-};
+use super::{inner::RuntimeInner, instrumented, run_handle::SessionProjection, session_actor::CommitBatch};
 use crate::audit::AuditRecord;
+use k8sops_agent::run_failure_events;
 use k8sops_core::{
-    ApprovalId, EventBody, EventDraft, InputId, LogCommit, LogHead, LogLineage, LogTruncated, LostBranch, SessionEvent,
-    SessionFeed, SessionLease, SessionState, SessionStore, StoreError,
+    EventDraft, LogCommit, LogHead, LogLineage, SessionEvent, SessionFeed, SessionLease, SessionState, SessionStore,
+    StoreError,
 };
 use k8sops_telemetry::{GaugeGuard, spans};
 
@@ -32,10 +28,8 @@ pub(super) struct LogWriter {
     store: Arc<dyn SessionStore>,
     lease: SessionLease,
     feed: Arc<SessionFeed>,
-    pub(super) projection: Arc<SessionProjection>,
+    projection: Arc<SessionProjection>,
     shared: Arc<RuntimeInner>,
-    next: CommitBatch,
-    in_flight: Option<PendingCommit>,
     /// Weight of the events since the newest checkpoint.
     since_checkpoint: u64,
     /// Weight of the newest checkpoint.
@@ -50,23 +44,15 @@ pub(super) struct LogWriter {
     pub(super) span: Span,
 }
 
-/// The content of the next commit.
-#[derive(Default)]
-struct CommitBatch {
-    drafts: Vec<EventDraft>,
-    done: Vec<oneshot::Sender<()>>,
-    consumed: Vec<u64>,
-    checkpoint: bool,
-    /// The seq of the first event, if seqs are left out before it.
-    first_seq: Option<u64>,
-}
-
-struct PendingCommit {
-    commit: BoxFuture<'static, Result<Option<LogLineage>, StoreError>>,
+/// A commit in flight.
+pub(super) struct PendingCommit {
+    pub(super) commit: BoxFuture<'static, CommitResult>,
     events: Vec<Arc<SessionEvent>>,
-    done: Vec<oneshot::Sender<()>>,
     began: Instant,
 }
+
+/// The chain value at the newest event of a commit, if the store has it.
+pub(super) type CommitResult = Result<Option<LogLineage>, StoreError>;
 
 impl LogWriter {
     pub(super) fn new(
@@ -87,8 +73,6 @@ impl LogWriter {
             feed,
             projection,
             shared,
-            next: CommitBatch::default(),
-            in_flight: None,
             since_checkpoint: replayed,
             checkpoint_weight: weight.saturating_sub(replayed),
             lineage,
@@ -98,80 +82,30 @@ impl LogWriter {
         }
     }
 
-    /// Queues the events of a run.
-    pub(super) fn queue_append(&mut self, append: AppendRequest) {
-        self.next.drafts.extend(append.drafts);
-        self.next.done.push(append.done);
-    }
-
-    /// Queues events of the session actor.
-    pub(super) fn queue_events(&mut self, drafts: impl IntoIterator<Item = EventDraft>) {
-        self.next.drafts.extend(drafts);
-    }
-
-    /// Queues the event that says what the store has lost. Must be the first event that is queued.
-    pub(super) fn queue_truncation(&mut self, lost: LostBranch) {
-        let last_seq = self.head().seq;
-        let first_seq = lost.next_seq(last_seq, getrandom::u32().unwrap_or_else(|_| std::process::id()));
-        let body = LogTruncated {
-            from_seq: last_seq + 1,
-            lost: lost.known_seq.saturating_sub(last_seq),
-            lost_calls: lost.calls,
-        };
-        let session = self.lease.session;
-        let lost_calls = body.lost_calls.len();
-        tracing::error!(%session, last_seq, lost = body.lost, lost_calls, next_seq = first_seq, "store lost acknowledged events");
-        self.next.first_seq = Some(first_seq);
-        self.next.drafts.push(EventDraft::new(EventBody::LogTruncated(body)));
-    }
-
-    /// Queues a checkpoint.
-    pub(super) fn queue_checkpoint(&mut self) {
-        self.next.checkpoint = true;
-    }
-
     /// The position of the newest event.
     pub(super) fn head(&self) -> LogHead {
         LogHead { seq: self.projection.read(SessionState::last_seq), lineage: self.lineage }
     }
 
-    /// Consumes an inbox entry in the same commit as the queued events.
-    pub(super) fn consume_inbox_entry(&mut self, position: u64) {
-        self.next.consumed.push(position);
+    /// Returns whether committed events have audit records that were not taken.
+    pub(super) fn has_audit_records(&self) -> bool {
+        !self.records.is_empty()
     }
 
-    /// Writes the audit records of committed events. Separate from [`Self::wait_for_commit`], which must be cancel safe.
-    pub(super) async fn flush_audit_records(&mut self) {
-        self.shared.dependencies.audit.record(mem::take(&mut self.records)).await;
+    /// Takes the audit records of the events that were committed.
+    pub(super) fn take_audit_records(&mut self) -> Vec<AuditRecord> {
+        mem::take(&mut self.records)
     }
 
-    /// Returns whether an answer to this approval is queued.
-    pub(super) fn has_queued_answer(&self, approval: ApprovalId) -> bool {
-        let mut drafts = self.next.drafts.iter();
-        drafts.any(|draft| matches!(&draft.body, EventBody::ApprovalResolved(answer) if answer.approval_id == approval))
-    }
-
-    /// Returns whether an answer to this question is queued.
-    pub(super) fn has_queued_input_answer(&self, input: InputId) -> bool {
-        let mut drafts = self.next.drafts.iter();
-        drafts.any(|draft| matches!(&draft.body, EventBody::InputResolved(answer) if answer.input_id == input))
-    }
-
-    pub(super) fn is_committing(&self) -> bool {
-        self.in_flight.is_some()
-    }
-
-    /// Returns whether no commit is in flight and nothing is queued.
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && self.next.is_empty()
-    }
-
-    /// Starts the next commit, unless one is in flight or nothing is queued.
-    pub(super) fn start_commit(&mut self) {
-        if self.in_flight.is_some() || self.next.is_empty() {
-            return;
+    /// Starts a commit. No other may be in flight.
+    pub(super) fn start_commit(&mut self, batch: CommitBatch) -> PendingCommit {
+        let CommitBatch { mut drafts, consumed, failure, checkpoint, first_seq, appends: _ } = batch;
+        if let Some(failure) = failure
+            && let Some(run) = self.projection.read(|state| state.run.clone())
+        {
+            let end = run_failure_events(&run, failure);
+            drafts.extend(end.into_iter().map(|body| EventDraft::in_run(run.run_id, body)));
         }
-        let CommitBatch { drafts, done, consumed, checkpoint, first_seq } = mem::take(&mut self.next);
         let session = self.lease.session;
         if checkpoint && self.shared.dependencies.shallow {
             self.projection.forget_oldest(SHALLOW_CONVERSATION);
@@ -210,17 +144,19 @@ impl LogWriter {
             }
             .instrument(span),
         );
-        self.in_flight = Some(PendingCommit { commit, events, done, began: Instant::now() });
+        PendingCommit { commit, events, began: Instant::now() }
     }
 
-    /// Waits for the commit in flight and returns its events; never resolves without one. Cancel safe.
+    /// Applies and publishes the events of a commit whose future has returned `result`, and returns them.
     ///
     /// # Errors
     /// The store rejected the commit. Nothing may be written under this lease any more.
-    pub(super) async fn wait_for_commit(&mut self) -> Result<Vec<Arc<SessionEvent>>, StoreError> {
-        let Some(in_flight) = &mut self.in_flight else { return std::future::pending().await };
-        let result = (&mut in_flight.commit).await;
-        let PendingCommit { events, done, began, .. } = self.in_flight.take().expect("it was there before the wait");
+    pub(super) fn finish_commit(
+        &mut self,
+        pending: PendingCommit,
+        result: CommitResult,
+    ) -> Result<Vec<Arc<SessionEvent>>, StoreError> {
+        let PendingCommit { events, began, .. } = pending;
         let metrics = &self.shared.dependencies.metrics;
         metrics.record_commit(began.elapsed());
         self.lineage = result?;
@@ -234,21 +170,12 @@ impl LogWriter {
         self.projection.read(|state| {
             self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count());
         });
-        for done in done {
-            // An aborted run does not wait.
-            let _ = done.send(());
-        }
-        if events.iter().any(|event| event.body.ends_run())
-            && self.since_checkpoint >= self.checkpoint_weight.max(CHECKPOINT_AT_LEAST)
-        {
-            self.queue_checkpoint();
-        }
         Ok(events)
     }
-}
 
-impl CommitBatch {
-    fn is_empty(&self) -> bool {
-        self.drafts.is_empty() && self.done.is_empty() && self.consumed.is_empty() && !self.checkpoint
+    /// Returns whether the next commit after these events writes a checkpoint.
+    pub(super) fn needs_checkpoint(&self, committed: &[Arc<SessionEvent>]) -> bool {
+        committed.iter().any(|event| event.body.ends_run())
+            && self.since_checkpoint >= self.checkpoint_weight.max(CHECKPOINT_AT_LEAST)
     }
 }

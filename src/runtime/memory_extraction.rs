@@ -5,6 +5,7 @@
 //! that another process continues from there.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,14 +13,18 @@ use std::{
 use parking_lot::Mutex;
 
 use async_trait::async_trait;
-use tokio::time::{sleep, timeout};
+use futures_util::FutureExt as _;
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::{
     inner::RuntimeInner,
     instrumented, model_candidates,
-    run_handle::SessionProjection,
+    run_handle::{SessionProjection, TaskMessage, panic_message},
     usage_recorder::{self, UserUsage},
 };
 use k8sops_agent::{
@@ -27,9 +32,7 @@ use k8sops_agent::{
     memory::{EXTRACTION_SYSTEM_PROMPT, LongTermMemory, extraction_request, parse_extraction},
     without_rejected_content,
 };
-use k8sops_core::{
-    ChatMessage, MemoryNote, MemorySaved, SessionId, SessionState, Timestamp, TokenUsage, UsageDay, UserId,
-};
+use k8sops_core::{ChatMessage, MemoryNote, MemorySaved, SessionState, Timestamp, TokenUsage, UsageDay, UserId};
 use k8sops_models::tokens;
 use k8sops_telemetry::{Metrics, RecallOutcome as Recalled, spans};
 use k8sops_tools::ToolExecutor;
@@ -110,54 +113,28 @@ impl MemoryRetriever for UserMemoryRetriever {
     }
 }
 
-/// The memory extraction of a session, while one is running.
-#[derive(Debug, Default)]
-pub(super) struct MemoryExtraction(Option<RunningExtraction>);
-
-#[derive(Debug)]
-struct RunningExtraction {
-    session: SessionId,
-    /// The seq up to which earlier extractions read.
-    after: u64,
-    task: AbortOnDropHandle<MemorySaved>,
-}
-
-impl MemoryExtraction {
-    pub(super) fn start(
-        &mut self,
-        shared: &Arc<RuntimeInner>,
-        projection: &Arc<SessionProjection>,
-        tools: &Arc<dyn ToolExecutor>,
-    ) {
-        let (shared, tools) = (shared.clone(), tools.clone());
-        let state = projection.read(Clone::clone);
-        let (session, after) = (state.summary.session_id, state.learned_up_to);
-        let task = tokio::spawn(async move { extract_memories(&shared, state, tools.as_ref()).await });
-        self.0 = Some(RunningExtraction { session, after, task: AbortOnDropHandle::new(task) });
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Waits for the end of the extraction; never resolves without one.
-    pub(super) async fn wait_until_done(&mut self) -> MemorySaved {
-        let Some(RunningExtraction { session, after, task }) = &mut self.0 else { return std::future::pending().await };
-        let saved = task.await.unwrap_or_else(|panic| {
-            tracing::error!(%session, %panic, "memory extraction panicked");
-            MemorySaved { up_to_seq: *after, ..MemorySaved::default() }
+/// Starts the extraction of memories, which sends its result to the session actor. It is aborted when the handle is dropped.
+pub(super) fn start_extraction(
+    shared: &Arc<RuntimeInner>,
+    state: SessionState,
+    tools: &Arc<dyn ToolExecutor>,
+    actor: mpsc::Sender<TaskMessage>,
+) -> AbortOnDropHandle<()> {
+    let (shared, tools) = (shared.clone(), tools.clone());
+    let (session, up_to_seq) = (state.summary.session_id, state.learned_up_to);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let extraction = AssertUnwindSafe(extract_memories(&shared, state, tools.as_ref()));
+        let saved = extraction.catch_unwind().await.unwrap_or_else(|panic| {
+            tracing::error!(%session, panic = panic_message(&*panic), "memory extraction panicked");
+            MemorySaved { up_to_seq, ..MemorySaved::default() }
         });
-        self.0 = None;
-        saved
-    }
+        // An actor that is gone needs no result.
+        let _ = actor.send(TaskMessage::MemoriesExtracted(saved)).await;
+    }))
 }
 
 /// Extracts memories from what was said since the last extraction. What fails now is extracted the next time.
-pub(super) async fn extract_memories(
-    shared: &Arc<RuntimeInner>,
-    state: SessionState,
-    tools: &dyn ToolExecutor,
-) -> MemorySaved {
+async fn extract_memories(shared: &Arc<RuntimeInner>, state: SessionState, tools: &dyn ToolExecutor) -> MemorySaved {
     let session = state.summary.session_id;
     let up_to_seq = state.learned_up_to;
     let mut saved = MemorySaved { up_to_seq, ..MemorySaved::default() };

@@ -7,11 +7,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`Sessions`] | the operations of the API: `commands`, `queries`, `lifecycle`, `approvals` |
-//! | `session_actor` | the owner of a session: inbox, run, pending interactions |
+//! | `session_actor` | the owner of a session, a state machine: inbox, run, pending interactions |
 //! | `log_writer`, `run_handle` | group commit, and the log as its run sees it |
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |
 //! | `worker_threads`, `worker_watch` | the threads on which sessions live, and what holds them |
+//! | `conversation_cache` | conversations that were read lately |
 //! | `known_logs` | what shows that the store has lost events |
 //! | `store_watch` | outages of the store in the log of the service |
 //! | `admission`, `pending_approvals` | capacity limits, and sessions that wait for an approval |
@@ -20,6 +21,7 @@
 mod admission;
 mod approvals;
 mod commands;
+mod conversation_cache;
 mod error;
 mod inner;
 mod instrumented;

@@ -1,95 +1,95 @@
-//! Writes previews of the open message to the store, for watchers on other replicas: its text, collected for some tens of
-//! milliseconds. Nothing waits for it.
+//! Writes previews of the open message to the store, for watchers on other replicas. Nothing waits for it.
+//!
+//! The text is in the feed. The first chunk of each message is written, so that a next owner knows which message was open, and
+//! the reply tells whether another replica has watchers. Only then the rest is written: at once, and what follows within some
+//! tens of milliseconds together.
 
-use std::{sync::Arc, time::Duration};
-
-use parking_lot::{Mutex, MutexGuard};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{sync::Notify, time::sleep};
 
-use k8sops_core::{MessageId, MessagePreview, RunId, SessionLease, SessionStore, TextDelta};
+use k8sops_core::{PreviewReader, RemoteAudience, SessionFeed, SessionLease, SessionStore};
 
-/// How long text is collected before it is written.
+/// How long text is collected after a write.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Collects and writes previews.
-#[derive(Default)]
+/// Whether other replicas have watchers of a session, as its owner knows.
+#[derive(Debug, Default)]
+pub(super) struct RemoteWatchers {
+    are_present: AtomicBool,
+    announced: Notify,
+}
+
+impl RemoteWatchers {
+    /// Records that a replica has watchers from now on. It has nothing of the open message yet.
+    pub(super) fn announce(&self) {
+        self.are_present.store(true, Ordering::Relaxed);
+        self.announced.notify_one();
+    }
+
+    /// Records what the store says of watchers when it renews a lease.
+    pub(super) fn record_audience(&self, audience: RemoteAudience) {
+        match audience {
+            // The announcement was not notified.
+            RemoteAudience::Present if !self.are_present() => self.announce(),
+            // The next write says whether they are still there.
+            RemoteAudience::Present | RemoteAudience::Absent => {}
+        }
+    }
+
+    fn are_present(&self) -> bool {
+        self.are_present.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes previews of one session.
+#[derive(Debug, Default)]
 pub(super) struct PreviewWriter {
-    // A synchronous mutex: held for a push, never across an await.
-    buffer: Mutex<PreviewBuffer>,
-    more: Notify,
-}
-
-#[derive(Default)]
-struct PreviewBuffer {
-    message: Option<MessageId>,
-    /// Bytes of the message's text and reasoning so far.
-    text: usize,
-    reasoning: usize,
-    pieces: Vec<MessagePreview>,
-}
-
-/// Which of the two texts of a message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum MessagePreviewKind {
-    Text,
-    Reasoning,
+    opened: Notify,
 }
 
 impl PreviewWriter {
-    fn lock(&self) -> MutexGuard<'_, PreviewBuffer> {
-        self.buffer.lock()
+    /// Records that a message was opened in the feed.
+    pub(super) fn record_opening(&self) {
+        self.opened.notify_one();
     }
 
-    /// Adds a chunk of the open message. A chunk of another message replaces the open one.
-    pub(super) fn push_chunk(&self, run_id: RunId, message_id: MessageId, kind: MessagePreviewKind, content: &str) {
-        let mut buffer = self.lock();
-        if buffer.message != Some(message_id) {
-            *buffer = PreviewBuffer { message: Some(message_id), ..PreviewBuffer::default() };
-        }
-        let at = match kind {
-            MessagePreviewKind::Text => &mut buffer.text,
-            MessagePreviewKind::Reasoning => &mut buffer.reasoning,
-        };
-        let offset = *at;
-        *at += content.len();
-        let same = match (buffer.pieces.last_mut(), kind) {
-            (Some(MessagePreview::Token(last)), MessagePreviewKind::Text)
-            | (Some(MessagePreview::Reasoning(last)), MessagePreviewKind::Reasoning) => Some(last),
-            _ => None,
-        };
-        if let Some(last) = same {
-            last.content.push_str(content);
-        } else {
-            let delta = TextDelta { message_id, run_id, offset, content: content.to_owned() };
-            buffer.pieces.push(match kind {
-                MessagePreviewKind::Text => MessagePreview::Token(delta),
-                MessagePreviewKind::Reasoning => MessagePreview::Reasoning(delta),
-            });
-        }
-        drop(buffer);
-        self.more.notify_one();
-    }
-
-    /// Drops what was not written, because it is void or in the log.
-    pub(super) fn clear(&self) {
-        self.lock().pieces.clear();
-    }
-
-    /// Writes collected chunks until the future is dropped.
-    pub(super) async fn run(self: Arc<Self>, store: Arc<dyn SessionStore>, lease: SessionLease) {
+    /// Writes what the feed has of open messages, until the future is dropped.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        store: Arc<dyn SessionStore>,
+        lease: SessionLease,
+        feed: Arc<SessionFeed>,
+        watchers: Arc<RemoteWatchers>,
+    ) {
         let Some(shared) = store.notifications() else { return };
+        let mut reader = PreviewReader::new(feed);
         loop {
-            self.more.notified().await;
-            sleep(WRITE_INTERVAL).await;
-            let (message, pieces) = {
-                let mut buffer = self.lock();
-                (buffer.message, std::mem::take(&mut buffer.pieces))
+            let update = tokio::select! {
+                () = self.opened.notified() => reader.take_update(),
+                () = watchers.announced.notified() => {
+                    reader.start_over();
+                    reader.take_update()
+                }
+                update = reader.next_update(), if watchers.are_present() => Some(update),
             };
-            let Some(message) = message.filter(|_| !pieces.is_empty()) else { continue };
-            if let Err(error) = shared.write_preview(lease, message, &pieces).await {
-                // The committed message replaces the preview.
-                tracing::debug!(session = %lease.session, %error, "preview write failed");
+            let Some(update) = update else { continue };
+            match shared.write_preview(lease, &update).await {
+                Ok(audience) => watchers.are_present.store(audience == RemoteAudience::Present, Ordering::Relaxed),
+                Err(error) => {
+                    // It may have been written in part. The next write replaces it, and the committed message all of them.
+                    reader.start_over();
+                    tracing::debug!(session = %lease.session, %error, "preview write failed");
+                }
+            }
+            if watchers.are_present() {
+                sleep(WRITE_INTERVAL).await;
             }
         }
     }

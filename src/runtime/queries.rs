@@ -1,8 +1,10 @@
 //! Reads sessions for their users.
 
+use std::sync::Arc;
+
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionState, SessionSummary, StoreError, ToolCallId,
+    ChatMessage, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionSummary, StoreError, ToolCallId,
     UserId, find_tool_end, load_state,
 };
 use tokio::runtime::Handle;
@@ -61,13 +63,19 @@ impl Sessions {
         Ok(summary)
     }
 
-    /// Returns the whole projection of a session.
+    /// Returns at most `limit` messages of a session's conversation, those after the seq `after`.
     ///
     /// # Errors
     /// `NotFound`, and store errors.
-    pub async fn load_session_state(&self, user: &UserId, session: SessionId) -> Result<SessionState, SessionsError> {
+    pub async fn list_messages(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Arc<ChatMessage>>, SessionsError> {
         self.get_session(user, session).await?;
-        Ok(load_state(self.0.dependencies.store.as_ref(), session).await?.state)
+        Ok(self.0.conversations.read_messages(self.0.dependencies.store.as_ref(), session, after, limit).await?)
     }
 
     /// Opens a cursor over the session's log, starting after the event `after`.
@@ -83,7 +91,7 @@ impl Sessions {
         self.open_cursor_unchecked(Some(user), session, after).await
     }
 
-    /// Lets the next run of a session live on the current thread, because a stream of the session does.
+    /// Lets the next actor of a session live on the current thread, because a stream of the session does.
     pub fn prefer_this_thread(&self, session: SessionId) {
         self.0.registry.record_watcher(session, Handle::current().id());
     }

@@ -1,5 +1,6 @@
 //! Tails sessions that other replicas own: reads their logs and previews into the local feeds, once for all local watchers of
-//! a session. Notifications say when; a poll every few seconds catches up with notifications that were lost.
+//! a session. Notifications say when; a poll every few seconds catches up with notifications that were lost. Owners write
+//! previews for those who have announced that they read them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,11 +19,13 @@ use tokio::{
 use super::known_logs::{DamageFinding, KnownLogs};
 use k8sops_core::{
     LogContinuity, LogHead, NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SessionFeed, SessionId, SessionStore,
-    StoreError,
+    StoreError, WATCHER_TTL,
 };
 
 /// Interval of polling a session without notifications.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Interval of announcing watchers to the owner. A failed announcement can be repeated before the last one expires.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(WATCHER_TTL.as_secs() / 3);
 /// Interval of scheduling polls and of dropping sessions without watchers.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 /// Upper bound of concurrent polls.
@@ -32,6 +35,8 @@ const MAX_CONCURRENT_POLLS: usize = 64;
 pub(super) struct RemoteTails {
     store: Arc<dyn SessionStore>,
     known_logs: Arc<KnownLogs>,
+    /// The name of this process in leases.
+    replica: String,
     // A synchronous mutex: held for a lookup, never across an await.
     inner: Mutex<TailState>,
     work: Notify,
@@ -52,12 +57,24 @@ struct RemoteTail {
     owned: bool,
     /// When to poll next.
     next_poll: Instant,
+    /// When to announce the watchers next; `None` before the first time.
+    next_announcement: Option<Instant>,
     is_polling: bool,
 }
 
+/// A session to poll.
+struct DuePoll {
+    session: SessionId,
+    feed: Arc<SessionFeed>,
+    /// Read position in the preview.
+    preview: u64,
+    /// Whether the watchers are to be announced.
+    announces: bool,
+}
+
 impl RemoteTails {
-    pub(super) fn new(store: Arc<dyn SessionStore>, known_logs: Arc<KnownLogs>) -> Self {
-        Self { store, known_logs, inner: Mutex::default(), work: Notify::new() }
+    pub(super) fn new(store: Arc<dyn SessionStore>, known_logs: Arc<KnownLogs>, replica: String) -> Self {
+        Self { store, known_logs, replica, inner: Mutex::default(), work: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, TailState> {
@@ -77,8 +94,14 @@ impl RemoteTails {
             return;
         }
         let owned = known.is_some_and(|f| f.owned);
-        let new =
-            RemoteTail { feed: Arc::downgrade(feed), preview: 0, owned, next_poll: Instant::now(), is_polling: false };
+        let new = RemoteTail {
+            feed: Arc::downgrade(feed),
+            preview: 0,
+            owned,
+            next_poll: Instant::now(),
+            next_announcement: None,
+            is_polling: false,
+        };
         inner.followed.insert(session, new);
         inner.due.push_back(session);
         drop(inner);
@@ -95,6 +118,7 @@ impl RemoteTails {
         let mut inner = self.lock();
         let Some(entry) = inner.followed.get_mut(&session) else { return };
         entry.owned = owned;
+        entry.next_announcement = None;
         entry.next_poll = Instant::now();
         inner.due.push_back(session);
         drop(inner);
@@ -122,6 +146,8 @@ impl RemoteTails {
         let TailState { followed, due } = &mut *inner;
         for (session, followed) in followed {
             followed.next_poll = Instant::now();
+            // The store may have lost the announcement.
+            followed.next_announcement = None;
             due.push_back(*session);
         }
         self.work.notify_one();
@@ -137,12 +163,12 @@ impl RemoteTails {
                 () = self.work.notified() => {}
                 _ = tick.tick() => self.sweep(),
             }
-            while let Some((session, feed, preview)) = self.next_due() {
+            while let Some(poll) = self.next_due() {
                 let Ok(permit) = permits.clone().acquire_owned().await else { return };
                 let remote_tails = self.clone();
                 tokio::spawn(async move {
-                    let result = remote_tails.poll_session(session, &feed, preview).await;
-                    remote_tails.finish_poll(session, &feed, result);
+                    let result = remote_tails.poll_session(&poll).await;
+                    remote_tails.finish_poll(&poll, result);
                     drop(permit);
                 });
             }
@@ -150,7 +176,7 @@ impl RemoteTails {
     }
 
     /// Drops sessions without watchers and schedules overdue polls.
-    fn sweep(&self) {
+    fn sweep(self: &Arc<Self>) {
         let Some(shared) = self.notifications() else { return };
         let now = Instant::now();
         let mut inner = self.lock();
@@ -159,6 +185,9 @@ impl RemoteTails {
             let watched = followed.feed.strong_count() > 0;
             if !watched {
                 shared.unsubscribe(*session, NotificationTopic::Log);
+                if followed.next_announcement.is_some() {
+                    tokio::spawn(self.clone().withdraw_watcher(*session));
+                }
             } else if followed.next_poll <= now {
                 due.push_back(*session);
             }
@@ -166,7 +195,18 @@ impl RemoteTails {
         });
     }
 
-    fn next_due(&self) -> Option<(SessionId, Arc<SessionFeed>, u64)> {
+    /// Spares the owner the previews that no watcher reads any more. If this fails, the announcement expires.
+    async fn withdraw_watcher(self: Arc<Self>, session: SessionId) {
+        let Some(shared) = self.notifications() else { return };
+        if self.lock().followed.contains_key(&session) {
+            return;
+        }
+        if let Err(error) = shared.withdraw_watcher(session, &self.replica).await {
+            tracing::debug!(%session, %error, "withdrawing the announcement of watchers failed");
+        }
+    }
+
+    fn next_due(&self) -> Option<DuePoll> {
         let now = Instant::now();
         let mut inner = self.lock();
         let TailState { followed, due } = &mut *inner;
@@ -179,14 +219,30 @@ impl RemoteTails {
             let Some(feed) = entry.feed.upgrade() else { continue };
             entry.next_poll = now + POLL_INTERVAL;
             entry.is_polling = true;
-            return Some((session, feed, entry.preview));
+            let announces = entry.next_announcement.is_none_or(|next| next <= now);
+            if announces {
+                entry.next_announcement = Some(now + ANNOUNCE_INTERVAL);
+            }
+            return Some(DuePoll { session, feed, preview: entry.preview, announces });
         }
         None
     }
 
     /// Reads the preview before the log, so that the preview never belongs to a message after the log that was read.
-    async fn poll_session(&self, session: SessionId, feed: &SessionFeed, mut preview: u64) -> Result<u64, StoreError> {
+    async fn poll_session(&self, poll: &DuePoll) -> Result<u64, StoreError> {
+        let DuePoll { session, feed, .. } = poll;
+        let session = *session;
+        let mut preview = poll.preview;
         let Some(shared) = self.notifications() else { return Ok(preview) };
+        if poll.announces
+            && let Err(error) = shared.announce_watcher(session, &self.replica).await
+        {
+            // A store that is full or read-only can still be read.
+            tracing::debug!(%session, %error, "announcing watchers failed");
+            if let Some(entry) = self.lock().followed.get_mut(&session) {
+                entry.next_announcement = None;
+            }
+        }
         loop {
             let held = feed.held_position();
             let seen = shared.read_preview(session, preview).await?;
@@ -255,7 +311,9 @@ impl RemoteTails {
         Ok(())
     }
 
-    fn finish_poll(&self, session: SessionId, feed: &Arc<SessionFeed>, result: Result<u64, StoreError>) {
+    fn finish_poll(&self, poll: &DuePoll, result: Result<u64, StoreError>) {
+        let DuePoll { session, feed, .. } = poll;
+        let session = *session;
         let mut inner = self.lock();
         let Some(entry) = inner.followed.get_mut(&session) else { return };
         if !std::ptr::eq(entry.feed.as_ptr(), Arc::as_ptr(feed)) {

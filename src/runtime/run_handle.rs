@@ -1,6 +1,7 @@
-//! The log as a run sees it: the implementation of [`RunLog`] that hands events to the session actor.
+//! The log as a run sees it: the implementation of [`RunLog`] that hands events to the session actor, and the channel to it.
 
 use std::{
+    any::Any,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,15 +14,11 @@ use parking_lot::RwLock;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{
-    inner::RuntimeInner,
-    lease::LeaseValidity,
-    preview_writer::{MessagePreviewKind, PreviewWriter},
-};
+use super::{inner::RuntimeInner, lease::LeaseValidity, preview_writer::PreviewWriter, session_actor::RunEnding};
 use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView, StartConfirmation};
 use k8sops_core::{
-    ConfirmableWrite, EventBody, EventDraft, MessageId, RunId, SessionFeed, SessionId, SessionState, ToolCallId,
-    ToolProgress,
+    ConfirmableWrite, EventBody, EventDraft, MemorySaved, MessageId, MessageOpening, RunId, SessionFeed, SessionId,
+    SessionState, ToolCallId, ToolProgress,
 };
 use k8sops_telemetry::Metrics;
 
@@ -62,18 +59,27 @@ impl SessionProjection {
     }
 }
 
-/// Events that a run wants to commit.
+/// What the tasks of a session send to its actor, all over one channel.
 #[derive(Debug)]
-pub(super) struct AppendRequest {
-    pub(super) drafts: Vec<EventDraft>,
-    /// Receives a message when the events are durable; dropped if they never will be.
-    pub(super) done: oneshot::Sender<()>,
+pub(super) enum TaskMessage {
+    /// Events of the run to be committed. `done` receives a message when they are durable; it is dropped if they never will be.
+    Append { drafts: Vec<EventDraft>, done: oneshot::Sender<()> },
+    /// The run's task has ended: the last message of the run.
+    RunEnded(RunEnding),
+    /// The memory extraction has ended.
+    MemoriesExtracted(MemorySaved),
+}
+
+/// Returns what a task said when it panicked.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// The log of one run.
 pub(super) struct RunHandle {
     pub(super) run_id: RunId,
-    pub(super) appends: mpsc::Sender<AppendRequest>,
+    pub(super) actor: mpsc::Sender<TaskMessage>,
     pub(super) projection: Arc<SessionProjection>,
     pub(super) feed: Arc<SessionFeed>,
     /// Previews for watchers on other replicas; `None` with a store of a single process.
@@ -104,6 +110,14 @@ impl FirstEventTimer {
     }
 }
 
+impl RunHandle {
+    fn record_opening(&self, opening: MessageOpening) {
+        if opening == MessageOpening::Opened {
+            self.previews.iter().for_each(|previews| previews.record_opening());
+        }
+    }
+}
+
 #[async_trait]
 impl RunLog for RunHandle {
     async fn append_events(&self, events: Vec<EventBody>) -> Result<(), LogClosed> {
@@ -112,7 +126,7 @@ impl RunLog for RunHandle {
         }
         let (done, durable) = oneshot::channel();
         let drafts = events.into_iter().map(|body| EventDraft::in_run(self.run_id, body)).collect();
-        self.appends.send(AppendRequest { drafts, done }).await.map_err(|_| LogClosed)?;
+        self.actor.send(TaskMessage::Append { drafts, done }).await.map_err(|_| LogClosed)?;
         durable.await.map_err(|_| LogClosed)
     }
 
@@ -148,19 +162,12 @@ impl RunLog for RunHandle {
         self.first_event.record_once();
         match piece {
             PreviewChunk::Text(text) => {
-                self.feed.append_text(self.run_id, message, text);
-                self.previews.iter().for_each(|p| p.push_chunk(self.run_id, message, MessagePreviewKind::Text, text));
+                self.record_opening(self.feed.append_text(self.run_id, message, text));
             }
             PreviewChunk::Reasoning(text) => {
-                self.feed.append_reasoning(self.run_id, message, text);
-                self.previews
-                    .iter()
-                    .for_each(|p| p.push_chunk(self.run_id, message, MessagePreviewKind::Reasoning, text));
+                self.record_opening(self.feed.append_reasoning(self.run_id, message, text));
             }
-            PreviewChunk::Void => {
-                self.feed.discard_open_message();
-                self.previews.iter().for_each(|p| p.clear());
-            }
+            PreviewChunk::Void => self.feed.discard_open_message(),
         }
     }
 

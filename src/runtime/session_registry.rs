@@ -13,6 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Id, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
+use super::preview_writer::RemoteWatchers;
 use k8sops_core::{SessionFeed, SessionId};
 
 /// Unused entries are removed when the map has this size, or twice the size that the last sweep left.
@@ -25,12 +26,20 @@ pub(super) struct Wakeup {
     notify: Notify,
     /// The session was deleted.
     pub(super) deleted: CancellationToken,
+    /// Watchers on other replicas.
+    pub(super) remote_watchers: Arc<RemoteWatchers>,
+    holds_lease: AtomicBool,
 }
 
 impl Wakeup {
     pub(super) fn notify(&self) {
         self.is_notified.store(true, Ordering::SeqCst);
         self.notify.notify_one();
+    }
+
+    /// Records whether the actor holds the lease of its session.
+    pub(super) fn set_lease_held(&self, held: bool) {
+        self.holds_lease.store(held, Ordering::Relaxed);
     }
 
     /// Clears earlier notifications, before the actor reads what they announced.
@@ -144,9 +153,27 @@ impl SessionRegistry {
         }
     }
 
-    /// Wakes every owner in this process.
+    /// Wakes every owner in this process. What it has written of previews may be lost.
     pub(super) fn wake_all_owners(&self) {
-        self.lock().map.values().filter_map(|live| live.owner.as_ref()).for_each(|wakeup| wakeup.notify());
+        for wakeup in self.lock().map.values().filter_map(|live| live.owner.as_ref()) {
+            wakeup.notify();
+            wakeup.remote_watchers.announce();
+        }
+    }
+
+    /// Tells the session's owner, if it is in this process, that another replica has watchers from now on.
+    pub(super) fn announce_remote_watchers(&self, session: SessionId) {
+        if let Some(wakeup) = self.lock().map.get(&session).and_then(|live| live.owner.as_ref()) {
+            wakeup.remote_watchers.announce();
+        }
+    }
+
+    /// The sessions whose leases this process holds.
+    pub(super) fn leased_sessions(&self) -> Vec<SessionId> {
+        let live = self.lock();
+        let holds_lease =
+            |live: &LiveSession| live.owner.as_ref().is_some_and(|wakeup| wakeup.holds_lease.load(Ordering::Relaxed));
+        live.map.iter().filter(|(_, live)| holds_lease(live)).map(|(session, _)| *session).collect()
     }
 
     /// Releases an owner's slot. Returns false if the owner was notified since it last looked: it must look again.

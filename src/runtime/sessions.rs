@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 
 use super::{
     admission::{AdmissionControl, CapacityLimits},
+    conversation_cache::ConversationCache,
     error::SessionsError,
     inner::{Dependencies, RuntimeInner},
     known_logs::KnownLogs,
@@ -38,7 +39,8 @@ impl Sessions {
     #[must_use]
     pub fn new(dependencies: Dependencies) -> Self {
         let known_logs = Arc::new(KnownLogs::default());
-        let remote_tails = Arc::new(RemoteTails::new(dependencies.store.clone(), known_logs.clone()));
+        let remote_tails =
+            Arc::new(RemoteTails::new(dependencies.store.clone(), known_logs.clone(), dependencies.replica.clone()));
         let replica = dependencies.replica.clone();
         Self(Arc::new(RuntimeInner {
             admission: AdmissionControl::default(),
@@ -46,6 +48,7 @@ impl Sessions {
             dependencies,
             remote_tails,
             known_logs,
+            conversations: ConversationCache::default(),
             store_outages: Arc::default(),
             closed: CancellationToken::new(),
             registry: SessionRegistry::default(),
@@ -75,7 +78,7 @@ impl Sessions {
     /// Errors of a store that is not shared. A shared store may be unavailable now and is retried.
     pub async fn start(&self) -> Result<usize, StoreError> {
         if self.0.dependencies.store.notifications().is_none() {
-            return self.0.resume_unfinished_sessions().await;
+            return self.0.resume_unfinished_sessions().await.map(|claimed| claimed.sessions.len());
         }
         let (closed, runtime) = (&self.0.closed, self.0.threads.base());
         runtime.spawn(closed.clone().run_until_cancelled_owned(self.0.remote_tails.clone().run()));
@@ -154,7 +157,7 @@ impl Sessions {
     /// Runs a future to completion, even if the caller is dropped: actix drops a handler together with its connection, at any
     /// await point.
     pub async fn run_to_completion<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        match self.0.tasks.spawn_on(work.in_current_span(), &self.0.threads.choose_worker()).await {
+        match self.0.tasks.spawn_on(work.in_current_span(), &self.0.threads.choose_worker(None)).await {
             Ok(done) => done,
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             // The async runtime is shutting down, and the caller with it.

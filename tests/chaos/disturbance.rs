@@ -102,12 +102,12 @@ impl DisturbanceKind {
             |name, title, scope, recovery, duration_ms| KindProfile { name, title, scope, recovery, duration_ms };
         match self {
             Self::Kill => profile("kill", "kill -9 of a replica", Replica, Applied, 500..2_000),
-            // Longer than the lease of 10 s.
-            Self::Stop => profile("stop", "SIGSTOP of a replica, then SIGCONT", Replica, Applied, 11_000..13_000),
+            // Longer than the lease of 4 s.
+            Self::Stop => profile("stop", "SIGSTOP of a replica, then SIGCONT", Replica, Applied, 5_000..7_000),
             Self::Restart => profile("restart", "SIGTERM of a replica", Replica, Applied, 0..100),
             // Shorter and longer than the lease.
             Self::Partition => {
-                profile("partition", "replica and Redis do not reach each other", Replica, Applied, 500..13_000)
+                profile("partition", "replica and Redis do not reach each other", Replica, Applied, 500..7_000)
             }
             Self::Clock => profile("clock", "wall clock of a replica is wrong", Replica, Undone, 1_500..5_000),
             Self::Acl => profile("acl", "Redis user of a replica loses a right", Replica, Undone, 500..4_000),

@@ -51,10 +51,11 @@ fn key_of(session: &str, key: &str) -> String {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn session_that_lost_a_key_is_damaged_everywhere() {
-    let losses: [(&str, &[&str]); 8] = [
+    let losses: [(&str, &[&str]); 9] = [
         ("log", &["DEL", "log"]),
         ("meta", &["DEL", "meta"]),
         ("emptied log", &["XTRIM", "log", "MAXLEN", "0"]),
+        ("log without its head", &["XTRIM", "log", "MINID", "3"]),
         ("log of another kind", &["EVAL", "redis.call('DEL', KEYS[1]) redis.call('SET', KEYS[1], 'x')", "1", "log"]),
         ("meta of another kind", &["EVAL", "redis.call('DEL', KEYS[1]) redis.call('SET', KEYS[1], 'x')", "1", "meta"]),
         ("log beyond its head", &["XADD", "log", "9000-0", "e", "{}"]),

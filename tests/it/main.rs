@@ -43,6 +43,7 @@ mod outputs;
 mod providers;
 mod recall;
 mod redis_bulk;
+mod redis_load;
 mod redis_peers;
 mod redis_refusals;
 mod redis_store;

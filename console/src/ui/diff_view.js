@@ -12,14 +12,16 @@ const MARKS = {same: ' ', added: '+', removed: '-'};
 /** @param {{text: string}} props */
 export function DiffView({text}) {
   const parts = useMemo(() => parseDiff(showInvisible(text)), [text]);
-  return html`<div class="diff" tabindex="0" role="region" aria-label="Changes">
+  return html`<div class="diff" tabindex="0" role="group" aria-label="Changes">
     ${parts.map((part, at) => {
       if (part.kind === 'file') return html`<div key=${at} class="diff-file">${part.name}</div>`;
       if (part.kind === 'text') return html`<p key=${at} class="diff-text">${part.text}</p>`;
       const rows = pairLines(part.lines);
       return html`<div key=${at} class="diff-hunk">
-        <table class="diff-split" aria-label="Before and after"><tbody>${rows.map((row) => html`<${SplitRow} row=${row} />`)}</tbody></table>
-        <table class="diff-unified" aria-label="Changed lines"><tbody>${unified(rows).map(({line, other}) => html`<${UnifiedRow} line=${line} other=${other} />`)}</tbody></table>
+        <table class="diff-split" aria-label="Before and after"><tbody>${rows.map((row) => html`<${SplitRow} row=${row} />`)}</tbody>
+          </table>
+        <table class="diff-unified" aria-label="Changed lines">
+          <tbody>${unified(rows).map(({line, other}) => html`<${UnifiedRow} line=${line} other=${other} />`)}</tbody></table>
       </div>`;
     })}
   </div>`;

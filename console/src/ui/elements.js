@@ -8,7 +8,8 @@ import {Icon} from './icons.js';
  *   `label` is read aloud, and shown when the pointer rests on the button.
  */
 export function IconButton({icon, label, onClick, pressed, kind = ''}) {
-  return html`<button type="button" class="icon-button ${kind}" aria-label=${label} title=${label} aria-pressed=${pressed} onClick=${onClick}>
+  return html`<button type="button" class="icon-button ${kind}" aria-label=${label} title=${label} aria-pressed=${pressed}
+    onClick=${onClick}>
     <${Icon} name=${icon} />
   </button>`;
 }

@@ -21,7 +21,7 @@ export function InputCard({item, sessionId, owner}) {
     return html`<div id=${item.key} class="notice" tabindex="-1"><${Icon} name="question" />
       <p><strong>${words[resolution.action]} by ${personName(resolution.by, owner)}</strong>: ${showInvisible(request.message)}</p></div>`;
   }
-  return html`<section id=${item.key} class="approval-card question" tabindex="-1" aria-label="Question of ${request.server}">
+  return html`<article id=${item.key} class="approval-card question" tabindex="-1" aria-label="Question of ${request.server}">
     <header class="approval-head">
       <span class="approval-icon"><${Icon} name="question" /></span>
       <div class="approval-title">
@@ -31,7 +31,7 @@ export function InputCard({item, sessionId, owner}) {
       <time class="approval-expiry" datetime=${request.expires_at}>expires ${formatRemaining(request.expires_at, now)}</time>
     </header>
     <${InputAnswer} request=${request} sessionId=${sessionId} />
-  </section>`;
+  </article>`;
 }
 
 /** @param {{request: import('../../types/wire').InputRequest, sessionId: string}} props */
@@ -54,7 +54,8 @@ function InputAnswer({request, sessionId}) {
   return html`<form class="approval-answer" onSubmit=${submit}>
     <p class="muted">The question is the server's, not that of k8sops. Do not enter passwords or keys.</p>
     ${request.url && html`<p class="field"><span>Open this page, then confirm:</span>
-      ${/^https?:/i.test(request.url) ? html`<a href=${request.url} target="_blank" rel="noopener noreferrer">${request.url}</a>` : html`<code>${request.url}</code>`}</p>`}
+      ${/^https?:/i.test(request.url) ? html`<a
+        href=${request.url} target="_blank" rel="noopener noreferrer">${request.url}</a>` : html`<code>${request.url}</code>`}</p>`}
     ${fields.map((field) => html`<${FieldInput} key=${field.name} field=${field} value=${values[field.name] ?? field.initial}
       onChange=${(/** @type {any} */ value) => setValues((old) => ({...old, [field.name]: value}))} />`)}
     <${ProblemLine} problem=${problem} />
@@ -72,12 +73,14 @@ function FieldInput({field, value, onChange}) {
   const label = html`<span>${showInvisible(field.label)}${field.required ? '' : html` <em>optional</em>`}</span>`;
   const onInput = (/** @type {any} */ event) => onChange(event.target.value);
   if (field.kind === 'flag') {
-    return html`<label class="check"><input type="checkbox" checked=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.checked)} /> ${label}${help}</label>`;
+    return html`<label class="check"><input type="checkbox" checked=${value}
+      onChange=${(/** @type {any} */ event) => onChange(event.target.checked)} /> ${label}${help}</label>`;
   }
   if (field.kind === 'choices') {
     const toggle = (/** @type {string} */ option) => onChange(value.includes(option) ? value.filter((/** @type {string} */ v) => v !== option) : [...value, option]);
     return html`<fieldset class="field"><legend>${label}</legend>${help}
-      ${field.options.map((option) => html`<label class="check"><input type="checkbox" checked=${value.includes(option.value)} onChange=${() => toggle(option.value)} /> ${option.label}</label>`)}
+      ${field.options.map((option) => html`<label class="check"><input type="checkbox" checked=${value.includes(option.value)}
+        onChange=${() => toggle(option.value)} /> ${option.label}</label>`)}
     </fieldset>`;
   }
   if (field.kind === 'choice') {
@@ -87,8 +90,10 @@ function FieldInput({field, value, onChange}) {
     </select></label>`;
   }
   if (field.kind === 'long') {
-    return html`<label class="field">${label}${help}<textarea rows="4" required=${field.required} ...${field.limits} value=${value} onInput=${onInput} /></label>`;
+    return html`<label class="field">${label}${help}<textarea rows="4" required=${field.required} ...${field.limits} value=${value}
+      onInput=${onInput} /></label>`;
   }
   const type = field.kind === 'text' ? field.inputType : 'number';
-  return html`<label class="field">${label}${help}<input type=${type} required=${field.required} ...${field.limits} value=${value} onInput=${onInput} /></label>`;
+  return html`<label class="field">${label}${help}<input type=${type} required=${field.required} ...${field.limits} value=${value}
+    onInput=${onInput} /></label>`;
 }

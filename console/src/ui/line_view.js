@@ -17,7 +17,7 @@ const MAX_HEIGHT = 15_000_000;
  * @param {string} text
  * @returns {string[]}
  */
-export function splitLines(text) {
+function splitLines(text) {
   const lines = showInvisible(text).replace(/\n$/, '').split('\n');
   if (!lines.some((line) => line.length > MAX_LINE)) return lines;
   return lines.flatMap((line) => {
@@ -74,7 +74,7 @@ export function LineView({text, label, tall = false, actions = null}) {
       ${actions}
       <${CopyButton} text=${text} label="Copy ${label}" />
     </div>
-    <div class="lines-box ${tall ? 'tall' : ''}" ref=${box} tabindex="0" role="region" aria-label=${label}
+    <div class="lines-box ${tall ? 'tall' : ''}" ref=${box} tabindex="0" role="group" aria-label=${label}
       onScroll=${(/** @type {any} */ event) => setTop(event.target.scrollTop)}>
       <div class="lines-space" style=${{height: `${height}px`}}>
         <pre style=${{transform: `translateY(${start * LINE_HEIGHT}px)`}}>${lines.slice(start, end).map((line, number) => {

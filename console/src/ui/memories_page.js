@@ -32,24 +32,30 @@ export function MemoriesPage({app}) {
     await callApi('DELETE', 'memories').then(found.reload, app.showProblem);
     setErasing(false);
   };
-  const actions = memories.length > 0 && html`<button type="button" class="button deny" onClick=${() => setErasing(true)}>Erase all…</button>`;
+  const actions = memories.length > 0 && html`<button type="button" class="button deny"
+    onClick=${() => setErasing(true)}>Erase all…</button>`;
   return html`<${PageFrame} title="Memories" app=${app} actions=${actions}>
     <p class="lead">What k8sops has learned in your sessions. It is recalled when it fits a question, and it is yours: correct or erase it here.</p>
     ${enabled === false && html`<p class="hint">Long-term memory is off on this service, so nothing new is remembered. <code>MEMORY_LONG_TERM_ENABLED=true</code> turns it on.</p>`}
     <${ProblemLine} problem=${found.problem} />
     ${isEmpty
-      ? html`<${EmptyState} icon="memory" title="Nothing is remembered yet" text="Facts about your environment, and what past incidents taught, appear here after sessions with long-term memory." />`
+      ? html`<${EmptyState} icon="memory" title="Nothing is remembered yet"
+        text="Facts about your environment, and what past incidents taught, appear here after sessions with long-term memory." />`
       : html`<div class="filters">
-          <input type="search" placeholder="Search by meaning" aria-label="Search memories" value=${query} onInput=${(/** @type {any} */ event) => setQuery(event.target.value)} />
+          <input type="search" placeholder="Search by meaning" aria-label="Search memories" value=${query}
+            onInput=${(/** @type {any} */ event) => setQuery(event.target.value)} />
           <div class="segments" role="group" aria-label="Kind">
-            ${[['', 'All'], ['semantic', 'Facts'], ['episodic', 'Incidents']].map(([value, name]) => html`<button type="button" aria-pressed=${kind === value} onClick=${() => setKind(value)}>${name}</button>`)}
+            ${[['', 'All'], ['semantic', 'Facts'], ['episodic', 'Incidents']].map(([value, name]) => html`<button type="button"
+              aria-pressed=${kind === value} onClick=${() => setKind(value)}>${name}</button>`)}
           </div>
         </div>`}
-    <ul class="memory-list">${memories.map((memory) => html`<${MemoryRow} key=${memory.id} memory=${memory} app=${app} onChanged=${found.reload} />`)}</ul>
+    <ul class="memory-list">${memories.map((memory) => html`<${MemoryRow} key=${memory.id} memory=${memory} app=${app}
+      onChanged=${found.reload} />`)}</ul>
     ${found.value && !memories.length && !isEmpty && html`<p class="muted center">No memory matches.</p>`}
     ${erasing && html`<${ModalDialog} title="Erase all memories?" onClose=${() => setErasing(false)}>
       <p>All of your memories are erased, including those that are not shown here. This cannot be undone.</p>
-      <div class="buttons end"><button type="button" class="button quiet" onClick=${() => setErasing(false)}>Keep them</button><button type="button" class="button deny solid" onClick=${eraseAll}>Erase all</button></div>
+      <div class="buttons end"><button type="button" class="button quiet" onClick=${() => setErasing(false)}>Keep them</button><button
+        type="button" class="button deny solid" onClick=${eraseAll}>Erase all</button></div>
     <//>`}
   <//>`;
 }
@@ -71,9 +77,11 @@ function MemoryRow({memory, app, onChanged}) {
   const erase = () => callApi('DELETE', `memories/${memory.id}`).then(onChanged, app.showProblem);
   if (text !== null) {
     return html`<li class="memory"><form class="form" onSubmit=${save}>
-      <label class="field"><span>Correct this memory</span><textarea rows="3" maxlength="2000" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} /></label>
+      <label class="field"><span>Correct this memory</span><textarea rows="3" maxlength="2000" value=${text}
+        onInput=${(/** @type {any} */ event) => setText(event.target.value)} /></label>
       <${ProblemLine} problem=${problem} />
-      <div class="buttons"><button class="button primary" disabled=${!text.trim()}>Save</button><button type="button" class="button quiet" onClick=${() => setText(null)}>Back</button></div>
+      <div class="buttons"><button class="button primary" disabled=${!text.trim()}>Save</button><button type="button" class="button quiet"
+        onClick=${() => setText(null)}>Back</button></div>
     </form></li>`;
   }
   return html`<li class="memory">

@@ -43,7 +43,8 @@ export function NewSessionPage({app}) {
   const questions = info?.mode === 'demo' ? DEMO_QUESTIONS : QUESTIONS;
   return html`<div class="session">
     <div class="session-main">
-      <header class="page-head bare"><${IconButton} icon="menu" label="Sessions and pages" kind="menu-button" onClick=${app.openMenu} /></header>
+      <header class="page-head bare"><${IconButton} icon="menu" label="Sessions and pages" kind="menu-button" onClick=${app.openMenu} />
+        </header>
       <main class="scroller" id="main" tabindex="0">
         <div class="welcome">
           <${Mark} />
@@ -51,7 +52,8 @@ export function NewSessionPage({app}) {
           <p class="lead">Ask in your own words. k8sops looks by itself; every change waits for your approval, with a diff.</p>
           ${info?.notice && html`<p class="hint">${info.notice}</p>`}
           <${ReadinessHints} info=${info} />
-          <${Composer} draftKey="new" running=${false} disabled=${busy ? 'Starting…' : ''} settings=${info && shown} onSend=${start} onSettings=${() => setDialog(true)} />
+          <${Composer} draftKey="new" running=${false} disabled=${busy ? 'Starting…' : ''} settings=${info && shown} onSend=${start}
+            onSettings=${() => setDialog(true)} />
           <ul class="questions" aria-label="Questions to begin with">
             ${questions.map((question) => html`<li><button type="button" disabled=${busy} onClick=${() => start(question.text)}>
               <span class="question-text">${question.text}</span><span class="question-why">${question.why}</span>
@@ -72,5 +74,6 @@ function ReadinessHints({info}) {
     return html`<p class="hint warning"><${Icon} name="warning" /> <span>No MCP server is configured, so there is no cluster to look at. Set <code>MCP_SERVER_URL</code>, or list servers in <code>mcp.servers</code> of the configuration.</span></p>`;
   }
   if (!down.length) return null;
-  return html`<p class="hint warning"><${Icon} name="warning" /> <span>Not connected: ${down.map((server) => server.name).join(', ')}. <a href="#/tools">See why</a></span></p>`;
+  return html`<p class="hint warning"><${Icon} name="warning" /> <span>Not connected: ${down.map((server) => server.name).join(', ')}. <a
+    href="#/tools">See why</a></span></p>`;
 }

@@ -30,14 +30,16 @@ export function Palette({entries, onClose}) {
     event.preventDefault();
   };
   return html`<${ModalDialog} title="Go to" onClose=${onClose}>
-    <input type="text" class="palette-input" autofocus role="combobox" aria-expanded="true" aria-controls="palette-list" aria-activedescendant=${shown.length ? `palette-${at}` : undefined}
+    <input type="text" class="palette-input" autofocus role="combobox" aria-expanded="true" aria-controls="palette-list"
+      aria-activedescendant=${shown.length ? `palette-${at}` : undefined}
       aria-label="Session, page or action" placeholder="Session, page or action" value=${query} onKeyDown=${onKey}
       onInput=${(/** @type {any} */ event) => {
         setQuery(event.target.value);
         setAt(0);
       }} />
     <ul class="palette" id="palette-list" role="listbox" aria-label="Matches">
-      ${shown.map((entry, number) => html`<li id="palette-${number}" role="option" aria-selected=${number === at} onClick=${() => run(entry)} onMouseMove=${() => setAt(number)}>
+      ${shown.map((entry, number) => html`<li id="palette-${number}" role="option" aria-selected=${number === at}
+        onClick=${() => run(entry)} onMouseMove=${() => setAt(number)}>
         <${Icon} name=${entry.icon} /><span class="ellipsis">${showInvisible(entry.name)}</span><span class="muted">${entry.hint}</span>
       </li>`)}
     </ul>

@@ -78,9 +78,11 @@ export function SessionPage({sessionId, firstMessage, app}) {
         <${IconButton} icon="menu" label="Sessions and pages" kind="menu-button" onClick=${app.openMenu} />
         <${SessionTitle} title=${title} onRename=${(/** @type {string} */ name) => sendCommand(`sessions/${sessionId}`, {title: name}, {method: 'PATCH'}).then(app.refresh, app.showProblem)} />
         <span class="grow" />
-        <span class="head-facts">${state.usage.inputTokens > 0 && html`<span title="Tokens and cost of this session">${formatTokens(state.usage.inputTokens)} in · ${formatTokens(state.usage.outputTokens)} out${state.usage.costUsd ? ` · ${formatMoney(state.usage.costUsd)}` : ''}</span>`}</span>
+        <span class="head-facts">${state.usage.inputTokens > 0 && html`<span
+          title="Tokens and cost of this session">${formatTokens(state.usage.inputTokens)} in · ${formatTokens(state.usage.outputTokens)} out${state.usage.costUsd ? ` · ${formatMoney(state.usage.costUsd)}` : ''}</span>`}</span>
         <${ConnectionMark} connection=${connection} />
-        <${IconButton} icon="timeline" label=${timeline ? 'Hide the timeline' : 'Show the timeline'} pressed=${timeline} onClick=${() => setTimeline(!timeline)} />
+        <${IconButton} icon="timeline" label=${timeline ? 'Hide the timeline' : 'Show the timeline'} pressed=${timeline}
+          onClick=${() => setTimeline(!timeline)} />
         <${IconButton} icon="settings" label="Settings of this session" onClick=${() => setDialog(true)} />
         <${IconButton} icon="trash" label="Delete this session" onClick=${() => app.deleteSession(sessionId, title)} />
       </header>
@@ -88,13 +90,15 @@ export function SessionPage({sessionId, firstMessage, app}) {
         <div class="conversation">
           <h1 class="hidden">${title}</h1>
           <${Conversation} items=${state.items} newFrom=${newFrom} context=${context} />
-          ${outgoing.map((message) => html`<${OutgoingLine} key=${message.commandId} message=${message} running=${Boolean(state.run)} session=${session} />`)}
+          ${outgoing.map((message) => html`<${OutgoingLine}
+            key=${message.commandId} message=${message} running=${Boolean(state.run)} session=${session} />`)}
           ${state.ready && !state.items.length && !outgoing.length && html`<p class="muted center">Nothing was said here yet.</p>`}
         </div>
       </main>
       <div class="status-line" role="status" aria-live="polite">
         ${pending.length > 0
-          ? html`<button type="button" class="chip waiting" onClick=${() => jump(`a:${pending[0].request.approval_id}`)}><${Icon} name="shield" /> Waiting for an approval</button>`
+          ? html`<button type="button" class="chip waiting" onClick=${() => jump(`a:${pending[0].request.approval_id}`)}>
+            <${Icon} name="shield" /> Waiting for an approval</button>`
           : activity && html`<${ActivityLine} activity=${activity} startedAt=${state.run?.startedAt ?? null} />`}
         ${state.streamWarning && html`<span class="problem"><${Icon} name="warning" /> ${state.streamWarning.text}</span>`}
       </div>
@@ -111,7 +115,8 @@ export function SessionPage({sessionId, firstMessage, app}) {
 /** @param {{reason: string, app: AppContext}} props */
 function MissingSession({reason, app}) {
   return html`<${PageFrame} title="Session" app=${app}>
-    <${EmptyState} icon="message" title=${reason} text="It may have been deleted, or have expired, or the service keeps sessions in memory and was started again.">
+    <${EmptyState} icon="message" title=${reason}
+      text="It may have been deleted, or have expired, or the service keeps sessions in memory and was started again.">
       <a class="button primary" href="#/">New session</a>
     <//>
   <//>`;
@@ -121,7 +126,8 @@ function MissingSession({reason, app}) {
 function SessionTitle({title, onRename}) {
   const [text, setText] = useState(/** @type {string | null} */ (null));
   if (text === null) {
-    return html`<button type="button" class="session-title" title="Rename" onClick=${() => setText(title)}><span class="ellipsis">${title}</span></button>`;
+    return html`<button type="button" class="session-title" title="Rename" onClick=${() => setText(title)}><span
+      class="ellipsis">${title}</span></button>`;
   }
   const finish = () => {
     if (text.trim() && text.trim() !== title) onRename(text.trim());
@@ -132,7 +138,8 @@ function SessionTitle({title, onRename}) {
     if (event.key === 'Enter') finish();
     if (event.key === 'Escape') setText(null);
   };
-  return html`<input class="session-title" aria-label="Title of the session" value=${text} maxlength="200" onKeyDown=${onKey} onBlur=${finish}
+  return html`<input class="session-title" aria-label="Title of the session" value=${text} maxlength="200" onKeyDown=${onKey}
+    onBlur=${finish}
     ref=${(/** @type {HTMLInputElement | null} */ input) => input && document.activeElement !== input && input.select()}
     onInput=${(/** @type {any} */ event) => setText(event.target.value)} />`;
 }
@@ -141,7 +148,8 @@ function SessionTitle({title, onRename}) {
 function ActivityLine({activity, startedAt}) {
   const now = useClock(1000);
   const seconds = startedAt ? Math.max(0, Math.floor((now - Date.parse(startedAt)) / 1000)) : 0;
-  return html`<span class="activity"><span class="spinner" /> ${activity}${seconds > 1 && html`<span class="muted" aria-hidden="true"> ${seconds} s</span>`}</span>`;
+  return html`<span class="activity"><span class="spinner" /> ${activity}${seconds > 1 && html`<span class="muted"
+    aria-hidden="true"> ${seconds} s</span>`}</span>`;
 }
 
 /** @param {{message: import('../../types/view').OutgoingMessage, running: boolean, session: any}} props */

@@ -55,27 +55,33 @@ export function SessionSettingsDialog({sessionId, settings, onClose, onDraft}) {
       <label class="field"><span>Model</span>
         <select value=${form.model} onChange=${(/** @type {any} */ event) => set({model: event.target.value})}>
           ${!chosen && form.model && html`<option value=${form.model}>${form.model}</option>`}
-          ${(providers.value?.providers ?? []).map((provider) => html`<optgroup label=${`${provider.name}${provider.configured ? '' : ' (no key is configured)'}`}>
-            ${provider.models.map((model) => html`<option value=${`${provider.id}/${model.id}`} disabled=${!provider.configured}>${model.name}</option>`)}
+          ${(providers.value?.providers ?? []).map((provider) => html`<optgroup
+            label=${`${provider.name}${provider.configured ? '' : ' (no key is configured)'}`}>
+            ${provider.models.map((model) => html`<option value=${`${provider.id}/${model.id}`}
+              disabled=${!provider.configured}>${model.name}</option>`)}
           </optgroup>`)}
         </select>
         ${chosen && html`<small>${chosen.model.description}${chosen.model.context_window ? ` Context: ${formatTokens(chosen.model.context_window)} tokens.` : ''}${chosen.model.prices ? ` $${chosen.model.prices.input} in, $${chosen.model.prices.output} out per million tokens.` : ''}</small>`}
       </label>
       <div class="field-row">
         <label class="field"><span>Reasoning</span>
-          <select value=${form.reasoning} disabled=${chosen && !features.some((feature) => feature.startsWith('thinking'))} onChange=${(/** @type {any} */ event) => set({reasoning: event.target.value})}>
+          <select value=${form.reasoning} disabled=${chosen && !features.some((feature) => feature.startsWith('thinking'))}
+            onChange=${(/** @type {any} */ event) => set({reasoning: event.target.value})}>
             <option value="">default</option>
             ${EFFORTS.map((effort) => html`<option value=${effort}>${effort}</option>`)}
           </select>
         </label>
         <label class="field"><span>Temperature</span>
-          <input type="number" min="0" max="2" step="0.1" placeholder="default" value=${form.temperature} disabled=${chosen && !features.includes('temperature')} onInput=${(/** @type {any} */ event) => set({temperature: event.target.value})} />
+          <input type="number" min="0" max="2" step="0.1" placeholder="default" value=${form.temperature}
+            disabled=${chosen && !features.includes('temperature')} onInput=${(/** @type {any} */ event) => set({temperature: event.target.value})} />
         </label>
         <label class="field"><span>Most tokens per reply</span>
-          <input type="number" min="1" step="1" placeholder="default" value=${form.max_tokens} onInput=${(/** @type {any} */ event) => set({max_tokens: event.target.value})} />
+          <input type="number" min="1" step="1" placeholder="default" value=${form.max_tokens}
+            onInput=${(/** @type {any} */ event) => set({max_tokens: event.target.value})} />
         </label>
       </div>
-      <label class="check"><input type="checkbox" checked=${form.memory} onChange=${(/** @type {any} */ event) => set({memory: event.target.checked})} />
+      <label class="check"><input type="checkbox" checked=${form.memory}
+        onChange=${(/** @type {any} */ event) => set({memory: event.target.checked})} />
         <span>Long-term memory<small>Recalls what earlier sessions learned, and remembers what this one learns.</small></span></label>
       <${ProblemLine} problem=${problem} />
       <div class="buttons end">

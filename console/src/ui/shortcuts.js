@@ -70,7 +70,9 @@ export function ShortcutsDialog({onClose}) {
     setOn(!on);
   };
   return html`<${ModalDialog} title="Keyboard" onClose=${onClose}>
-    <dl class="shortcuts">${SHORTCUTS.map(([keys, words]) => html`<div><dt>${keys.split(', ').map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${words}</dd></div>`)}</dl>
-    <label class="check"><input type="checkbox" checked=${on} onChange=${toggle} /> <span>Single keys<small>Keys without Ctrl work outside of text fields. Turn them off if they get in the way of a screen reader or of voice control.</small></span></label>
+    <dl class="shortcuts">${SHORTCUTS.map(([keys, words]) => html`<div><dt>${keys.split(', ').map((key) => html`<kbd>${key}</kbd> `)}</dt>
+      <dd>${words}</dd></div>`)}</dl>
+    <label class="check"><input type="checkbox" checked=${on}
+      onChange=${toggle} /> <span>Single keys<small>Keys without Ctrl work outside of text fields. Turn them off if they get in the way of a screen reader or of voice control.</small></span></label>
   <//>`;
 }

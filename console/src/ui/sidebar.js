@@ -40,19 +40,25 @@ export function Sidebar({app, route, hiddenIds, onSignOut, onHelp}) {
     const page = await loadOlderSessions(cursor);
     setOlder((old) => ({sessions: [...(old?.sessions ?? []), ...page.sessions], nextCursor: page.nextCursor}));
   };
-  const link = (/** @type {string} */ view, /** @type {string} */ name, /** @type {any} */ icon, count = 0) => html`<a href="#/${view === 'new' ? '' : view}" class="nav-link"
-    aria-current=${route.view === view ? 'page' : undefined}><${Icon} name=${icon} /> <span>${name}</span>${count > 0 && html`<span class="count" aria-label="${count} waiting">${count}</span>`}</a>`;
+  const link = (/** @type {string} */ view, /** @type {string} */ name, /** @type {any} */ icon, count = 0) => html`<a
+    href="#/${view === 'new' ? '' : view}" class="nav-link"
+    aria-current=${route.view === view ? 'page' : undefined}><${Icon} name=${icon} /> <span>${name}</span>${count > 0 && html`<span
+      class="count" aria-label="${count} waiting">${count}</span>`}</a>`;
   return html`<nav class="sidebar" id="sidebar" aria-label="Sessions and pages">
     <div class="sidebar-head">
       <a class="brand" href="#/"><${Mark} /><span>k8sops</span></a>
       ${account.info?.mode === 'demo' && html`<span class="badge">demo</span>`}
       <span class="grow" />
-      <button type="button" class="icon-button" aria-label="Color theme: ${theme}" title="Color theme: ${theme}" onClick=${() => setTheme(nextTheme())}><${Icon} name="theme" /></button>
-      <button type="button" class="icon-button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick=${onHelp}><${Icon} name="question" /></button>
+      <button type="button" class="icon-button" aria-label="Color theme: ${theme}" title="Color theme: ${theme}"
+        onClick=${() => setTheme(nextTheme())}><${Icon} name="theme" /></button>
+      <button type="button" class="icon-button" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick=${onHelp}>
+        <${Icon} name="question" /></button>
     </div>
-    <a href="#/" class="button new-session" aria-current=${route.view === 'new' ? 'page' : undefined}><${Icon} name="plus" /> New session</a>
+    <a href="#/" class="button new-session" aria-current=${route.view === 'new' ? 'page' : undefined}>
+      <${Icon} name="plus" /> New session</a>
     <div class="nav-group">${link('inbox', 'Inbox', 'inbox', account.approvals.length)}</div>
-    <div class="session-search"><${Icon} name="search" /><input type="search" id="session-search" placeholder="Search sessions" aria-label="Search sessions" value=${query}
+    <div class="session-search"><${Icon} name="search" /><input type="search" id="session-search" placeholder="Search sessions"
+      aria-label="Search sessions" value=${query}
       onInput=${(/** @type {any} */ event) => setQuery(event.target.value)}
       onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === 'Enter' && sessions[0] && goTo(`sessions/${sessions[0].session_id}`)} /></div>
     <ul class="session-list" aria-label="Sessions">
@@ -63,11 +69,13 @@ export function Sidebar({app, route, hiddenIds, onSignOut, onHelp}) {
         <time class="session-age">${formatAge(session.updated_at, now)}</time>
       </a></li>`)}
       ${!sessions.length && html`<li class="muted small pad">${needle ? 'No session matches.' : 'Your sessions will be listed here.'}</li>`}
-      ${cursor && html`<li><button type="button" class="link pad" onClick=${() => loadOlder().catch(app.showProblem)}>Older sessions</button></li>`}
+      ${cursor && html`<li><button type="button" class="link pad"
+        onClick=${() => loadOlder().catch(app.showProblem)}>Older sessions</button></li>`}
     </ul>
     <div class="nav-group foot">
       ${PAGES.map((page) => link(page.view, page.name, page.icon))}
-      ${readToken() && html`<button type="button" class="nav-link" onClick=${onSignOut}><${Icon} name="signout" /> <span>Sign out</span></button>`}
+      ${readToken() && html`<button type="button" class="nav-link" onClick=${onSignOut}><${Icon} name="signout" /> <span>Sign out</span>
+        </button>`}
       <${ServiceLine} app=${app} />
     </div>
   </nav>`;
@@ -88,5 +96,6 @@ function ServiceLine({app}) {
   const down = info.mcp_servers.filter((server) => !server.connected);
   const words = !info.mcp_servers.length ? 'No MCP server configured' : down.length ? `${down.length} of ${info.mcp_servers.length} servers down` : `${info.mcp_servers.length === 1 ? info.mcp_servers[0].name : `${info.mcp_servers.length} servers`} connected`;
   const state = down.length || !info.mcp_servers.length ? 'degraded' : 'up';
-  return html`<a class="service-line ${state}" href="#/tools" title="k8sops ${info.version}, store: ${info.store.backend}"><span class="dot" /> <span class="ellipsis">${words}</span></a>`;
+  return html`<a class="service-line ${state}" href="#/tools" title="k8sops ${info.version}, store: ${info.store.backend}"><span
+    class="dot" /> <span class="ellipsis">${words}</span></a>`;
 }

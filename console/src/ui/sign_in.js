@@ -35,10 +35,12 @@ export function SignIn({problem, onSignedIn}) {
           <button type="button" class="button primary" onClick=${() => location.reload()}>Try again</button>`
       : html`<form class="form" onSubmit=${signIn}>
           <label class="field"><span>API key or token</span>
-            <input type="password" name="token" autocomplete="current-password" required spellcheck="false" value=${token} onInput=${(/** @type {any} */ event) => setToken(event.target.value)} />
+            <input type="password" name="token" autocomplete="current-password" required spellcheck="false" value=${token}
+              onInput=${(/** @type {any} */ event) => setToken(event.target.value)} />
             <small>An API key begins with <code>k8sops_</code>; an administrator makes one with <code>k8sops key</code>. An OIDC token of your identity provider works where the service is set up for it.</small>
           </label>
-          <label class="check"><input type="checkbox" checked=${stay} onChange=${(/** @type {any} */ event) => setStay(event.target.checked)} /> <span>Stay signed in on this tab<small>Otherwise a reload of the page signs out. Other tabs never see the key.</small></span></label>
+          <label class="check"><input type="checkbox" checked=${stay}
+            onChange=${(/** @type {any} */ event) => setStay(event.target.checked)} /> <span>Stay signed in on this tab<small>Otherwise a reload of the page signs out. Other tabs never see the key.</small></span></label>
           <${ProblemLine} problem=${found} />
           <button class="button primary" disabled=${busy || !token.trim()}>Sign in</button>
         </form>`}

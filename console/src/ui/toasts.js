@@ -21,7 +21,8 @@ export function useToasts() {
 
 /** @param {{toasts: Toast[], onDismiss: (id: number) => void}} props */
 export function Toasts({toasts, onDismiss}) {
-  return html`<div class="toasts" role="status" aria-live="polite">${toasts.map((toast) => html`<${ToastLine} key=${toast.id} toast=${toast} onDismiss=${onDismiss} />`)}</div>`;
+  return html`<div class="toasts" role="status" aria-live="polite">${toasts.map((toast) => html`<${ToastLine} key=${toast.id} toast=${toast}
+    onDismiss=${onDismiss} />`)}</div>`;
 }
 
 /** @param {{toast: Toast, onDismiss: (id: number) => void}} props */

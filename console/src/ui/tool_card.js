@@ -61,7 +61,8 @@ function ToolStatusMark({tool}) {
 function ToolProgressBar({progress}) {
   const words = progress.message || (progress.total ? `${progress.value} of ${progress.total}` : String(progress.value));
   return html`<div class="tool-progress">
-    ${progress.total ? html`<progress max=${progress.total} value=${progress.value} aria-label="Progress" />` : html`<progress aria-label="Progress" />`}
+    ${progress.total ? html`<progress max=${progress.total} value=${progress.value} aria-label="Progress" />` : html`<progress
+      aria-label="Progress" />`}
     <span>${words}</span>
   </div>`;
 }
@@ -77,8 +78,10 @@ function ToolBody({tool, sessionId}) {
       ${tool.attempt > 1 && html`<div><dt>Attempt</dt><dd>${tool.attempt}</dd></div>`}
       <div><dt>Started</dt><dd>${tool.startedAt ? new Date(tool.startedAt).toLocaleString('en-GB') : 'not sent'}</dd></div>
     </dl>
-    ${hasArguments && html`<div class="code-block"><div class="code-head"><span>Arguments</span><${CopyButton} text=${yaml} label="Copy arguments" /></div><pre tabindex="0">${yaml}</pre></div>`}
-    ${tool.phase === 'ended' && (tool.output ? html`<${ToolOutput} tool=${tool} sessionId=${sessionId} />` : html`<p class="muted">The call returned no text.</p>`)}
+    ${hasArguments && html`<div class="code-block"><div class="code-head"><span>Arguments</span><${CopyButton} text=${yaml}
+      label="Copy arguments" /></div><pre tabindex="0">${yaml}</pre></div>`}
+    ${tool.phase === 'ended' && (tool.output ? html`<${ToolOutput} tool=${tool} sessionId=${sessionId} />` : html`<p
+      class="muted">The call returned no text.</p>`)}
   </div>`;
 }
 

@@ -15,7 +15,8 @@ const MAX_LOADED_CHARS = 32_000_000;
 export function ToolOutput({tool, sessionId}) {
   const [whole, setWhole] = useState(false);
   const path = `sessions/${sessionId}/tool_calls/${encodeURIComponent(tool.callId)}/output`;
-  const note = tool.truncated && html`<button type="button" class="link" onClick=${() => setWhole(true)}>Whole output, ${formatBytes(tool.bytes)}</button>`;
+  const note = tool.truncated && html`<button type="button" class="link"
+    onClick=${() => setWhole(true)}>Whole output, ${formatBytes(tool.bytes)}</button>`;
   const expand = html`<${IconButton} icon="expand" label="Whole output" onClick=${() => setWhole(true)} />`;
   return html`<div class="tool-output">
     <${LineView} text=${tool.output} label="output" actions=${[note, expand]} />
@@ -47,7 +48,8 @@ export function WholeText({title, path, onClose, show}) {
     return () => reading.abort();
   }, [path]);
   const progress = state.done ? null : html`<span class="lines-count">loading ${formatBytes(state.total)}…</span>`;
-  const save = html`<${IconButton} icon="download" label="Save as a file" onClick=${() => saveText(text, `${title.replace(/\W+/g, '-')}.txt`)} />`;
+  const save = html`<${IconButton} icon="download" label="Save as a file"
+    onClick=${() => saveText(text, `${title.replace(/\W+/g, '-')}.txt`)} />`;
   return html`<${ModalDialog} title=${title} onClose=${onClose} wide>
     <${ProblemLine} problem=${state.problem} />
     ${show && state.done ? show(text) : html`<${LineView} text=${text} label="whole text" tall actions=${[progress, save]} />`}

@@ -223,7 +223,10 @@ const FOLDS = {
   },
   log_truncated(draft, frame) {
     const lost = (frame.lost_calls ?? []).map((/** @type {any} */ call) => `${call.server}: ${call.name}`).join('\n');
-    const text = 'The store lost the newest events of this session. Messages after this point may have to be sent again.';
+    const loss = frame.lost
+      ? 'The store lost the newest events of this session.'
+      : 'The store failed over or was restarted, and may have lost the newest events of this session.';
+    const text = `${loss} Messages after this point may have to be sent again.`;
     draft.notice(frame, 'failure', text, 'log_truncated', lost);
   },
   gap(draft) {

@@ -42,7 +42,7 @@ test('question, stream, approval with diff, timeline', async () => {
   await card.getByRole('heading', {name: 'shop/storefront: storefront image nginx:1.72 → nginx:1.26'}).waitFor();
   await card.locator('.diff-split .removed', {hasText: 'nginx:1.72'}).waitFor();
   await card.locator('.diff-split .added', {hasText: 'nginx:1.26'}).waitFor();
-  assert.match(await page.title(), /^\(1\) /);
+  await page.waitForFunction(() => document.title.startsWith('(1) '));
   await checkPage(visited, 'approval');
   await card.getByRole('button', {name: 'Approve'}).click();
   await page.locator('.approval-result', {hasText: 'Approved by you'}).waitFor();
@@ -95,6 +95,9 @@ test('all views in all widths, light and dark', async () => {
   const session = await demo.call('POST', '/v1/sessions', {title: 'Checkout is slow since the deployment of 14:05, and the payments-api restarts'});
   await demo.call('POST', `/v1/sessions/${session.session_id}/messages`, {content: 'what is broken?'});
   await demo.call('POST', `/v1/sessions/${session.session_id}/messages`, {content: 'set memory of recommendations to 1Gi'});
+  // Two changes wait, for the same object.
+  const other = await demo.call('POST', '/v1/sessions', {});
+  await demo.call('POST', `/v1/sessions/${other.session_id}/messages`, {content: 'set memory of recommendations to 1Gi'});
   const views = {new: '', session: `sessions/${session.session_id}`, inbox: 'inbox', tools: 'tools', memories: 'memories', usage: 'usage'};
   for (const width of WIDTHS) {
     for (const scheme of /** @type {const} */ (['light', 'dark'])) {
@@ -102,7 +105,8 @@ test('all views in all widths, light and dark', async () => {
       for (const [name, path] of Object.entries(views)) {
         await visited.page.evaluate((hash) => (location.hash = `#/${hash}`), path);
         await visited.page.locator('#main').waitFor();
-        if (name === 'session' || name === 'inbox') await visited.page.locator('.approval-card').first().waitFor();
+        if (name === 'session') await visited.page.locator('.approval-card').waitFor();
+        if (name === 'inbox') await visited.page.locator('.approval-card').nth(1).waitFor();
         if (name === 'tools') await visited.page.locator('.tool-row').first().waitFor();
         await checkPage(visited, `${name} ${width} ${scheme}`);
         await takePicture(visited.page, `${name}-${width}-${scheme}`);

@@ -20,6 +20,7 @@ use crate::{
     lineage::{LogContinuity, LogHead, LogLineage},
     ports::EventPage,
     preview::MessagePreview,
+    preview_update::{PreviewPosition, PreviewUpdate},
     stream_position::{OpenMessage, StreamPosition},
 };
 
@@ -60,6 +61,15 @@ struct FeedState {
 enum FeedEnd {
     SessionDeleted,
     LogDamaged,
+}
+
+/// Whether a chunk was the first one of its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageOpening {
+    /// It opened the message.
+    Opened,
+    /// The message was open.
+    Continued,
 }
 
 /// What a feed held of the log before a look into the store.
@@ -203,17 +213,48 @@ impl SessionFeed {
     }
 
     /// Appends text to the open message. A new `message_id` opens a new message.
-    pub fn append_text(&self, run_id: RunId, message_id: MessageId, text: &str) {
-        let mut state = self.state.lock();
-        state.open_message(run_id, message_id).text.push_str(text);
-        Self::unlock_and_wake(state);
+    pub fn append_text(&self, run_id: RunId, message_id: MessageId, text: &str) -> MessageOpening {
+        self.append_chunk(run_id, message_id, |open| open.text.push_str(text))
     }
 
     /// Appends reasoning to the open message. A new `message_id` opens a new message.
-    pub fn append_reasoning(&self, run_id: RunId, message_id: MessageId, text: &str) {
+    pub fn append_reasoning(&self, run_id: RunId, message_id: MessageId, text: &str) -> MessageOpening {
+        self.append_chunk(run_id, message_id, |open| open.reasoning.push_str(text))
+    }
+
+    fn append_chunk(
+        &self,
+        run_id: RunId,
+        message_id: MessageId,
+        append: impl FnOnce(&mut OpenMessage),
+    ) -> MessageOpening {
         let mut state = self.state.lock();
-        state.open_message(run_id, message_id).reasoning.push_str(text);
+        let is_open = state.open.as_ref().is_some_and(|open| open.message_id == message_id);
+        append(state.open_message(run_id, message_id));
         Self::unlock_and_wake(state);
+        if is_open { MessageOpening::Continued } else { MessageOpening::Opened }
+    }
+
+    /// Returns the text of the open message that was not written yet for watchers in other processes.
+    pub(crate) fn unwritten_preview(&self, written: &mut PreviewPosition) -> Option<PreviewUpdate> {
+        self.state.lock().unwritten_preview(written)
+    }
+
+    /// Waits until there is text for [`Self::unwritten_preview`].
+    pub(crate) fn poll_preview(
+        &self,
+        context: &Context<'_>,
+        id: WaiterId,
+        written: &mut PreviewPosition,
+    ) -> Poll<PreviewUpdate> {
+        let mut state = self.state.lock();
+        match state.unwritten_preview(written) {
+            Some(update) => Poll::Ready(update),
+            None => {
+                state.waiters.register(id, context.waker());
+                Poll::Pending
+            }
+        }
     }
 
     /// Applies a preview chunk that was read from the store, where it may have been read before.
@@ -359,6 +400,10 @@ impl FeedState {
             ))));
         }
         FeedStep::UpToDate
+    }
+
+    fn unwritten_preview(&self, written: &mut PreviewPosition) -> Option<PreviewUpdate> {
+        written.advance_to(self.open.as_ref()?)
     }
 
     /// Drops what is held of a log that has lost events and ends at `head`.

@@ -45,6 +45,7 @@ mod net;
 mod open_run;
 mod ports;
 mod preview;
+mod preview_update;
 mod replay;
 mod request_context;
 mod request_form;
@@ -66,7 +67,7 @@ pub use event::{
     RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning,
     SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
-pub use feed::{HeldPosition, SessionFeed};
+pub use feed::{HeldPosition, MessageOpening, SessionFeed};
 pub use frame::{
     FrameDetail, GapReason, PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello,
     ToolProgress, TransientEvent,
@@ -85,13 +86,14 @@ pub use money::UsdAmount;
 pub use net::{is_loopback, mask_url, printable_excerpt};
 pub use open_run::{ApprovalState, ElicitationState, InteractionStatus, OpenRun, OpenToolCall, StartedToolCall};
 pub use ports::{
-    BackendError, ConfirmableWrite, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL, IdleDeletion, Inbox,
-    LeaseEpoch, Leases, ListCursor, LogCommit, LostMessages, MemoryStore, MemoryWrite, NotificationTopic,
-    Notifications, OutputPart, OutputStore, PreviewPage, RemainingWork, ReplayStart, SessionIndex, SessionLease,
-    SessionLog, SessionStore, StoreError, StoreNotification, StoreOutage, UpkeepClaim, UsageStore, WriteConfirmation,
-    random_key,
+    BackendError, ClaimedSessions, ConfirmableWrite, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL,
+    IdleDeletion, Inbox, LeaseEpoch, LeaseRenewal, Leases, ListCursor, LogCommit, LostMessages, MemoryStore,
+    MemoryWrite, NotificationTopic, Notifications, OutputPart, OutputStore, OwnSessions, PreviewPage, RemainingWork,
+    RemoteAudience, ReplayStart, SessionIndex, SessionLease, SessionLog, SessionStore, StoreError, StoreNotification,
+    StoreOutage, UpkeepClaim, UsageStore, WATCHER_TTL, WriteConfirmation, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
+pub use preview_update::{PreviewExtent, PreviewReader, PreviewUpdate};
 pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, find_tool_end, load_state};
 pub use request_context::RequestContext;
 pub use request_form::{ConversationForm, RequestForm, SimplificationStep, SimplifiedRequest, simplification_key};

@@ -15,9 +15,9 @@ use crate::{
     time::Timestamp,
 };
 
-/// The longest time between two events of a run that counts as work: longer than a model call or a tool call usually takes. A
-/// longer one is taken for a jump of the wall clock.
-const MAX_COUNTED_INTERVAL: Duration = Duration::from_mins(10);
+/// The longest time between two events of a run that counts as work, in milliseconds: longer than a model call or a tool call
+/// usually takes. A longer one is taken for a jump of the wall clock.
+const MAX_COUNTED_INTERVAL_MS: i64 = 10 * 60 * 1000;
 
 /// The run in progress: everything that a new session owner needs to resume it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,15 +50,15 @@ pub struct OpenRun {
     /// The number of tool calls of all replies.
     #[serde(default)]
     pub call_count: u32,
-    /// How long the run has worked until `counted_until`, in milliseconds, see [`OpenRun::active_time`].
+    /// The time so far, in milliseconds, that does not count toward the time limit of the run, see [`OpenRun::active_time`].
     #[serde(default)]
-    pub active_ms: u64,
-    /// When the newest event was logged. `None` in a checkpoint of an older version: time is then counted from the next event on.
+    pub waited_ms: u64,
+    /// Since when the run waits for its user, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Timestamp>,
+    /// When the newest event was logged. `None` in a checkpoint of an older version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted_until: Option<Timestamp>,
-    /// Whether the run has waited for its user since then.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_waiting: bool,
     /// The request that caused the run.
     #[serde(default, skip_serializing_if = "RequestContext::is_empty")]
     pub cause: RequestContext,
@@ -101,9 +101,9 @@ impl OpenRun {
             closed_approvals: Vec::new(),
             closed_inputs: Vec::new(),
             call_count: 0,
-            active_ms: 0,
+            waited_ms: 0,
+            waiting_since: None,
             counted_until: Some(started_at),
-            is_waiting: false,
             cause: started.cause.clone(),
         }
     }
@@ -134,7 +134,18 @@ impl OpenRun {
     /// that jumps adds ten minutes at most.
     #[must_use]
     pub fn active_time(&self, now: Timestamp) -> Duration {
-        Duration::from_millis(self.active_ms) + self.uncounted_time(now)
+        let worked_until = |at: Timestamp| {
+            let elapsed = at.saturating_duration_since(self.started_at);
+            elapsed.saturating_sub(Duration::from_millis(self.waited_ms))
+        };
+        match (self.waiting_since, self.counted_until) {
+            (Some(since), _) => worked_until(since),
+            (None, Some(newest)) => {
+                let uncounted = now.as_millis() - newest.as_millis();
+                worked_until(newest) + Duration::from_millis(uncounted.clamp(0, MAX_COUNTED_INTERVAL_MS).unsigned_abs())
+            }
+            (None, None) => worked_until(now),
+        }
     }
 
     /// Applies an event of the run. The end of a call and of the run itself are applied by the session's state.
@@ -208,20 +219,23 @@ impl OpenRun {
     }
 
     /// Counts the time since the event before, after an event was applied.
-    pub(crate) fn count_active_time(&mut self, body: &EventBody, ts: Timestamp) {
-        // Between two owners, a run is not worked on.
-        let worked = if matches!(body, EventBody::RunRecovered(_)) { Duration::ZERO } else { self.uncounted_time(ts) };
-        self.active_ms = self.active_ms.saturating_add(u64::try_from(worked.as_millis()).unwrap_or(u64::MAX));
-        self.counted_until = Some(ts);
-        self.is_waiting = self.awaits_user();
-    }
-
-    /// How long the run has worked since the newest event.
-    fn uncounted_time(&self, now: Timestamp) -> Duration {
-        match self.counted_until {
-            Some(since) if !self.is_waiting => now.saturating_duration_since(since).min(MAX_COUNTED_INTERVAL),
-            _ => Duration::ZERO,
+    pub(crate) fn count_time(&mut self, body: &EventBody, ts: Timestamp) {
+        match (self.awaits_user(), self.waiting_since) {
+            (false, Some(since)) => {
+                self.waited_ms = self.waited_ms.saturating_add_signed(ts.as_millis() - since.as_millis());
+                self.waiting_since = None;
+            }
+            (_, Some(_)) => {}
+            (awaits_user, None) => {
+                let interval = ts.as_millis() - self.counted_until.unwrap_or(ts).as_millis();
+                // Between two owners, a run is not worked on.
+                let is_resumed = matches!(body, EventBody::RunRecovered(_));
+                let worked = if is_resumed { 0 } else { interval.clamp(0, MAX_COUNTED_INTERVAL_MS) };
+                self.waited_ms = self.waited_ms.saturating_add_signed(interval - worked);
+                self.waiting_since = awaits_user.then_some(ts);
+            }
         }
+        self.counted_until = Some(ts);
     }
 
     fn awaits_user(&self) -> bool {

@@ -155,7 +155,7 @@ impl SessionState {
         }
         self.apply_body(event);
         if let Some(run) = &mut self.run {
-            run.count_active_time(&event.body, event.ts);
+            run.count_time(&event.body, event.ts);
         }
     }
 

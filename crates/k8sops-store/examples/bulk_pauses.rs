@@ -224,7 +224,9 @@ async fn probe_command(store: Arc<RedisStore>, command: ShortCommand, end: Insta
         let began = Instant::now();
         match command {
             ShortCommand::Commit => writer.append(vec![warning_draft("short")]).await.expect("committed"),
-            ShortCommand::RenewLease => store.renew_lease(writer.lease, LEASE_TTL).await.expect("renewed"),
+            ShortCommand::RenewLease => {
+                store.renew_lease(writer.lease, LEASE_TTL).await.expect("renewed");
+            }
             ShortCommand::FindReceipt => {
                 drop(store.find_receipt(session, &test_user("anna"), &receipt.command_id).await.expect("found"));
             }

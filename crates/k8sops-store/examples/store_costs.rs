@@ -17,17 +17,20 @@ use std::{
 
 use futures_util::future::join_all;
 use k8sops_core::{
-    AssistantMessageEvent, CommandBody, DailyUsage, EventBody, EventDraft, MessageId, ModelUsage, RequestContext,
-    RunFinished, RunId, RunOutcome, RunStarted, SessionId, SessionStore, StopReason, TokenUsage, ToolCall, ToolCallId,
-    ToolEffect, ToolEnd, ToolStart, ToolStatus, UsageDay, UserMessageEvent, load_state,
+    AssistantMessageEvent, CommandBody, DailyUsage, EventBody, EventDraft, MessageId, ModelUsage, RunFinished, RunId,
+    RunOutcome, SessionId, SessionStore, StopReason, TokenUsage, ToolCall, ToolCallId, ToolEffect, ToolEnd, ToolStart,
+    ToolStatus, UsageDay, load_state,
 };
 use k8sops_store::{
     FilesystemStore, InMemoryStore, LogRetention,
-    contract::{CheckpointWrite, SessionWriter, create_test_session, message_body, test_command, test_user},
+    contract::{
+        CheckpointWrite, SessionWriter, create_test_session, message_body, run_start_drafts, test_command, test_user,
+    },
 };
 use k8sops_testing::nginx::process_cpu_time;
 use tempfile::TempDir;
 
+const MESSAGE: &str = "what is the state of the deployment?";
 const TURNS: usize = 300;
 const SESSIONS_OF_DAY: usize = 1300;
 const LONG_SESSION_EVENTS: u64 = 5200;
@@ -126,12 +129,13 @@ async fn take_turn(store: &SharedStore, writer: &mut SessionWriter<'_>, turn: us
     let session = writer.lease.session;
     let began = Instant::now();
     store.read_summary(session).await.expect("a summary");
-    let body = message_body("what is the state of the deployment?");
+    let body = message_body(MESSAGE);
     let CommandBody::Message { run_id, message_id, .. } = body.clone() else { unreachable!("it is a message") };
     store.submit_command(session, test_command(&format!("c{turn}"), body)).await.expect("it is accepted");
     let inbox = store.list_inbox(session).await.expect("the inbox");
     let consumed: Vec<_> = inbox.iter().map(|entry| entry.position).collect();
-    writer.commit(start_of_run(run_id, message_id), &consumed, CheckpointWrite::Skip).await.expect("a commit");
+    let start = run_start_drafts(run_id, message_id, MESSAGE);
+    writer.commit(start, &consumed, CheckpointWrite::Skip).await.expect("a commit");
     let started = began.elapsed();
     for _ in 0..tools {
         let [reply, start, end] = tool_call(run_id);
@@ -149,21 +153,6 @@ async fn take_turn(store: &SharedStore, writer: &mut SessionWriter<'_>, turn: us
     writer.commit(vec![finished], &[], CheckpointWrite::Skip).await.expect("a commit");
     store.list_inbox(session).await.expect("the inbox");
     started
-}
-
-fn start_of_run(run: RunId, message_id: MessageId) -> Vec<EventDraft> {
-    let content = "what is the state of the deployment?".to_owned();
-    let started = RunStarted {
-        provider: "p".into(),
-        model: "m".into(),
-        attempt: 1,
-        memory: false,
-        cause: RequestContext::default(),
-    };
-    vec![
-        EventDraft::in_run(run, EventBody::UserMessage(UserMessageEvent { message_id, content, command_id: None })),
-        EventDraft::in_run(run, EventBody::RunStarted(started)),
-    ]
 }
 
 fn reply(content: &str, tool_calls: Vec<ToolCall>) -> EventBody {

@@ -18,11 +18,12 @@ use super::{
     user_memory_set::{UserMemorySet, find_nearest_in_set},
 };
 use k8sops_core::{
-    CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry, Leases,
-    ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
-    OutputPart, OutputStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
-    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay,
-    UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
+    ClaimedSessions, CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, IdleDeletion, Inbox,
+    InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId,
+    MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore, OwnSessions, RemainingWork, SessionCommand,
+    SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary,
+    StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories,
+    WriteConfirmation,
 };
 
 /// Sessions in the memory of the process.
@@ -254,7 +255,7 @@ impl Leases for InMemoryStore {
         self.with_session(session, |stored| stored.lease.acquire(session, owner, ttl, 0))
     }
 
-    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<LeaseRenewal, StoreError> {
         self.with_session(lease.session, |stored| stored.lease.renew(lease, ttl))
     }
 
@@ -308,10 +309,10 @@ impl SessionIndex for InMemoryStore {
         Ok(IdleDeletion::Deleted)
     }
 
-    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
+    async fn claim_unfinished_sessions(&self, _own: OwnSessions<'_>) -> Result<ClaimedSessions, StoreError> {
         let sessions = self.sessions.lock();
         let unfinished = sessions.iter().filter(|(_, stored)| stored.is_unfinished());
-        Ok(unfinished.map(|(session, _)| *session).collect())
+        Ok(ClaimedSessions { sessions: unfinished.map(|(session, _)| *session).collect(), next_due: None })
     }
 }
 

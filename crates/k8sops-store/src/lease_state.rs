@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use k8sops_core::{LeaseEpoch, LogCommit, SessionId, SessionLease, StoreError};
+use k8sops_core::{LeaseEpoch, LeaseRenewal, LogCommit, SessionId, SessionLease, StoreError};
 
 /// Who may write to a session.
 #[derive(Debug, Clone, Default)]
@@ -40,12 +40,12 @@ impl LeaseState {
     }
 
     /// Extends the lease by `ttl` from now.
-    pub(crate) fn renew(&mut self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+    pub(crate) fn renew(&mut self, lease: SessionLease, ttl: Duration) -> Result<LeaseRenewal, StoreError> {
         self.check_epoch(lease.session, lease.epoch)?;
         if let Some((_, until)) = &mut self.holder {
             *until = Instant::now() + ttl;
         }
-        Ok(())
+        Ok(LeaseRenewal::WITHOUT_OTHERS)
     }
 
     /// Releases the lease if it is the newest one, and returns whether it is.

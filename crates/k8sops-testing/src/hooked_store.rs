@@ -4,12 +4,12 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use k8sops_core::{
-    CommandId, CommandReceipt, ConfirmableWrite, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion,
-    Inbox, InboxEntry, Leases, ListCursor, LogCommit, LogLineage, LostBranch, LostMessages, MemoryChange, MemoryId,
-    MemoryStore, MemoryVersion, MemoryWrite, Notifications, OutputPart, OutputStore, RemainingWork, ReplayStart,
-    SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore,
-    SessionSummary, StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories,
-    WriteConfirmation,
+    ClaimedSessions, CommandId, CommandReceipt, ConfirmableWrite, DailyUsage, DamagedSession, EmbeddingVector,
+    EventPage, IdleDeletion, Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, LostBranch,
+    LostMessages, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, Notifications, OutputPart,
+    OutputStore, OwnSessions, RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex,
+    SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UpkeepClaim,
+    UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 /// A write that passes the hooks.
@@ -120,7 +120,7 @@ forward_port!(WriteConfirmation {
 
 forward_port!(Leases {
     fn acquire_lease(session: SessionId, owner: &str, ttl: Duration) -> SessionLease;
-    fn renew_lease(lease: SessionLease, ttl: Duration) -> ();
+    fn renew_lease(lease: SessionLease, ttl: Duration) -> LeaseRenewal;
     fn release_lease(lease: SessionLease) -> RemainingWork;
 });
 
@@ -130,7 +130,7 @@ forward_port!(SessionIndex {
     fn count_sessions(user: &UserId) -> usize;
     fn delete_session(session: SessionId) -> (), hooked as StoreWrite::Delete;
     fn delete_idle_session(session: SessionId) -> IdleDeletion;
-    fn claim_unfinished_sessions() -> Vec<SessionId>;
+    fn claim_unfinished_sessions(own: OwnSessions<'_>) -> ClaimedSessions;
     fn list_damaged_sessions() -> Vec<DamagedSession>;
 });
 

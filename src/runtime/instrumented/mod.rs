@@ -7,7 +7,7 @@ mod tools;
 use tracing::Span;
 
 use crate::audit::AuditRecord;
-use k8sops_core::{EventBody, OpenRun, RunId, SessionEvent, SessionId, SessionState, UserId};
+use k8sops_core::{EventBody, RunId, SessionEvent, SessionState, UserId};
 use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
 
 pub(super) use model::instrument_model;
@@ -18,18 +18,6 @@ pub(super) use tools::InstrumentedTools;
 pub(super) struct RunSpan(Option<(RunId, Span)>);
 
 impl RunSpan {
-    /// Returns the span of an open run; opens a new one in the same trace after a takeover.
-    pub(super) fn get_or_start(&mut self, session: SessionId, run: &OpenRun) -> Span {
-        match &self.0 {
-            Some((id, span)) if *id == run.run_id => span.clone(),
-            _ => {
-                let span = spans::run_span(&run.cause, session, run.run_id, &run.provider, &run.model, run.attempt);
-                self.0 = Some((run.run_id, span.clone()));
-                span
-            }
-        }
-    }
-
     /// Sets the span of a run that starts with the next commit.
     pub(super) fn start(&mut self, run: RunId, span: Span) {
         self.0 = Some((run, span));

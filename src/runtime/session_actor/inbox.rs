@@ -1,80 +1,110 @@
-//! Processes the inbox.
+//! What the commands of the inbox cause.
 
-use super::SessionActor;
-use crate::runtime::commands::next_message;
 use k8sops_core::{
-    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, LostMessages, OnBusy, SessionWarning, SettingsChanged,
-    StoreError, TitleChanged,
+    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, OnBusy, RunId, RunStarted, SessionSettings,
+    SettingsChanged, TitleChanged, UserMessageEvent, derive_title,
 };
 
-fn message_lost(count: u64) -> EventBody {
-    EventBody::Warning(SessionWarning::message_lost(count))
-}
+use super::{
+    effects::{ActorEffect, MemoryQuery, RunStart},
+    inputs::ActorTime,
+    state::{OwnedSession, SessionActivity},
+};
+use crate::runtime::commands::next_message;
 
-impl SessionActor<'_> {
-    /// Says in the log which accepted messages the store has lost.
-    pub(super) async fn announce_lost_messages(&mut self) -> Result<(), StoreError> {
-        let session = self.held.lease.session;
-        let LostMessages { count, runs } = self.shared.dependencies.store.find_lost_messages(session).await?;
-        if count == 0 {
-            return Ok(());
-        }
-        tracing::error!(%session, count, "store lost accepted messages");
-        let unnamed = count.saturating_sub(runs.len() as u64);
-        let named = runs.into_iter().map(|run_id| EventDraft::in_run(run_id, message_lost(1)));
-        self.writer.queue_events(named.collect::<Vec<_>>());
-        self.writer.queue_events((unnamed > 0).then(|| EventDraft::new(message_lost(unnamed))));
-        Ok(())
-    }
-
+impl OwnedSession {
     /// Processes the commands that can take effect now. Messages stay in the inbox while a run is open.
-    pub(super) async fn process_inbox(&mut self) -> Result<(), StoreError> {
-        let entries = self.shared.dependencies.store.list_inbox(self.held.lease.session).await?;
-        let open = self.projection.read(|state| state.summary.open_run);
-        let next = if open.is_some() || self.run.is_some() { None } else { next_message(&entries) };
-        let mut titled = self.projection.read(|state| !state.summary.title.is_empty());
-        let mut settings = self.projection.read(|state| state.summary.settings.clone());
-        for InboxEntry { position, command, .. } in &entries {
+    pub(super) fn process_inbox(&mut self, entries: &[InboxEntry], now: ActorTime, effects: &mut Vec<ActorEffect>) {
+        let open = self.facts.open_run;
+        let is_running = open.is_some() || matches!(self.activity, SessionActivity::Running { .. });
+        let next = if is_running { None } else { next_message(entries) };
+        let mut titled = self.facts.is_titled;
+        let mut settings = self.facts.settings.clone();
+        for InboxEntry { position, command, .. } in entries {
             let by = || EventAuthor::User(command.by.clone());
             let command_id = Some(command.command_id.clone());
-            let done = match &command.body {
-                CommandBody::Message { on_busy, .. } => {
-                    if *on_busy == OnBusy::Interrupt
-                        && let Some(open) = open
-                    {
-                        self.cancel_run(open);
-                    }
-                    continue;
-                }
+            let event = match &command.body {
+                CommandBody::Message { .. } => continue,
                 // A cancel stays until its run has ended, so that the next owner finds it.
-                CommandBody::Cancel { run_id: Some(run_id) } if entries.iter().any(|e| e.starts_run(*run_id)) => {
-                    continue;
-                }
-                CommandBody::Cancel { run_id: Some(run_id) } if open == Some(*run_id) => {
-                    self.cancel_run(*run_id);
+                CommandBody::Cancel { run_id: Some(run_id) }
+                    if open == Some(*run_id) || entries.iter().any(|e| e.starts_run(*run_id)) =>
+                {
                     continue;
                 }
                 CommandBody::Cancel { .. } => None,
                 // The first answer counts; a second one may be in the same batch.
-                CommandBody::Resolve { .. } => self.approval_answer_event(command),
-                CommandBody::Answer { .. } => self.input_answer_event(command),
+                CommandBody::Resolve { .. } => self.approval_answer_event(command, now),
+                CommandBody::Answer { .. } => self.input_answer_event(command, now),
                 CommandBody::Settings(patch) => {
                     settings = patch.apply_to(&settings);
                     let body = SettingsChanged { settings: settings.clone(), by: by(), command_id };
-                    Some(EventDraft::new(EventBody::SettingsChanged(body)))
+                    Some(EventDraft { ts: now.wall, run_id: None, body: EventBody::SettingsChanged(body) })
                 }
                 CommandBody::Title { title } => {
                     titled = true;
                     let body = TitleChanged { title: title.clone(), by: by(), command_id };
-                    Some(EventDraft::new(EventBody::TitleChanged(body)))
+                    Some(EventDraft { ts: now.wall, run_id: None, body: EventBody::TitleChanged(body) })
                 }
             };
-            self.writer.queue_events(done);
-            self.writer.consume_inbox_entry(*position);
+            self.queue.drafts.extend(event);
+            self.queue.consumed.push(*position);
         }
         if let Some(entry) = next {
-            self.start_run_from_message(entry, &settings, titled);
+            self.start_run_from_message(entry, &settings, titled, now, effects);
         }
-        Ok(())
+        if self.active_run().is_some_and(|run| entries.iter().any(|entry| cancels_run(entry, run))) {
+            effects.push(ActorEffect::CancelRun);
+        }
+    }
+
+    /// Queues a message and the start of its run, and starts the run.
+    fn start_run_from_message(
+        &mut self,
+        entry: &InboxEntry,
+        settings: &SessionSettings,
+        titled: bool,
+        now: ActorTime,
+        effects: &mut Vec<ActorEffect>,
+    ) {
+        let CommandBody::Message { message_id, run_id, content, cause, .. } = &entry.command.body else { return };
+        let title = derive_title(content);
+        if !titled && !title.is_empty() {
+            let body = TitleChanged { title, by: EventAuthor::System, command_id: None };
+            self.queue_event(None, EventBody::TitleChanged(body), now);
+        }
+        let message = UserMessageEvent {
+            message_id: *message_id,
+            content: content.clone(),
+            command_id: Some(entry.command.command_id.clone()),
+        };
+        self.queue_event(Some(*run_id), EventBody::UserMessage(message), now);
+        let memory = self.policy.has_memory && settings.memory;
+        let started = RunStarted {
+            provider: settings.provider.clone(),
+            model: settings.model.clone(),
+            attempt: 1,
+            cause: cause.clone(),
+            memory,
+        };
+        self.queue_event(Some(*run_id), EventBody::RunStarted(started), now);
+        self.queue.consumed.push(entry.position);
+        let start = RunStart {
+            run_id: *run_id,
+            provider: settings.provider.clone(),
+            model: settings.model.clone(),
+            cause: cause.clone(),
+            attempt: 1,
+            recall: memory.then(|| MemoryQuery { user: entry.command.by.clone(), message: content.clone() }),
+        };
+        self.start_run(start, effects);
+    }
+}
+
+/// Returns whether a command cancels a run: a cancel, or another message that interrupts.
+fn cancels_run(entry: &InboxEntry, run: RunId) -> bool {
+    match &entry.command.body {
+        CommandBody::Cancel { run_id } => *run_id == Some(run),
+        CommandBody::Message { on_busy, .. } => *on_busy == OnBusy::Interrupt && !entry.starts_run(run),
+        _ => false,
     }
 }

@@ -1,50 +1,28 @@
 //! Pending approvals and questions of a session: their answers and their expiry.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use super::SessionActor;
 use k8sops_core::{
     ApprovalDecision, ApprovalId, ApprovalResolved, CommandBody, EventAuthor, EventBody, EventDraft, InputAction,
-    InputId, InputResolved, InteractionStatus, OpenRun, SessionCommand,
+    InputId, InputResolved, SessionCommand, ToolCallId,
 };
 
-/// How often the wall clock is read while something can expire: timers stop while the machine is suspended.
-const CLOCK_INTERVAL: Duration = Duration::from_secs(5);
+use super::{
+    inputs::{ActorTime, PendingInteraction},
+    state::OwnedSession,
+};
+use crate::runtime::approvals::is_allowed_to_answer;
 
-impl SessionActor<'_> {
-    /// Records until when approvals are pending, when that has changed.
-    pub(super) async fn record_pending_approvals(&mut self) {
-        let until = self.projection.read(|state| state.pending_approvals().map(|a| a.expires_at).max());
-        if until != self.recorded_deadline {
-            let (store, session) = (self.shared.dependencies.store.as_ref(), self.held.lease.session);
-            if self.shared.pending_approvals.record_deadline(store, session, until).await {
-                self.recorded_deadline = until;
-            }
-        }
-    }
-
-    /// Has pending approvals recorded once more, in case the store has lost the record.
-    pub(super) fn record_approvals_again(&mut self) {
-        if self.projection.read(|state| state.pending_approvals().next().is_some()) {
-            self.recorded_deadline = None;
-        }
-    }
-
+impl OwnedSession {
     /// Returns the event of an approval answer; `None` if it comes too late or the sender may not give it.
-    pub(super) fn approval_answer_event(&self, command: &SessionCommand) -> Option<EventDraft> {
+    pub(super) fn approval_answer_event(&self, command: &SessionCommand, now: ActorTime) -> Option<EventDraft> {
         let CommandBody::Resolve { approval_id, decision, arguments, comment, .. } = &command.body else { return None };
-        let now = self.shared.dependencies.clock.now();
-        let run_id = self.projection.read(|state| {
-            // Checks authorization again: the API check may have run on another replica.
-            if !self.shared.is_allowed_to_answer(command, &state.summary.user_id) {
-                return None;
-            }
-            let status = state.run.as_ref()?.approval_status(*approval_id, now);
-            let pending = status == Some(InteractionStatus::Pending);
-            state.run.as_ref().filter(|_| pending && !self.writer.has_queued_answer(*approval_id)).map(|run| run.run_id)
-        })?;
+        // Checks authorization again: the API check may have run on another replica.
+        if !is_allowed_to_answer(self.policy.approval_by, command, &self.facts.user) {
+            return None;
+        }
+        self.facts
+            .approvals
+            .iter()
+            .find(|asked| asked.id == *approval_id && asked.expires_at > now.wall && self.is_approval_pending(asked))?;
         let resolved = ApprovalResolved {
             approval_id: *approval_id,
             decision: *decision,
@@ -53,22 +31,16 @@ impl SessionActor<'_> {
             comment: comment.clone(),
             command_id: Some(command.command_id.clone()),
         };
-        Some(EventDraft::in_run(run_id, EventBody::ApprovalResolved(resolved)))
+        self.run_event(EventBody::ApprovalResolved(resolved), now)
     }
 
     /// Returns the event of an answer to a question; `None` if it comes too late.
-    pub(super) fn input_answer_event(&self, command: &SessionCommand) -> Option<EventDraft> {
+    pub(super) fn input_answer_event(&self, command: &SessionCommand, now: ActorTime) -> Option<EventDraft> {
         let CommandBody::Answer { input_id, action, content } = &command.body else { return None };
-        let now = self.shared.dependencies.clock.now();
-        let run_id = self.projection.read(|state| {
-            let status = state.run.as_ref()?.input_status(*input_id, now);
-            let pending = status == Some(InteractionStatus::Pending);
-            state
-                .run
-                .as_ref()
-                .filter(|_| pending && !self.writer.has_queued_input_answer(*input_id))
-                .map(|run| run.run_id)
-        })?;
+        self.facts
+            .questions
+            .iter()
+            .find(|asked| asked.id == *input_id && asked.expires_at > now.wall && self.is_question_pending(asked))?;
         let resolved = InputResolved {
             input_id: *input_id,
             action: *action,
@@ -76,39 +48,45 @@ impl SessionActor<'_> {
             by: EventAuthor::User(command.by.clone()),
             command_id: Some(command.command_id.clone()),
         };
-        Some(EventDraft::in_run(run_id, EventBody::InputResolved(resolved)))
+        self.run_event(EventBody::InputResolved(resolved), now)
     }
 
-    /// When to look for approvals and questions that have expired.
-    pub(super) fn next_expiry(&self) -> Option<Instant> {
-        // The commit in flight may contain the answer.
-        if self.writer.is_committing() {
-            return None;
-        }
-        let expires_at = self.projection.read(|state| {
-            let inputs = state.pending_inputs().map(|i| i.expires_at);
-            state.pending_approvals().map(|a| a.expires_at).chain(inputs).min()
-        })?;
-        let left = expires_at.saturating_duration_since(self.shared.dependencies.clock.now());
-        Some(Instant::now() + left.min(CLOCK_INTERVAL))
+    /// Queues the expiry of approvals and questions that were not answered in time.
+    pub(super) fn expire_interactions(&mut self, now: ActorTime) {
+        let questions = self.facts.questions.iter();
+        let questions = questions.filter(|asked| asked.expires_at <= now.wall && self.is_question_pending(asked));
+        let approvals = self.facts.approvals.iter();
+        let approvals = approvals.filter(|asked| asked.expires_at <= now.wall && self.is_approval_pending(asked));
+        let bodies =
+            questions.map(|asked| input_expired(asked.id)).chain(approvals.map(|asked| approval_expired(asked.id)));
+        let expired: Vec<EventDraft> = bodies.filter_map(|body| self.run_event(body, now)).collect();
+        self.queue.drafts.extend(expired);
     }
 
-    pub(super) fn expire_interactions(&mut self) {
-        let now = self.shared.dependencies.clock.now();
-        let expired = self.projection.read(|state| {
-            let run: &OpenRun = state.run.as_ref()?;
-            let approvals = state
-                .pending_approvals()
-                .filter(|a| a.expires_at <= now && !self.writer.has_queued_answer(a.approval_id))
-                .map(|a| approval_expired(a.approval_id));
-            let inputs = state
-                .pending_inputs()
-                .filter(|i| i.expires_at <= now && !self.writer.has_queued_input_answer(i.input_id))
-                .map(|i| input_expired(i.input_id));
-            Some(inputs.chain(approvals).map(|body| EventDraft::in_run(run.run_id, body)).collect::<Vec<_>>())
-        });
-        self.writer.queue_events(expired.unwrap_or_default());
+    fn run_event(&self, body: EventBody, now: ActorTime) -> Option<EventDraft> {
+        self.facts.open_run.map(|run_id| EventDraft { ts: now.wall, run_id: Some(run_id), body })
     }
+
+    /// Returns whether nothing that is queued answers an approval of the projection, or ends what waits for it.
+    fn is_approval_pending(&self, asked: &PendingInteraction<ApprovalId>) -> bool {
+        !self.queue.has_event(|body| match body {
+            EventBody::ApprovalResolved(answer) => answer.approval_id == asked.id,
+            body => ends_call(body, &asked.call),
+        })
+    }
+
+    /// Returns whether nothing that is queued answers a question of the projection, or ends what waits for it.
+    fn is_question_pending(&self, asked: &PendingInteraction<InputId>) -> bool {
+        !self.queue.has_event(|body| match body {
+            EventBody::InputResolved(answer) => answer.input_id == asked.id,
+            body => ends_call(body, &asked.call),
+        })
+    }
+}
+
+/// Returns whether an event ends a call or its run.
+fn ends_call(body: &EventBody, call: &ToolCallId) -> bool {
+    body.ends_run() || matches!(body, EventBody::ToolEnd(end) if end.tool_call_id == *call)
 }
 
 fn approval_expired(approval_id: ApprovalId) -> EventBody {

@@ -29,6 +29,15 @@ fn lost_calls(log: &[Arc<SessionEvent>]) -> Vec<LostToolCall> {
     truncated.unwrap()
 }
 
+/// How many lost calls each message to the model names; messages without any are left out.
+fn told_calls(state: &SessionState) -> Vec<usize> {
+    let named = state.messages.iter().filter_map(|message| match message.as_ref() {
+        ChatMessage::User(message) => Some(message.lost_calls.len()),
+        _ => None,
+    });
+    named.filter(|count| *count > 0).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn call_whose_answer_is_lost_ends_as_unknown() {
     let replies = [vec![call("change", json!({"replicas": 0}))], vec![text("done")], vec![text("I look first")]];
@@ -55,6 +64,7 @@ async fn call_whose_answer_is_lost_ends_as_unknown() {
     assert_eq!(lost_calls(&after)[0].arguments, json!({"replicas": 0}));
     let state = load_state(fixture.store.as_ref(), fixture.session).await.unwrap().state;
     assert!(state.lost_calls.is_empty(), "the model was told");
+    assert_eq!(told_calls(&state), [1], "in front of the message that its run works on");
 
     let mut frames = Vec::new();
     while let Some(frame) = watcher.next_logged().await.unwrap() {
@@ -99,6 +109,8 @@ async fn new_message_may_make_the_change_that_is_lost() {
     make_a_change(&fixture).await;
     let log = fixture.log().await;
     assert_eq!(lost_calls(&log).len(), 1, "the user is told");
+    let state = load_state(fixture.store.as_ref(), fixture.session).await.unwrap().state;
+    assert_eq!(told_calls(&state), [1], "and the model, with the next message");
     let approved = ["approval_requested", "approval_resolved", "tool_start", "tool_end"];
     assert!(types_after_loss(&log).windows(4).any(|types| types == approved));
 }

@@ -38,7 +38,7 @@ use k8sops_tools::{
     ToolExecutorFactory, ToolOutcome, ToolRef, UntrustedWord,
 };
 
-/// `look` runs at once, `change` asks.
+/// `look` runs at once, `change` asks. A call with the argument `panic` panics.
 struct FixtureTools;
 
 #[async_trait]
@@ -66,8 +66,14 @@ impl ToolExecutor for FixtureTools {
         })
     }
 
-    async fn execute_call(&self, _: &ClassifiedCall, _: &Map<String, Value>, _: ToolCallContext) -> ToolOutcome {
+    async fn execute_call(
+        &self,
+        _: &ClassifiedCall,
+        arguments: &Map<String, Value>,
+        _: ToolCallContext,
+    ) -> ToolOutcome {
         tokio::task::yield_now().await;
+        assert!(!arguments.contains_key("panic"), "the test lets this call panic");
         ToolOutcome { status: ToolStatus::Ok, content: "done".into(), structured: None, truncated: false, bytes: 4 }
     }
 }
@@ -307,10 +313,13 @@ enum ClientAction {
     Settings,
     Title,
     Yield,
+    /// The next commits fail: so many.
+    FailCommits(usize),
 }
 
-fn actions() -> impl Strategy<Value = Vec<ClientAction>> {
+fn actions(failures: u32) -> impl Strategy<Value = Vec<ClientAction>> {
     let act = prop_oneof![
+        failures => (1_usize..4).prop_map(ClientAction::FailCommits),
         4 => prop_oneof![Just(OnBusy::Enqueue), Just(OnBusy::Reject), Just(OnBusy::Interrupt)].prop_map(ClientAction::Say),
         2 => Just(ClientAction::Cancel),
         1 => Just(ClientAction::Settings),
@@ -332,38 +341,61 @@ fn replies() -> impl Strategy<Value = Vec<Vec<ReplyStep>>> {
     prop::collection::vec(reply, 0..12)
 }
 
+/// Does what clients do, and checks what is left of it.
+async fn interleave_commands(actions: Vec<ClientAction>, replies: Vec<Vec<ReplyStep>>, decision: ApprovalDecision) {
+    let fixture = RuntimeFixture::new(&ScriptedModel::new(replies)).await;
+    let mut accepted = Vec::new();
+    for action in actions {
+        let result = match action {
+            ClientAction::Say(on_busy) => {
+                fixture.submit(message("hi", on_busy)).await.map(|receipt| accepted.extend(receipt.run_id))
+            }
+            ClientAction::Cancel => fixture.submit(CommandBody::Cancel { run_id: None }).await.map(drop),
+            ClientAction::Settings => {
+                let patch = SettingsPatch { temperature: Some(Some(0.5)), ..SettingsPatch::default() };
+                fixture.submit(CommandBody::Settings(patch)).await.map(drop)
+            }
+            ClientAction::Title => fixture.submit(CommandBody::Title { title: "t".into() }).await.map(drop),
+            ClientAction::Yield => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Ok(())
+            }
+            ClientAction::FailCommits(count) => {
+                fixture.store.failing.store(count, Ordering::SeqCst);
+                Ok(())
+            }
+        };
+        assert!(matches!(result, Ok(()) | Err(SessionsError::Store(StoreError::Busy(_)))), "{result:?}");
+    }
+    fixture.rest(decision).await;
+    let log = fixture.log().await;
+    let state = load_state(fixture.store.as_ref(), fixture.session).await.unwrap().state;
+    assert_whole(&log, &state);
+    assert_eq!(fixture.sessions.get_session(&fixture.user, fixture.session).await.unwrap(), state.summary);
+    // Every message that was accepted has had its run, once.
+    let messages = log.iter().filter(|event| matches!(event.body, EventBody::UserMessage(_)));
+    let mut begun: Vec<RunId> = messages.filter_map(|event| event.run_id).collect();
+    begun.sort();
+    accepted.sort();
+    assert_eq!(begun, accepted);
+}
+
+fn decisions() -> impl Strategy<Value = ApprovalDecision> {
+    prop_oneof![Just(ApprovalDecision::Approve), Just(ApprovalDecision::Deny)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
     #[test]
-    fn interleaved_commands_keep_the_log_whole(actions in actions(), replies in replies(), approve in any::<bool>()) {
+    fn interleaved_commands_keep_the_log_whole(actions in actions(0), replies in replies(), decision in decisions()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let fixture = RuntimeFixture::new(&ScriptedModel::new(replies)).await;
-            let mut accepted = Vec::new();
-            for act in actions {
-                let result = match act {
-                    ClientAction::Say(on_busy) => fixture.submit(message("hi", on_busy)).await.map(|r| accepted.extend(r.run_id)),
-                    ClientAction::Cancel => fixture.submit(CommandBody::Cancel { run_id: None }).await.map(drop),
-                    ClientAction::Settings => {
-                        let patch = SettingsPatch { temperature: Some(Some(0.5)), ..SettingsPatch::default() };
-                        fixture.submit(CommandBody::Settings(patch)).await.map(drop)
-                    }
-                    ClientAction::Title => fixture.submit(CommandBody::Title { title: "t".into() }).await.map(drop),
-                    ClientAction::Yield => { tokio::time::sleep(Duration::from_millis(1)).await; Ok(()) }
-                };
-                assert!(matches!(result, Ok(()) | Err(SessionsError::Store(StoreError::Busy(_)))), "{result:?}");
-            }
-            fixture.rest(if approve { ApprovalDecision::Approve } else { ApprovalDecision::Deny }).await;
-            let log = fixture.log().await;
-            let state = load_state(fixture.store.as_ref(), fixture.session).await.unwrap().state;
-            assert_whole(&log, &state);
-            assert_eq!(fixture.sessions.get_session(&fixture.user, fixture.session).await.unwrap(), state.summary);
-            // Every message that was accepted has had its run, once.
-            let mut begun: Vec<RunId> = log.iter()
-                .filter(|e| matches!(e.body, EventBody::UserMessage(_))).filter_map(|e| e.run_id).collect();
-            begun.sort();
-            accepted.sort();
-            assert_eq!(begun, accepted);
-        });
+        runtime.block_on(interleave_commands(actions, replies, decision));
+    }
+
+    #[test]
+    fn failed_commits_keep_the_log_whole(actions in actions(2), replies in replies(), decision in decisions()) {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().start_paused(true).build().unwrap().block_on(interleave_commands(actions, replies, decision));
     }
 }

@@ -246,6 +246,36 @@ async fn queued_message_runs_after_a_failed_start() {
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn panicked_run_fails_and_the_next_message_is_answered() {
+    let model = ScriptedModel::new([vec![call("look", json!({"panic": true}))], vec![text("fine")]]);
+    let fixture = RuntimeFixture::new(&model).await;
+    let first = fixture.say("one").await;
+    let second = fixture.say("two").await;
+    fixture.rest(ApprovalDecision::Approve).await;
+    let log = fixture.log().await;
+    assert_whole(&log, &load_state(fixture.store.as_ref(), fixture.session).await.unwrap().state);
+    let failed = log.iter().find(|event| event.run_id == first.run_id && event.body.ends_run()).unwrap();
+    assert!(matches!(&failed.body, EventBody::RunFailed(failed) if failed.code == "internal"), "{failed:?}");
+    assert_eq!(outcomes(&fixture).await, [(second.run_id, RunOutcome::Completed)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_leaves_the_run_to_the_next_owner() {
+    let gate = TestGate::new();
+    let fixture = RuntimeFixture::new(&ScriptedModel::new([vec![text("half"), ReplyStep::Wait(gate.clone())]])).await;
+    let receipt = fixture.say("hi").await;
+    gate.arrived().await;
+    let waiting = fixture.say("later").await;
+    fixture.sessions.shutdown(Duration::from_secs(30)).await;
+    assert_eq!(fixture.sessions.owned_count(), 0);
+    let summary = fixture.store.read_summary(fixture.session).await.unwrap().unwrap();
+    assert_eq!(summary.open_run, receipt.run_id, "the run is not ended");
+    let left = fixture.store.list_inbox(fixture.session).await.unwrap();
+    assert_eq!(left.iter().map(|entry| entry.command.run_id()).collect::<Vec<_>>(), [waiting.run_id]);
+    fixture.store.acquire_lease(fixture.session, "another", Duration::from_secs(10)).await.unwrap();
+}
+
 #[tokio::test]
 async fn user_title_is_kept() {
     let fixture = RuntimeFixture::new(&ScriptedModel::new([])).await;

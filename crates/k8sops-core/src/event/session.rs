@@ -57,7 +57,8 @@ pub struct TitleChanged {
 pub struct LogTruncated {
     /// The first seq that is lost: the one after the newest event that the store still had.
     pub from_seq: u64,
-    /// The number of events that are known to be lost. 0 if the store changed servers, and no process has seen a loss.
+    /// The number of events that are known to be lost. 0 after a failover or a restart of the
+    /// store of which no process has seen a loss.
     pub lost: u64,
     /// Calls that may have changed something, were sent, and whose records are lost. If the run makes such a call again, it
     /// ends as `unknown`.

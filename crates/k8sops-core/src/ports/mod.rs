@@ -31,11 +31,13 @@ mod write_confirmation;
 
 pub use inbox::{INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, LostMessages};
 pub use lease::{LeaseEpoch, SessionLease};
-pub use leases::{Leases, RemainingWork};
+pub use leases::{LeaseRenewal, Leases, RemainingWork};
 pub use memory_store::{MemoryStore, MemoryWrite, UpkeepClaim};
-pub use notifications::{NotificationTopic, Notifications, PreviewPage, StoreNotification};
+pub use notifications::{
+    NotificationTopic, Notifications, PreviewPage, RemoteAudience, StoreNotification, WATCHER_TTL,
+};
 pub use output_store::{OutputPart, OutputStore, random_key};
-pub use session_index::{DamagedSession, IdleDeletion, ListCursor, SessionIndex};
+pub use session_index::{ClaimedSessions, DamagedSession, IdleDeletion, ListCursor, OwnSessions, SessionIndex};
 pub use session_log::{EventPage, LogCommit, ReplayStart, SessionLog};
 pub use session_store::SessionStore;
 pub use store_error::{BackendError, StoreError, StoreOutage};

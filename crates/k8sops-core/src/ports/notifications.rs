@@ -1,13 +1,15 @@
 //! The port [`Notifications`]: what several processes see of each other's work.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::{SessionLease, StoreError};
-use crate::{
-    ids::{MessageId, SessionId},
-    preview::MessagePreview,
-    time::Timestamp,
-};
+use crate::{ids::SessionId, preview::MessagePreview, preview_update::PreviewUpdate, time::Timestamp};
+
+/// How long an announcement of streams is valid. That of a process that was killed makes the owner write previews without a
+/// reader for so long.
+pub const WATCHER_TTL: Duration = Duration::from_secs(30);
 
 /// What a process subscribes to of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +25,8 @@ pub enum NotificationTopic {
 pub enum StoreNotification {
     /// This topic of this session has changed, or was subscribed to just now.
     Session(SessionId, NotificationTopic),
+    /// Another process has streams of this session from now on: its owner writes previews.
+    Watched(SessionId),
     /// Sessions have work and no owner.
     Unfinished,
     /// Notifications may have been lost: everything that is subscribed to may have changed.
@@ -38,20 +42,32 @@ pub struct PreviewPage {
     pub position: u64,
 }
 
+/// Whether other processes than the owner have streams of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteAudience {
+    /// At least one has announced so ([`Notifications::announce_watcher`]).
+    Present,
+    /// None has, or its announcement has expired.
+    Absent,
+}
+
 /// What several processes that share a store see of each other's work. Nothing that is logged depends on it: a lost
 /// notification delays a reader until its next poll, and a lost preview is made up for by the committed message.
 #[async_trait]
 pub trait Notifications: Send + Sync {
-    /// Appends to the preview of an open message. Ignored without an error if the lease or the message is over.
-    async fn write_preview(
-        &self,
-        lease: SessionLease,
-        message: MessageId,
-        pieces: &[MessagePreview],
-    ) -> Result<(), StoreError>;
+    /// Writes to the preview of an open message, and returns who reads it. Ignored without an error if the lease or the
+    /// message is over.
+    async fn write_preview(&self, lease: SessionLease, update: &PreviewUpdate) -> Result<RemoteAudience, StoreError>;
 
     /// Reads the preview of the open message from the position `after` on.
     async fn read_preview(&self, session: SessionId, after: u64) -> Result<PreviewPage, StoreError>;
+
+    /// Announces for [`WATCHER_TTL`] that the process `watcher` (its name in leases) has streams of a session. The owner is
+    /// notified, and is told with each [`write_preview`](Self::write_preview) and each renewal of its lease.
+    async fn announce_watcher(&self, session: SessionId, watcher: &str) -> Result<(), StoreError>;
+
+    /// Takes an announcement back.
+    async fn withdraw_watcher(&self, session: SessionId, watcher: &str) -> Result<(), StoreError>;
 
     /// Records when the last pending approval of a session expires; `None` if it has no pending approval. A record is
     /// dropped when its time has passed.

@@ -1,5 +1,7 @@
 //! The port [`SessionIndex`]: what spans sessions.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::StoreError;
@@ -25,6 +27,24 @@ pub enum IdleDeletion {
     Deleted,
     /// The session has an open run or commands in its inbox, and was kept.
     Busy,
+}
+
+/// The sessions that a caller of [`SessionIndex::claim_unfinished_sessions`] owns: no caller claims them for a while.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OwnSessions<'a> {
+    /// The sessions.
+    pub sessions: &'a [SessionId],
+    /// For how long they are not claimed: as long as their leases.
+    pub keep: Duration,
+}
+
+/// What [`SessionIndex::claim_unfinished_sessions`] claimed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClaimedSessions {
+    /// The sessions, which the caller works on.
+    pub sessions: Vec<SessionId>,
+    /// After which time others can be claimed, as far as is known now; zero if there are more.
+    pub next_due: Option<Duration>,
 }
 
 /// A session whose stored data cannot be read.
@@ -77,7 +97,7 @@ pub trait SessionIndex: Send + Sync + 'static {
     /// Sessions that have work ([`SessionSummary::has_work`], or commands in the inbox) and, as far as is known, no owner.
     /// A store of several processes hands each session to one caller at a time, and again after a while if the work is
     /// still there.
-    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError>;
+    async fn claim_unfinished_sessions(&self, own: OwnSessions<'_>) -> Result<ClaimedSessions, StoreError>;
 
     /// Sessions that are known to be damaged, for `k8sops doctor`.
     async fn list_damaged_sessions(&self) -> Result<Vec<DamagedSession>, StoreError> {

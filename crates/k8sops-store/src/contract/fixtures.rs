@@ -55,11 +55,10 @@ pub fn warning_draft(message: &str) -> EventDraft {
     EventDraft::new(EventBody::Warning(SessionWarning::new("note", message)))
 }
 
-/// The three events of a run.
+/// The first two events of a run.
 #[must_use]
-pub fn run_drafts(content: &str) -> Vec<EventDraft> {
-    let run = RunId::new();
-    let message = UserMessageEvent { message_id: MessageId::new(), content: content.into(), command_id: None };
+pub fn run_start_drafts(run: RunId, message_id: MessageId, content: &str) -> Vec<EventDraft> {
+    let message = UserMessageEvent { message_id, content: content.into(), command_id: None };
     let started = RunStarted {
         provider: "p".into(),
         model: "m".into(),
@@ -67,12 +66,20 @@ pub fn run_drafts(content: &str) -> Vec<EventDraft> {
         memory: false,
         cause: RequestContext::default(),
     };
-    let finished = RunFinished { outcome: RunOutcome::Completed, usage: TokenUsage::default(), duration_ms: 1 };
     vec![
         EventDraft::in_run(run, EventBody::UserMessage(message)),
         EventDraft::in_run(run, EventBody::RunStarted(started)),
-        EventDraft::in_run(run, EventBody::RunFinished(finished)),
     ]
+}
+
+/// The three events of a run.
+#[must_use]
+pub fn run_drafts(content: &str) -> Vec<EventDraft> {
+    let run = RunId::new();
+    let finished = RunFinished { outcome: RunOutcome::Completed, usage: TokenUsage::default(), duration_ms: 1 };
+    let mut drafts = run_start_drafts(run, MessageId::new(), content);
+    drafts.push(EventDraft::in_run(run, EventBody::RunFinished(finished)));
+    drafts
 }
 
 /// A command of the user `anna`. Commands with the same body have the same fingerprint.

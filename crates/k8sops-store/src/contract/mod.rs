@@ -19,6 +19,6 @@ mod usage;
 
 pub use fixtures::{
     CheckpointWrite, SessionWriter, create_test_session, fold_drafts, message_body, message_body_if_idle, read_log,
-    run_drafts, session_created_at, test_command, test_memory, test_user, warning_draft,
+    run_drafts, run_start_drafts, session_created_at, test_command, test_memory, test_user, warning_draft,
 };
 pub use rules::{ContractRule, RULES};

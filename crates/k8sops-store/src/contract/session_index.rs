@@ -7,7 +7,7 @@ use super::fixtures::{
     session_created_at, test_command, test_user, warning_draft,
 };
 use k8sops_core::{
-    EventDraft, IdleDeletion, ListCursor, RemainingWork, SessionId, SessionStore, StoreError, Timestamp,
+    EventDraft, IdleDeletion, ListCursor, OwnSessions, RemainingWork, SessionId, SessionStore, StoreError, Timestamp,
 };
 
 pub(super) async fn deleted_session_is_not_found_anywhere(store: Arc<dyn SessionStore>) {
@@ -29,7 +29,7 @@ pub(super) async fn deleted_session_is_not_found_anywhere(store: Arc<dyn Session
     store.release_lease(writer.lease).await.unwrap();
     assert_eq!(store.read_summary(session).await.unwrap(), None);
     assert_eq!(store.count_sessions(&test_user("anna")).await.unwrap(), 1);
-    assert!(store.claim_unfinished_sessions().await.unwrap().is_empty());
+    assert!(store.claim_unfinished_sessions(OwnSessions::default()).await.unwrap().sessions.is_empty());
     let left = store.list_sessions(&test_user("anna"), None, 10).await.unwrap();
     assert_eq!(left.iter().map(|s| s.session_id).collect::<Vec<_>>(), [other]);
 }
@@ -132,7 +132,10 @@ pub(super) async fn only_unfinished_sessions_are_claimed(store: Arc<dyn SessionS
     writer.append(vec![finished]).await.unwrap();
     assert_eq!(store.release_lease(writer.lease).await.unwrap(), RemainingWork::None, "nothing is left");
     for _ in 0..3 {
-        assert!(!store.claim_unfinished_sessions().await.unwrap().contains(&running), "it has no work");
+        assert!(
+            !store.claim_unfinished_sessions(OwnSessions::default()).await.unwrap().sessions.contains(&running),
+            "it has no work"
+        );
     }
 }
 
@@ -140,7 +143,7 @@ pub(super) async fn only_unfinished_sessions_are_claimed(store: Arc<dyn SessionS
 async fn await_claim(store: &dyn SessionStore, session: SessionId, idle: SessionId) {
     let claimed = async {
         loop {
-            let unfinished = store.claim_unfinished_sessions().await.unwrap();
+            let unfinished = store.claim_unfinished_sessions(OwnSessions::default()).await.unwrap().sessions;
             assert!(!unfinished.contains(&idle), "it has no work");
             if unfinished.contains(&session) {
                 return;

@@ -30,6 +30,11 @@ impl StoreLayout {
         self.root.join("sessions.jsonl")
     }
 
+    /// The journal, see `commit_journal`.
+    pub(super) fn journal_files(&self) -> [PathBuf; 2] {
+        ["journal-0", "journal-1"].map(|name| self.root.join(name))
+    }
+
     pub(super) fn key_file(&self) -> PathBuf {
         self.root.join("key")
     }

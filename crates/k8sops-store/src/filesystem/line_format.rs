@@ -100,6 +100,14 @@ pub(super) fn seal_line(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
+/// Whether a line has its checksum and its line end.
+pub(super) fn is_sealed(line: &[u8]) -> bool {
+    let Some(at) = line.len().checked_sub(CHECKSUM_START.len() + CHECKSUM_DIGITS + LINE_TAIL.len() + 1) else {
+        return false;
+    };
+    seal_line([&line[..at], b"}"].concat()) == line
+}
+
 /// Checks the checksum of a line without its line end, if it has one.
 pub(super) fn verify_checksum(line: &[u8]) -> Result<(), LineError> {
     let Some(at) = line.len().checked_sub(CHECKSUM_START.len() + CHECKSUM_DIGITS + LINE_TAIL.len()) else {
@@ -146,7 +154,8 @@ pub(super) fn ends_with_format(line: &[u8]) -> bool {
         && serde_json::from_slice::<FormatRecord>(&line[start + FORMAT_START.len()..at]).is_ok()
 }
 
-fn checksum(bytes: &[u8]) -> String {
+/// The CRC-32 of some bytes, as lines have it.
+pub(super) fn checksum(bytes: &[u8]) -> String {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);
     format!("{:08x}", crc.sum())

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::PathBuf,
+    sync::Arc,
 };
 
 use super::{
@@ -22,7 +23,8 @@ const READ_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub(super) struct LogReader {
     pub(super) path: PathBuf,
-    pub(super) file: File,
+    /// Shared with the journal, which syncs it later.
+    pub(super) file: Arc<File>,
     /// Which file is at `path` as long as no other program has put another one there.
     pub(super) identity: FileIdentity,
     /// The size of the committed lines; bytes of a failed write behind them do not count.
@@ -37,7 +39,7 @@ impl LogReader {
     pub(super) fn new(path: PathBuf, file: File, committed_bytes: u64) -> io::Result<Self> {
         let identity = FileIdentity::at_path(&path)?;
         let oldest_seq = read_oldest_seq(&file, committed_bytes)?;
-        Ok(Self { path, file, identity, committed_bytes, oldest_seq, page_end: None })
+        Ok(Self { path, file: Arc::new(file), identity, committed_bytes, oldest_seq, page_end: None })
     }
 
     /// Whether the open file is still the one at its path, with the lines that are known. If not, another program has
@@ -102,7 +104,7 @@ impl LogReader {
 
     fn reader_at(&self, start: u64) -> io::Result<impl BufRead> {
         disk_io::check_operation(DiskOperation::Read, &self.path)?;
-        let mut file = &self.file;
+        let mut file = &*self.file;
         file.seek(SeekFrom::Start(start))?;
         Ok(BufReader::with_capacity(READ_BYTES, file.take(self.committed_bytes - start)))
     }

@@ -4,6 +4,7 @@
 //! ROOT/lock                                    held by the one process that uses the folder
 //! ROOT/sessions.jsonl                          the index: a summary per line
 //! ROOT/sessions/USER_ID/SESSION_ID.jsonl       a session: one line per atomic write (see `log_line`)
+//! ROOT/journal-0, journal-1                    newest lines of all sessions, for a power failure (see `commit_journal`)
 //! ROOT/outputs/SESSION_ID/TOOL_CALL_ID         the whole output of a call that was too long for the log
 //! ROOT/memories/USER_ID/MEMORY_ID.json         a memory of a user, with its vector
 //! ROOT/usage/USER_ID/DAY.json                  what the user's sessions used on a day
@@ -16,6 +17,8 @@
 //! for the disk. A session without an owner is closed, except for a few that were read last: it takes an entry in the index
 //! and nothing else. Paths are made of parsed ids, which cannot leave their folder.
 
+mod batch_writing;
+mod commit_journal;
 mod disk_io;
 mod disk_probe;
 mod files;
@@ -24,6 +27,8 @@ mod index_file;
 mod index_line;
 #[cfg(test)]
 mod injected_faults;
+mod journal_format;
+mod journal_replay;
 mod known_log;
 mod layout;
 mod line_damage;
@@ -46,6 +51,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod trash;
+mod unsynced_files;
 mod usage_files;
 mod usage_notes;
 mod usage_record;

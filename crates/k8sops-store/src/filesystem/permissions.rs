@@ -26,7 +26,8 @@ struct PermissionFindings {
 pub(super) fn tighten_permissions(layout: &StoreLayout) {
     let mut findings = PermissionFindings::default();
     findings.tighten_path(layout.root());
-    for file in [layout.lock_file(), layout.index_file(), layout.key_file()] {
+    let [journal, other_journal] = layout.journal_files();
+    for file in [layout.lock_file(), layout.index_file(), layout.key_file(), journal, other_journal] {
         findings.tighten_path(&file);
     }
     for folder in [layout.sessions(), layout.outputs(), layout.usage(), layout.memories(), layout.trash()] {

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::user_memory_set::find_nearest_in_set;
 use k8sops_core::{
-    CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion, Inbox, InboxEntry,
-    Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
-    OutputPart, OutputStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex,
-    SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore,
-    UserDailyUsage, UserId, UserMemories, WriteConfirmation,
+    ClaimedSessions, CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion,
+    Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId, MemoryStore,
+    MemoryVersion, MemoryWrite, OutputPart, OutputStore, OwnSessions, RemainingWork, ReplayStart, SessionCommand,
+    SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary,
+    StoreError, ToolCallId, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 #[async_trait]
@@ -85,7 +85,7 @@ impl SessionLog for FilesystemStore {
 #[async_trait]
 impl Inbox for FilesystemStore {
     async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
-        self.with_session(session, move |file| file.submit_command(command)).await
+        self.with_files(move |files| files.sessions.submit_command(session, command)).await
     }
 
     async fn find_receipt(
@@ -115,7 +115,7 @@ impl Leases for FilesystemStore {
         self.with_files(move |files| files.sessions.acquire_lease(session, &owner, ttl)).await
     }
 
-    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<LeaseRenewal, StoreError> {
         self.with_session(lease.session, move |file| file.lease.renew(lease, ttl)).await
     }
 
@@ -157,8 +157,8 @@ impl SessionIndex for FilesystemStore {
         self.with_files(move |files| files.sessions.delete_session(session, guard, &files.outputs)).await
     }
 
-    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
-        Ok(self.files().sessions.unfinished_sessions())
+    async fn claim_unfinished_sessions(&self, _own: OwnSessions<'_>) -> Result<ClaimedSessions, StoreError> {
+        Ok(ClaimedSessions { sessions: self.files().sessions.unfinished_sessions(), next_due: None })
     }
 
     async fn list_damaged_sessions(&self) -> Result<Vec<DamagedSession>, StoreError> {

@@ -9,11 +9,14 @@ use std::{
 };
 
 use super::{
+    commit_journal::{CommitJournal, WrittenLines},
     disk_io::{self, DiskOperation},
     files::{FileIdentity, create_private_file, replacement_path, sync_parent_folder, unavailable},
+    journal_format::{FOLLOWED_BYTES, JournalEntry},
+    journal_replay::checksum_before,
     known_log::KnownLog,
     line_damage::damaged_line,
-    line_format::{FormatRecord, LineError, is_incomplete_write},
+    line_format::{FormatRecord, LineError, checksum, is_incomplete_write},
     line_search::last_line_start,
     log_line::{CheckpointRecord, CommitRecord, LogLine},
     log_reader::{ExtraBytes, LogReader},
@@ -51,6 +54,8 @@ pub(super) struct SessionFile {
     pub(super) inbox: InboxState,
     pub(super) lease: LeaseState,
     write_state: WriteState,
+    /// The checksum of the bytes before the next line, if it is known, see [`JournalEntry::follows`].
+    follows: Option<String>,
     /// The summary or the inbox has changed since the last view of them.
     has_changed: bool,
 }
@@ -107,17 +112,23 @@ impl SessionFile {
             inbox: InboxState::default(),
             lease: LeaseState::after_epoch(0),
             write_state: WriteState::Ready,
+            follows: None,
             has_changed: true,
         };
         let commit = CommitRecord { epoch: 0, events: vec![Arc::new(created.clone())], consumed: Vec::new() };
         let line =
             LogLine { seq: 1, commit: Some(commit), format: created_file.format_to_name(), ..LogLine::default() };
-        let written = created_file.append_bytes(&line.to_bytes());
-        if let Err(error) = written.and_then(|()| sync_parent_folder(&created_file.log.path)) {
+        let bytes = line.to_bytes();
+        let written = disk_io::write_at(&created_file.log.file, path, &bytes, 0)
+            .and_then(|()| disk_io::sync_file(&created_file.log.file, path))
+            .map_err(|error| unavailable(path, error));
+        if let Err(error) = written.and_then(|()| sync_parent_folder(path)) {
             // The caller gets an error, so that the session must not appear after the next start.
-            let _ = std::fs::remove_file(&created_file.log.path);
+            let _ = std::fs::remove_file(path);
             return Err(error);
         }
+        created_file.log.committed_bytes = bytes.len() as u64;
+        created_file.must_name_format = false;
         Ok(created_file)
     }
 
@@ -174,6 +185,7 @@ impl SessionFile {
             inbox: replay.inbox,
             lease: LeaseState::after_epoch(replay.epoch),
             write_state,
+            follows: None,
             has_changed: true,
         })
     }
@@ -188,7 +200,7 @@ impl SessionFile {
     }
 
     /// Makes the file as it was committed, if that was not possible when a write failed.
-    fn recover_from_failed_write(&mut self) -> Result<(), StoreError> {
+    fn recover_from_failed_write(&mut self, journal: &CommitJournal) -> Result<(), StoreError> {
         match self.write_state {
             WriteState::Ready => {}
             WriteState::ReadOnly => {
@@ -200,7 +212,7 @@ impl SessionFile {
                 return Err(unavailable(&self.log.path, ErrorKind::StaleNetworkFileHandle.into()));
             }
             WriteState::MustUndo => {
-                self.truncate_to_committed().map_err(|error| unavailable(&self.log.path, error))?;
+                self.truncate_to_committed(journal).map_err(|error| unavailable(&self.log.path, error))?;
             }
             WriteState::MustReplace => {
                 // By its path: the open file may be stale.
@@ -208,16 +220,18 @@ impl SessionFile {
                 let committed = usize::try_from(self.log.committed_bytes).ok().and_then(|end| bytes.get(..end));
                 let too_short = || unavailable(&self.log.path, ErrorKind::UnexpectedEof.into());
                 self.replace_bytes(committed.ok_or_else(too_short)?)?;
-                self.sync_replacement()?;
+                self.sync_replacement(journal)?;
             }
         }
         self.write_state = WriteState::Ready;
         Ok(())
     }
 
-    fn truncate_to_committed(&self) -> io::Result<()> {
-        disk_io::resize_file(&self.log.file, &self.log.path, self.log.committed_bytes)?;
-        disk_io::sync_file(&self.log.file, &self.log.path)
+    fn truncate_to_committed(&self, journal: &CommitJournal) -> io::Result<()> {
+        journal.guard_sync(self.summary.session_id, || {
+            disk_io::resize_file(&self.log.file, &self.log.path, self.log.committed_bytes)?;
+            disk_io::sync_file(&self.log.file, &self.log.path)
+        })
     }
 
     /// The format, if the next line must name it.
@@ -272,7 +286,12 @@ impl SessionFile {
     }
 
     /// See [`SessionLog::commit_events`](k8sops_core::SessionLog::commit_events).
-    pub(super) fn commit_events(&mut self, commit: &LogCommit<'_>, retention: LogRetention) -> Result<(), StoreError> {
+    pub(super) fn commit_events(
+        &mut self,
+        commit: &LogCommit<'_>,
+        retention: LogRetention,
+        journal: &CommitJournal,
+    ) -> Result<(), StoreError> {
         self.lease.check_commit(commit, self.summary.last_seq)?;
         let mut bytes = Vec::new();
         if let Some(state) = commit.checkpoint {
@@ -302,7 +321,7 @@ impl SessionFile {
             self.log.oldest_seq = commit.expected_seq + 1;
         } else {
             let start = self.log.committed_bytes;
-            self.append_bytes(&bytes)?;
+            self.append_bytes(&bytes, journal)?;
             if commit.checkpoint.is_some() {
                 self.checkpoint_start = Some(start);
             }
@@ -316,11 +335,15 @@ impl SessionFile {
         self.bytes_since_checkpoint += commit.events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
         self.inbox.remove_entries(commit.consumed);
         self.summary.clone_from(commit.summary);
-        if is_replaced { self.sync_replacement() } else { Ok(()) }
+        if is_replaced { self.sync_replacement(journal) } else { Ok(()) }
     }
 
     /// See [`Inbox::submit_command`](k8sops_core::Inbox::submit_command).
-    pub(super) fn submit_command(&mut self, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
+    pub(super) fn submit_command(
+        &mut self,
+        command: SessionCommand,
+        journal: &CommitJournal,
+    ) -> Result<CommandReceipt, StoreError> {
         let has_open_run = self.summary.open_run.is_some();
         let last_seq = self.summary.last_seq;
         match self.inbox.check_command(self.summary.session_id, command, last_seq, has_open_run)? {
@@ -328,7 +351,7 @@ impl SessionFile {
             CommandAdmission::Accepted(entry) => {
                 let inbox = Some((*entry).clone());
                 let line = LogLine { seq: last_seq, inbox, format: self.format_to_name(), ..LogLine::default() };
-                self.append_bytes(&line.to_bytes())?;
+                self.append_bytes(&line.to_bytes(), journal)?;
                 self.has_changed = true;
                 Ok(self.inbox.append_entry(*entry))
             }
@@ -373,23 +396,40 @@ impl SessionFile {
         self.state = None;
     }
 
-    /// Appends lines, which are on the disk when this returns: all of them, or none.
-    fn append_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Appends lines, which are durable when this returns: all of them, or none.
+    fn append_bytes(&mut self, bytes: &[u8], journal: &CommitJournal) -> Result<(), StoreError> {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.recover_from_failed_write()?;
-        let written = disk_io::write_at(&self.log.file, &self.log.path, bytes, self.log.committed_bytes)
-            .and_then(|()| disk_io::sync_file(&self.log.file, &self.log.path));
-        if let Err(error) = written {
+        self.recover_from_failed_write(journal)?;
+        if let Err(error) = self.write_lines(bytes, journal) {
             // A part of the lines must not become the beginning of the next line.
-            if self.truncate_to_committed().is_err() {
+            if self.truncate_to_committed(journal).is_err() {
                 self.write_state = WriteState::MustUndo;
             }
             return Err(unavailable(&self.log.path, error));
         }
         self.log.committed_bytes += bytes.len() as u64;
         self.must_name_format = false;
+        Ok(())
+    }
+
+    fn write_lines(&mut self, bytes: &[u8], journal: &CommitJournal) -> io::Result<()> {
+        let LogReader { file, path, committed_bytes, .. } = &self.log;
+        let follows = match self.follows.take() {
+            Some(follows) => follows,
+            None => checksum_before(file, *committed_bytes)?,
+        };
+        disk_io::write_at(file, path, bytes, *committed_bytes)?;
+        let entry = JournalEntry {
+            user: self.summary.user_id.clone(),
+            session: self.summary.session_id,
+            offset: *committed_bytes,
+            bytes: bytes.len(),
+            follows,
+        };
+        journal.make_durable(WrittenLines { entry, bytes, file, path })?;
+        self.follows = bytes.last_chunk::<FOLLOWED_BYTES>().map(|tail| checksum(tail));
         Ok(())
     }
 
@@ -407,15 +447,19 @@ impl SessionFile {
             let _ = std::fs::remove_file(&new);
             unavailable(&self.log.path, error)
         })?;
-        (self.log.file, self.log.identity) = replaced;
+        let (file, identity) = replaced;
+        (self.log.file, self.log.identity) = (Arc::new(file), identity);
         self.log.page_end = None;
+        self.follows = None;
         self.must_name_format = false;
         self.log.committed_bytes = bytes.len() as u64;
         Ok(())
     }
 
     /// Makes a replacement durable. If that fails it took effect, but may not survive a power failure.
-    fn sync_replacement(&mut self) -> Result<(), StoreError> {
-        sync_parent_folder(&self.log.path).inspect_err(|_| self.write_state = WriteState::MustReplace)
+    fn sync_replacement(&mut self, journal: &CommitJournal) -> Result<(), StoreError> {
+        sync_parent_folder(&self.log.path).inspect_err(|_| self.write_state = WriteState::MustReplace)?;
+        journal.mark_synced(self.summary.session_id);
+        Ok(())
     }
 }

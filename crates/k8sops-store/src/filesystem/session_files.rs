@@ -10,6 +10,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
+    commit_journal::CommitJournal,
     disk_io,
     files::{create_durable_folder, is_stale, sync_parent_folder, unavailable},
     index_file::IndexFile,
@@ -25,8 +26,8 @@ use super::{
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{
-    DamagedSession, EventPage, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionEvent, SessionId,
-    SessionLease, SessionSummary, StoreError, UserId,
+    CommandReceipt, DamagedSession, EventPage, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionCommand,
+    SessionEvent, SessionId, SessionLease, SessionSummary, StoreError, UserId,
 };
 
 /// The sessions' files. All methods block.
@@ -39,6 +40,7 @@ pub(super) struct SessionFiles {
     newest_epoch: AtomicU64,
     // Both locks are held during file access but never across an await. Code that needs both locks `open` first.
     open: Mutex<OpenFiles>,
+    journal: CommitJournal,
     /// What is known of the open files without waiting for them.
     pub(super) views: SessionViews,
     index: Mutex<IndexFile>,
@@ -56,9 +58,10 @@ pub(super) enum DeletionGuard {
 impl SessionFiles {
     pub(super) fn new(layout: StoreLayout, retention: LogRetention, index: IndexFile) -> Self {
         Self {
-            layout,
             retention,
             newest_epoch: AtomicU64::new(0),
+            journal: CommitJournal::new(&layout),
+            layout,
             open: Mutex::default(),
             views: SessionViews::default(),
             index: Mutex::new(index),
@@ -171,10 +174,15 @@ impl SessionFiles {
 
     fn open_file(&self, path: &Path, session: SessionId) -> Result<SessionFile, StoreError> {
         if !path.is_file() {
+            // A caller that knew the session before its deletion comes after it.
+            if self.index.lock().session_user(session).is_none() {
+                return Err(StoreError::NotFound(session));
+            }
             self.explain_missing_file(path)?;
         }
         let known = self.retention.still_known(self.index.lock().known_log(session));
-        SessionFile::open(path, known)
+        // An incomplete line is cut off.
+        self.journal.guard_sync(session, || SessionFile::open(path, known))
     }
 
     /// Returns the error of a file that the index knows and that does not exist: its folder is away, or the file was removed
@@ -263,7 +271,16 @@ impl SessionFiles {
 
     /// See [`SessionLog::commit_events`](k8sops_core::SessionLog::commit_events).
     pub(super) fn commit_events(&self, commit: &LogCommit<'_>) -> Result<(), StoreError> {
-        self.with_session(commit.session, |file| file.commit_events(commit, self.retention))
+        self.with_session(commit.session, |file| file.commit_events(commit, self.retention, &self.journal))
+    }
+
+    /// See [`Inbox::submit_command`](k8sops_core::Inbox::submit_command).
+    pub(super) fn submit_command(
+        &self,
+        session: SessionId,
+        command: SessionCommand,
+    ) -> Result<CommandReceipt, StoreError> {
+        self.with_session(session, |file| file.submit_command(command, &self.journal))
     }
 
     /// See [`Leases::acquire_lease`](k8sops_core::Leases::acquire_lease).
@@ -389,6 +406,7 @@ impl SessionFiles {
                     *handle = FileHandle::Deleted;
                     self.views.remove(session);
                     self.index.lock().remove_session(session);
+                    self.journal.erase_session(session);
                     outputs.delete_session_outputs(session);
                     IdleDeletion::Deleted
                 })
@@ -435,5 +453,9 @@ impl SessionFiles {
         let slot = self.open.lock().slot(session);
         let _handle = slot.file.lock();
         work()
+    }
+
+    pub(super) fn journal(&self) -> &CommitJournal {
+        &self.journal
     }
 }

@@ -7,6 +7,7 @@ use super::{
     files::{create_private_folder, sync_parent_folder, unavailable},
     folder_lock::FolderLock,
     index_file::IndexFile,
+    journal_replay::replay_journal,
     layout::StoreLayout,
     memory_files::MemoryFiles,
     output_files::OutputFiles,
@@ -89,6 +90,7 @@ impl StoreFiles {
         let lock = FolderLock::acquire(&layout)?;
         tighten_permissions(&layout);
         empty_trash(&layout);
+        replay_journal(&layout)?;
         let (mut index, known_lines) = IndexFile::open(layout.index_file());
         let lines = scan_sessions(&layout, retention, &known_lines)?;
         let outputs = OutputFiles::new(layout.clone());

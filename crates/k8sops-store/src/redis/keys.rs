@@ -7,6 +7,7 @@
 //! | `{prefix}:{session}:checkpoint` | string | the newest checkpoint |
 //! | `{prefix}:{session}:inbox` | stream | queued commands; the id is their position |
 //! | `{prefix}:{session}:preview` | stream | text of the open message; the id only grows |
+//! | `{prefix}:{session}:watchers` | sorted set | processes with streams of the session, by when their announcement expires |
 //! | `{prefix}:{session}:receipts`, `…:receipt_order` | hash, list | receipts of the newest thousand commands |
 //! | `{prefix}:{session}:outputs` | hash | whole outputs of tool calls in compressed chunks, and their list |
 //! | `{prefix}:user:USER` | sorted set | sessions of a user by their last activity |
@@ -58,6 +59,10 @@ impl RedisKeys {
 
     pub(super) fn preview(&self, session: SessionId) -> String {
         self.session_key(session, "preview")
+    }
+
+    pub(super) fn watchers(&self, session: SessionId) -> String {
+        self.session_key(session, "watchers")
     }
 
     pub(super) fn receipts(&self, session: SessionId) -> String {

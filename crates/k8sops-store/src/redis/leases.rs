@@ -8,14 +8,24 @@ use super::{
     scripts::{AcquireLease, AcquireReply, ReleaseLease, ReleaseReply, RenewLease, RenewReply},
     store::RedisStore,
 };
-use k8sops_core::{LeaseEpoch, Leases, RemainingWork, SessionId, SessionLease, StoreError};
+use k8sops_core::{
+    LeaseEpoch, LeaseRenewal, Leases, RemainingWork, RemoteAudience, SessionId, SessionLease, StoreError,
+};
 
 #[async_trait]
 impl Leases for RedisStore {
     async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
-        let acquire = AcquireLease { meta_key: self.keys.meta(session), owner: owner.to_owned(), ttl_ms: ttl };
+        let acquire = AcquireLease {
+            meta_key: self.keys.meta(session),
+            owner: owner.to_owned(),
+            has_unanswered_commit: self.unanswered_commits.contains(session),
+            ttl_ms: ttl,
+        };
         match self.writes.run_script(&acquire).await? {
-            AcquireReply::Acquired { epoch } => Ok(SessionLease { session, epoch: LeaseEpoch(epoch) }),
+            AcquireReply::Acquired { epoch } => {
+                self.unanswered_commits.forget(session);
+                Ok(SessionLease { session, epoch: LeaseEpoch(epoch) })
+            }
             AcquireReply::Held { remaining_ms } => {
                 // The caller knows of work for this session, so the session is due when the lease expires.
                 self.registry.schedule_session(session, Duration::from_millis(remaining_ms)).await?;
@@ -28,11 +38,19 @@ impl Leases for RedisStore {
         }
     }
 
-    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<(), StoreError> {
+    async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<LeaseRenewal, StoreError> {
         let session = lease.session;
-        let renew = RenewLease { meta_key: self.keys.meta(session), epoch: lease.epoch.0, ttl_ms: ttl };
+        let renew = RenewLease {
+            meta_key: self.keys.meta(session),
+            watchers_key: self.keys.watchers(session),
+            epoch: lease.epoch.0,
+            ttl_ms: ttl,
+        };
         match self.writes.run_script(&renew).await? {
-            RenewReply::Renewed => Ok(()),
+            RenewReply::Renewed { inbox_position, is_watched } => {
+                let audience = if is_watched { RemoteAudience::Present } else { RemoteAudience::Absent };
+                Ok(LeaseRenewal { inbox_position, audience })
+            }
             RenewReply::NotFound => Err(self.registry.missing_session(session).await),
             RenewReply::Fenced { current_epoch } => {
                 let current = LeaseEpoch(current_epoch);

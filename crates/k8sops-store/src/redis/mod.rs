@@ -33,6 +33,7 @@ mod session_log;
 mod store;
 mod subscriber;
 mod target;
+mod unanswered_commits;
 mod usage;
 mod write_confirmation;
 

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
-    scripts::{AppendPreview, PreviewReply},
+    scripts::{AnnounceReply, AnnounceWatcher, AppendPreview, PreviewReply},
     store::{RedisStore, ReplySize},
 };
 use k8sops_core::{
-    MessageId, MessagePreview, NotificationTopic, Notifications, PreviewPage, SessionId, SessionLease, StoreError,
-    StoreNotification, Timestamp,
+    NotificationTopic, Notifications, PreviewExtent, PreviewPage, PreviewUpdate, RemoteAudience, SessionId,
+    SessionLease, StoreError, StoreNotification, Timestamp, WATCHER_TTL,
 };
 
 /// How long the preview of a message is kept after its owner crashed.
@@ -19,25 +19,23 @@ const PREVIEW_TTL: Duration = Duration::from_secs(600);
 
 #[async_trait]
 impl Notifications for RedisStore {
-    async fn write_preview(
-        &self,
-        lease: SessionLease,
-        message: MessageId,
-        pieces: &[MessagePreview],
-    ) -> Result<(), StoreError> {
+    async fn write_preview(&self, lease: SessionLease, update: &PreviewUpdate) -> Result<RemoteAudience, StoreError> {
         let append = AppendPreview {
             meta_key: self.keys.meta(lease.session),
             preview_key: self.keys.preview(lease.session),
+            watchers_key: self.keys.watchers(lease.session),
             epoch: lease.epoch.0,
-            message: message.to_string(),
+            message: update.message.to_string(),
+            is_whole: update.extent == PreviewExtent::Whole,
             preview_ttl_ms: PREVIEW_TTL,
             log_channel: self.keys.session_channel(lease.session, NotificationTopic::Log),
-            chunks: pieces.iter().map(to_json).collect(),
+            chunks: update.pieces.iter().map(to_json).collect(),
         };
         // Not retried: readers would see a chunk twice.
         match self.writes.run_script_once(&append).await? {
+            PreviewReply::Watched => Ok(RemoteAudience::Present),
             // A rejected chunk is ignored: its lease or its message is over.
-            PreviewReply::Appended | PreviewReply::Rejected => Ok(()),
+            PreviewReply::Unwatched | PreviewReply::Rejected => Ok(RemoteAudience::Absent),
         }
     }
 
@@ -53,6 +51,24 @@ impl Notifications for RedisStore {
             page.position = entry.position()?;
         }
         Ok(page)
+    }
+
+    async fn announce_watcher(&self, session: SessionId, watcher: &str) -> Result<(), StoreError> {
+        let announce = AnnounceWatcher {
+            meta_key: self.keys.meta(session),
+            watchers_key: self.keys.watchers(session),
+            watcher: watcher.to_owned(),
+            ttl_ms: WATCHER_TTL,
+            inbox_channel: self.keys.session_channel(session, NotificationTopic::Inbox),
+        };
+        match self.writes.run_script(&announce).await? {
+            AnnounceReply::Announced => Ok(()),
+            AnnounceReply::NotFound => Err(self.registry.missing_session(session).await),
+        }
+    }
+
+    async fn withdraw_watcher(&self, session: SessionId, watcher: &str) -> Result<(), StoreError> {
+        self.writes.query(redis::cmd("ZREM").arg(self.keys.watchers(session)).arg(watcher)).await
     }
 
     async fn set_approval_deadline(&self, session: SessionId, until: Option<Timestamp>) -> Result<(), StoreError> {

@@ -53,6 +53,8 @@ pub(super) fn classify_error(error: &RedisError) -> (StoreOutage, &'static str) 
         {
             (StoreOutage::AccessDenied, "its user lacks a right, which `k8sops doctor` names")
         }
+        // What a server says to a long command of a client that has not signed in.
+        _ if text.contains("unauthenticated") => (StoreOutage::AccessDenied, ""),
         _ if text.contains("cluster support disabled") => {
             (StoreOutage::Misconfigured, "it is not a cluster (REDIS_TOPOLOGY)")
         }
@@ -82,6 +84,7 @@ mod tests {
             ("LOADING Redis is loading the dataset in memory", StoreOutage::Loading),
             ("NOAUTH Authentication required.", StoreOutage::AccessDenied),
             ("WRONGPASS invalid username-password pair", StoreOutage::AccessDenied),
+            ("ERR Protocol error: unauthenticated multibulk length", StoreOutage::AccessDenied),
             ("NOPERM User ops has no permissions to run the 'xadd' command", StoreOutage::AccessDenied),
             (
                 "ERR ACL failure in script: User ops has no permissions to run the 'xadd' command",

@@ -12,9 +12,9 @@ use super::{
     encoding::parse_json,
     keys::RedisKeys,
     lost_keys::explain_missing_session,
-    scripts::{ClaimDueSessions, ScheduleSession, UnscheduleIfUnchanged},
+    scripts::{ClaimDueSessions, ClaimReply, ScheduleSession, UnscheduleIfUnchanged},
 };
-use k8sops_core::{ListCursor, SessionId, SessionSummary, StoreError, Timestamp, UserId};
+use k8sops_core::{ClaimedSessions, ListCursor, OwnSessions, SessionId, SessionSummary, StoreError, Timestamp, UserId};
 
 /// An entry without a session is kept for this many milliseconds: its session may be about to be created.
 const STALE_ENTRY_AGE_MS: i64 = 60_000;
@@ -23,7 +23,7 @@ const CLAIM_LIMIT: usize = 100;
 /// A claimed session that is not unscheduled is due again after this. A take-over can be this much later than the end
 /// of the lease: a claim just before that end finds the session held, and moves its time, which only grows, by this
 /// much.
-const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(500);
+const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(250);
 /// How many list entries are read at a time.
 const PAGE_SIZE: usize = 256;
 
@@ -139,6 +139,13 @@ impl RedisSessionRegistry {
             for ((session, at), stored) in entries.iter().zip(summaries) {
                 match stored {
                     Ok(StoredSummary { summary: Some(summary), has_log }) if summary.user_id == *user => {
+                        let listed_at = Timestamp::from_millis(*at);
+                        if summary.updated_at != listed_at {
+                            // An update of the list was lost, or is under way.
+                            self.touch_session(&summary).await?;
+                        }
+                        // The cursor of the next page is made of this time, and must be the one by which the list is sorted.
+                        let summary = SessionSummary { updated_at: listed_at, ..summary };
                         listed.push(if has_log { summary } else { without_work(summary) });
                     }
                     Ok(StoredSummary { summary: None, has_log: true }) => {
@@ -254,15 +261,20 @@ impl RedisSessionRegistry {
         Ok(())
     }
 
-    /// Claims sessions that are due.
-    pub(super) async fn claim_due_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
+    /// Claims sessions that are due, except those of the caller.
+    pub(super) async fn claim_due_sessions(&self, own: OwnSessions<'_>) -> Result<ClaimedSessions, StoreError> {
         let claim = ClaimDueSessions {
             work_key: self.keys.work_schedule(),
             limit: CLAIM_LIMIT,
             retry_after_ms: CLAIM_RETRY_AFTER,
+            keep_ms: own.keep,
+            own_sessions: own.sessions.iter().map(SessionId::to_string).collect(),
         };
-        let due = self.connection.run_script(&claim).await?;
-        Ok(due.iter().filter_map(|session| session.parse().ok()).collect())
+        let ClaimReply { sessions, next_due_ms } = self.connection.run_script(&claim).await?;
+        Ok(ClaimedSessions {
+            sessions: sessions.iter().filter_map(|session| session.parse().ok()).collect(),
+            next_due: next_due_ms.map(Duration::from_millis),
+        })
     }
 }
 

@@ -171,7 +171,7 @@ script_record! {
 script! {
     AcquireLease = "lua/acquire_lease.lua" -> AcquireReply {
         keys { meta_key }
-        arguments { owner: String, ttl_ms: Duration }
+        arguments { owner: String, has_unanswered_commit: bool, ttl_ms: Duration }
     }
 }
 
@@ -185,14 +185,14 @@ script_reply! {
 
 script! {
     RenewLease = "lua/renew_lease.lua" -> RenewReply {
-        keys { meta_key }
+        keys { meta_key, watchers_key }
         arguments { epoch: u64, ttl_ms: Duration }
     }
 }
 
 script_reply! {
     RenewReply {
-        "renewed" => Renewed,
+        "renewed" => Renewed { inbox_position: u64, is_watched: bool },
         "not_found" => NotFound,
         "fenced" => Fenced { current_epoch: u64 },
     }
@@ -217,6 +217,7 @@ script! {
     DeleteSession = "lua/delete_session.lua" -> DeleteReply {
         keys {
             meta_key, log_key, checkpoint_key, inbox_key, preview_key, receipts_key, receipt_order_key, outputs_key,
+            watchers_key,
         }
         arguments { log_channel: String, inbox_channel: String, only_if_idle: bool }
     }
@@ -233,16 +234,37 @@ script_reply! {
 
 script! {
     AppendPreview = "lua/append_preview.lua" -> PreviewReply {
-        keys { meta_key, preview_key }
-        arguments { epoch: u64, message: String, preview_ttl_ms: Duration, log_channel: String }
+        keys { meta_key, preview_key, watchers_key }
+        arguments {
+            epoch: u64,
+            message: String,
+            is_whole: bool,
+            preview_ttl_ms: Duration,
+            log_channel: String,
+        }
         lists { chunks: Vec<u8> }
     }
 }
 
 script_reply! {
     PreviewReply {
-        "appended" => Appended,
+        "watched" => Watched,
+        "unwatched" => Unwatched,
         "rejected" => Rejected,
+    }
+}
+
+script! {
+    AnnounceWatcher = "lua/announce_watcher.lua" -> AnnounceReply {
+        keys { meta_key, watchers_key }
+        arguments { watcher: String, ttl_ms: Duration, inbox_channel: String }
+    }
+}
+
+script_reply! {
+    AnnounceReply {
+        "announced" => Announced,
+        "not_found" => NotFound,
     }
 }
 
@@ -280,9 +302,25 @@ script! {
 }
 
 script! {
-    ClaimDueSessions = "lua/claim_due_sessions.lua" -> Vec<String> {
+    ClaimDueSessions = "lua/claim_due_sessions.lua" -> ClaimReply {
         keys { work_key }
-        arguments { limit: usize, retry_after_ms: Duration }
+        arguments { limit: usize, retry_after_ms: Duration, keep_ms: Duration }
+        lists { own_sessions: String }
+    }
+}
+
+/// The sessions that are due, and when the next one is, if there is one.
+pub(super) struct ClaimReply {
+    pub(super) sessions: Vec<String>,
+    pub(super) next_due_ms: Option<u64>,
+}
+
+impl ScriptReply for ClaimReply {}
+
+impl FromRedisValue for ClaimReply {
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        let (sessions, next_due_ms) = redis::from_redis_value(value)?;
+        Ok(Self { sessions, next_due_ms })
     }
 }
 
@@ -379,7 +417,7 @@ script! {
 
 /// The commands that scripts run. For a command that its user may not run, a script fails without naming it. Vector sets are
 /// not among them, because they are used where the server has them.
-pub(super) const SCRIPT_COMMANDS: [&str; 28] = [
+pub(super) const SCRIPT_COMMANDS: [&str; 31] = [
     "DEL",
     "EXISTS",
     "GET",
@@ -389,6 +427,7 @@ pub(super) const SCRIPT_COMMANDS: [&str; 28] = [
     "HLEN",
     "HMGET",
     "HSET",
+    "LLEN",
     "LPOP",
     "PEXPIRE",
     "RPUSH",
@@ -405,93 +444,12 @@ pub(super) const SCRIPT_COMMANDS: [&str; 28] = [
     "XRANGE",
     "XTRIM",
     "ZADD",
+    "ZRANGE",
     "ZRANGEBYSCORE",
     "ZREM",
+    "ZREMRANGEBYSCORE",
     "ZSCORE",
 ];
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::redis::script::Script;
-
-    /// What is checked of a script: its text with the declared locals, and the tags of its reply.
-    struct CheckedScript {
-        text: &'static str,
-        tags: &'static [&'static str],
-    }
-
-    fn checked<S: Script>() -> CheckedScript {
-        CheckedScript { text: S::source().text(), tags: S::Reply::TAGS }
-    }
-
-    fn all_scripts() -> [CheckedScript; 20] {
-        [
-            checked::<CreateSession>(),
-            checked::<CommitEvents>(),
-            checked::<ReportLostBranch>(),
-            checked::<SubmitCommand>(),
-            checked::<MarkWrite>(),
-            checked::<RestoreReceipts>(),
-            checked::<AcquireLease>(),
-            checked::<RenewLease>(),
-            checked::<ReleaseLease>(),
-            checked::<DeleteSession>(),
-            checked::<AppendPreview>(),
-            checked::<WriteOutputs>(),
-            checked::<ScheduleSession>(),
-            checked::<UnscheduleIfUnchanged>(),
-            checked::<ClaimDueSessions>(),
-            checked::<ReadMemoryVersion>(),
-            checked::<WriteMemories>(),
-            checked::<DeleteMemories>(),
-            checked::<ClaimEmbeddingUpkeep>(),
-            checked::<ListMissingRights>(),
-        ]
-    }
-
-    #[test]
-    fn rights_are_checked_for_each_command_of_a_script() {
-        let mut commands = BTreeSet::new();
-        for script in all_scripts() {
-            let calls = script.text.split("call('").skip(1).filter_map(|rest| rest.split_once('\''));
-            commands.extend(calls.map(|(command, _)| command));
-        }
-        // Without the right to publish, notifications come late; vector sets and `INFO` are used where they can be.
-        commands.retain(|command| !["INFO", "PUBLISH"].contains(command) && !command.starts_with('V'));
-        assert_eq!(commands, BTreeSet::from(SCRIPT_COMMANDS));
-    }
-
-    #[test]
-    fn scripts_use_no_position() {
-        for script in all_scripts() {
-            let body = script.text.split_once("--").expect("a script begins with a comment").1;
-            assert!(!body.contains("ARGV") && !body.contains("KEYS["), "{body}");
-        }
-    }
-
-    #[test]
-    fn reply_has_a_variant_for_each_tag() {
-        for script in all_scripts() {
-            let returned: BTreeSet<&str> = script
-                .text
-                .split("return {'")
-                .skip(1)
-                .filter_map(|rest| rest.split_once('\'').map(|(tag, _)| tag))
-                .collect();
-            let declared: BTreeSet<&str> = script.tags.iter().copied().collect();
-            assert_eq!(returned, declared, "{}", script.text);
-        }
-    }
-
-    #[test]
-    fn unknown_tag_is_an_error_that_names_it() {
-        let reply = Value::Array(vec![Value::BulkString(b"maybe".to_vec())]);
-        let error = RenewReply::from_redis_value(reply).unwrap_err();
-        assert!(error.to_string().contains("maybe"), "{error}");
-        let fenced = Value::Array(vec![Value::BulkString(b"fenced".to_vec()), Value::Int(7)]);
-        assert_eq!(RenewReply::from_redis_value(fenced).unwrap(), RenewReply::Fenced { current_epoch: 7 });
-    }
-}
+mod tests;

@@ -8,7 +8,8 @@ use super::{
     store::RedisStore,
 };
 use k8sops_core::{
-    IdleDeletion, ListCursor, NotificationTopic, SessionId, SessionIndex, SessionSummary, StoreError, UserId,
+    ClaimedSessions, IdleDeletion, ListCursor, NotificationTopic, OwnSessions, SessionId, SessionIndex, SessionSummary,
+    StoreError, UserId,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +53,8 @@ impl SessionIndex for RedisStore {
         self.delete_session_keys(session, DeletionCondition::OnlyIfIdle).await
     }
 
-    async fn claim_unfinished_sessions(&self) -> Result<Vec<SessionId>, StoreError> {
-        self.registry.claim_due_sessions().await
+    async fn claim_unfinished_sessions(&self, own: OwnSessions<'_>) -> Result<ClaimedSessions, StoreError> {
+        self.registry.claim_due_sessions(own).await
     }
 }
 
@@ -77,6 +78,7 @@ impl RedisStore {
             receipts_key: self.keys.receipts(session),
             receipt_order_key: self.keys.receipt_order(session),
             outputs_key: self.keys.outputs(session),
+            watchers_key: self.keys.watchers(session),
             log_channel: self.keys.session_channel(session, NotificationTopic::Log),
             inbox_channel: self.keys.session_channel(session, NotificationTopic::Inbox),
             only_if_idle: condition == DeletionCondition::OnlyIfIdle,

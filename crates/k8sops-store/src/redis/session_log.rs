@@ -22,7 +22,7 @@ use k8sops_core::{
 };
 
 /// How long a commit is retried whose reply is lost. Less than the duration of a lease.
-const COMMIT_RETRY_LIMIT: Duration = Duration::from_secs(4);
+const COMMIT_RETRY_LIMIT: Duration = Duration::from_secs(3);
 const COMMIT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// A larger commit, mostly one with a checkpoint, would hold up others on the shared connection. On which connection a commit
 /// is sent makes no difference to the session: its writer awaits each one, and the script checks what it follows.
@@ -74,6 +74,7 @@ impl SessionLog for RedisStore {
             None => None,
         };
         let script = CommitEvents { checkpoint, ..self.commit_script(&commit, events, lineage) };
+        self.unanswered_commits.record_sent(session);
         // Both are sent together. If the list falls behind, the next commit puts it right.
         let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
         let reply = reply?;
@@ -88,7 +89,10 @@ impl SessionLog for RedisStore {
             tracing::debug!(%session, %error, "session list not updated");
         }
         match reply {
-            CommitReply::Committed => Ok(lineage),
+            CommitReply::Committed => {
+                self.unanswered_commits.forget(session);
+                Ok(lineage)
+            }
             CommitReply::NotFound => Err(self.registry.missing_session(session).await),
             CommitReply::Fenced { current_epoch } => {
                 let current = LeaseEpoch(current_epoch);

@@ -17,6 +17,7 @@ use super::{
     registry::RedisSessionRegistry,
     scripts::{ListMissingRights, SCRIPT_COMMANDS},
     subscriber::NotificationSubscriber,
+    unanswered_commits::UnansweredCommits,
 };
 use k8sops_core::{Notifications, SessionStore, StoreError};
 
@@ -51,6 +52,7 @@ pub struct RedisStore {
     pub(super) memory_cache: MemoryCache,
     pub(super) allow_eviction: bool,
     pub(super) confirmer: WriteConfirmer,
+    pub(super) unanswered_commits: UnansweredCommits,
 }
 
 impl RedisStore {
@@ -90,6 +92,7 @@ impl RedisStore {
             memory_cache: MemoryCache::default(),
             allow_eviction: config.allow_eviction,
             confirmer,
+            unanswered_commits: UnansweredCommits::default(),
         })
     }
 

@@ -27,6 +27,9 @@ const SUBSCRIBE_BATCH: usize = 500;
 /// How many notifications are queued for the reader. If there are more, the reader gets one that stands for all.
 const QUEUE_LIMIT: usize = 4096;
 
+/// What `announce_watcher.lua` publishes.
+const WATCHED_PAYLOAD: &[u8] = b"watched";
+
 /// Receives the notifications of other processes.
 pub(super) struct NotificationSubscriber {
     changes: mpsc::UnboundedSender<SubscriptionChange>,
@@ -196,7 +199,10 @@ impl SubscriberTask {
         if channel == self.keys.work_channel() {
             self.enqueue(StoreNotification::Unfinished);
         } else if let Some((session, topic)) = self.keys.parse_session_channel(channel) {
-            self.enqueue(StoreNotification::Session(session, topic));
+            self.enqueue(match message.get_payload_bytes() {
+                WATCHED_PAYLOAD => StoreNotification::Watched(session),
+                _ => StoreNotification::Session(session, topic),
+            });
         }
     }
 

@@ -266,7 +266,7 @@ fn render_title_change(frame: &Value) -> Vec<ScreenUpdate> {
 fn render_log_truncated(frame: &Value) -> Vec<ScreenUpdate> {
     let lost = frame["lost"].as_u64().unwrap_or_default();
     let words = match lost {
-        0 => "the store has changed servers; what it had not copied is lost".to_owned(),
+        0 => "the store failed over or was restarted; the newest events may be lost".to_owned(),
         lost => format!("{lost} events were stored and are lost; what they showed is void"),
     };
     let mut updates = vec![failure_line(words)];

@@ -153,7 +153,10 @@ async fn damaged_session_is_listed_until_repaired_or_deleted() {
             assert_damaged(store.read_events(session, 0, 1).await.map(drop));
             assert_damaged(store.submit_command(session, test_command("c2", message_body("hi"))).await.map(drop));
             assert_damaged(store.acquire_lease(session, "b", Duration::from_secs(1)).await.map(drop));
-            assert!(store.claim_unfinished_sessions().await.unwrap().is_empty(), "it cannot be worked on");
+            assert!(
+                store.claim_unfinished_sessions(OwnSessions::default()).await.unwrap().sessions.is_empty(),
+                "it cannot be worked on"
+            );
             let listed = store.list_sessions(&test_user("anna"), None, 10).await.unwrap();
             assert_eq!(listed.len(), 2);
             let listed = listed.iter().find(|summary| summary.session_id == session).unwrap();
@@ -166,7 +169,7 @@ async fn damaged_session_is_listed_until_repaired_or_deleted() {
             fs::write(&path, &good).unwrap();
             assert_eq!(read_session(&store, session).await, before);
             assert!(store.list_damaged_sessions().await.unwrap().is_empty());
-            assert_eq!(store.claim_unfinished_sessions().await.unwrap(), [session]);
+            assert_eq!(store.claim_unfinished_sessions(OwnSessions::default()).await.unwrap().sessions, [session]);
         }
     }
     fs::write(&path, "").unwrap();

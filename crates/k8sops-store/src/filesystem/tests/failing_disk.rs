@@ -154,8 +154,15 @@ fn user_messages(state: &SessionState) -> Vec<String> {
     texts.collect()
 }
 
+/// How a process ends before the machine loses its power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ProcessEnd {
+    Stopped,
+    Killed,
+}
+
 /// Runs the work with a fault; returns the operations of the work without one.
-async fn work_with_fault(retention: LogRetention, fault: Option<PlannedFault>) -> Vec<DiskOperation> {
+async fn work_with_fault(retention: LogRetention, end: ProcessEnd, fault: Option<PlannedFault>) -> Vec<DiskOperation> {
     // In memory where that is possible, because there are hundreds of runs.
     let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
     let disk = FaultyDisk::new(dir.path());
@@ -174,9 +181,12 @@ async fn work_with_fault(retention: LogRetention, fault: Option<PlannedFault>) -
     client.work().await;
     let operations = disk.operations();
     disk.plan(None);
-    let when = |moment: &str| format!("{retention:?}, {fault:?}, {moment}");
+    let when = |moment: &str| format!("{retention:?}, {end:?}, {fault:?}, {moment}");
     client.assert_kept(&store, &when("running")).await;
     let PatientClient { session, messages, commands, memories, key, .. } = client;
+    if end == ProcessEnd::Killed {
+        store.files().sessions.journal().abandon();
+    }
     drop(store);
     disk.lose_power();
     let store = FilesystemStore::open(dir.path(), retention).await.unwrap();
@@ -191,15 +201,18 @@ async fn acknowledged_writes_survive_every_failing_operation() {
     const ENOSPC: i32 = 28;
     const ESTALE: i32 = 116;
     for retention in [LogRetention::Full, LogRetention::SinceCheckpoint] {
-        let operations = work_with_fault(retention, None).await;
+        work_with_fault(retention, ProcessEnd::Stopped, None).await;
+        let operations = work_with_fault(retention, ProcessEnd::Killed, None).await;
         println!("{retention:?}: {} operations", operations.len());
         for operation in [DiskOperation::Write, DiskOperation::Sync, DiskOperation::SyncFolder, DiskOperation::Rename] {
             assert!(operations.contains(&operation), "{operation:?}");
         }
         for after in 0..operations.len() {
             for (errno, count) in [(EIO, 1), (EIO, 2), (EIO, usize::MAX), (ENOSPC, usize::MAX), (ESTALE, 1)] {
-                work_with_fault(retention, Some(PlannedFault { after, count, errno })).await;
+                work_with_fault(retention, ProcessEnd::Killed, Some(PlannedFault { after, count, errno })).await;
             }
+            let fault = PlannedFault { after, count: 1, errno: EIO };
+            work_with_fault(retention, ProcessEnd::Stopped, Some(fault)).await;
         }
     }
 }
@@ -220,10 +233,12 @@ async fn session_that_cannot_be_read_at_the_start_keeps_its_work() {
         disk.plan(fault);
         open_store(dir.path()).await
     };
+    // The first start removes the journal.
     drop(start(None).await);
-    let after = disk.operations().iter().position(|operation| *operation == DiskOperation::Open).unwrap();
+    drop(start(None).await);
+    let after = disk.operations().iter().rposition(|operation| *operation == DiskOperation::Open).unwrap();
     let store = start(Some(PlannedFault { after, count: 1, errno: EMFILE })).await;
-    assert_eq!(store.claim_unfinished_sessions().await.unwrap(), [session]);
+    assert_eq!(store.claim_unfinished_sessions(OwnSessions::default()).await.unwrap().sessions, [session]);
     assert_eq!(store.list_inbox(session).await.unwrap().len(), 1);
     assert!(store.list_damaged_sessions().await.unwrap().is_empty());
     assert_eq!(store.list_sessions(&test_user("anna"), None, 10).await.unwrap()[0].message_count, 0);

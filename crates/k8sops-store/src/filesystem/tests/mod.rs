@@ -4,6 +4,7 @@ mod damage;
 mod failing_disk;
 mod faults;
 mod formats;
+mod journal;
 mod model;
 mod reading;
 mod recovery;

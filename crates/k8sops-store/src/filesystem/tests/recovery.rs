@@ -31,7 +31,7 @@ async fn reopened_store_has_all_data_and_a_new_epoch() {
 
     let store = open_store(dir.path()).await;
     assert_eq!(read_session(&store, session).await, before);
-    assert_eq!(store.claim_unfinished_sessions().await.unwrap(), [session]);
+    assert_eq!(store.claim_unfinished_sessions(OwnSessions::default()).await.unwrap().sessions, [session]);
     let again = SessionCommand { fingerprint: first.fingerprint.clone(), ..test_command("c1", message_body("hi")) };
     assert_eq!(store.submit_command(session, again).await.unwrap(), CommandReceipt { duplicate: true, ..first });
     // No event was written under the newest epoch; it must not be granted again nevertheless.

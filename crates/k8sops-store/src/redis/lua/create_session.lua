@@ -2,8 +2,8 @@
 if redis.call('EXISTS', meta_key) == 1 then return {'exists'} end
 redis.call('HSET', meta_key, 'user', user, 'summary', summary, 'last_seq', 1, 'oldest_seq', 1, 'epoch', 0,
   'inbox', 0, 'waiting', 0, 'open', 0, 'head', '1 ' .. lineage)
-local server = server_identity()
-if server then redis.call('HSET', meta_key, 'server', server) end
+local history, process = server_identity()
+if history and process then redis.call('HSET', meta_key, 'server', history, 'server_process', process) end
 redis.call('XADD', log_key, '1-0', 'e', first_event, 'p', '')
 if session_ttl_ms then
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, session_ttl_ms) end

@@ -1,8 +1,12 @@
--- Extends the lease of a session.
-local current_epoch, holder = unpack(redis.call('HMGET', meta_key, 'epoch', 'holder'))
+-- Extends the lease of a session, and reports what its owner would be notified of: commands, and streams in other processes.
+local current_epoch, holder, inbox_position = unpack(redis.call('HMGET', meta_key, 'epoch', 'holder', 'inbox'))
 if not current_epoch then return {'not_found'} end
 if current_epoch ~= epoch or not holder then return {'fenced', tonumber(current_epoch)} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', meta_key, 'until', string.format('%.0f', now + ttl_ms))
-return {'renewed'}
+local is_watched = 0
+for _, watcher in ipairs(redis.call('ZRANGEBYSCORE', watchers_key, string.format('%.0f', now), '+inf', 'LIMIT', 0, 2)) do
+  if watcher ~= holder then is_watched = 1 end
+end
+return {'renewed', inbox_position or '0', is_watched}

@@ -9,6 +9,9 @@ local kept_from = tonumber(oldest_seq) or 1
 -- With all events in a checkpoint, the log is empty.
 if kept_from > tonumber(last_seq) then is_whole = #newest == 0 and redis.call('EXISTS', log_key) == 1 end
 if kept_from > 1 and redis.call('EXISTS', checkpoint_key) == 0 then is_whole = false end
+if kept_from == 1 and is_whole then
+  is_whole = redis.call('XRANGE', log_key, '-', '+', 'COUNT', 1)[1][1] == '1-0'
+end
 if not is_whole then
   for _, channel in ipairs({log_channel, inbox_channel}) do redis.pcall('PUBLISH', channel, 'damaged') end
   return {'damaged', tonumber(last_seq)}
@@ -25,6 +28,8 @@ if is_message then
   if only_if_idle and (open_work == '1' or queued_messages > 0) then return {'busy'} end
   if queued_messages >= tonumber(message_limit) then return {'full', tonumber(message_limit)} end
 end
+-- A list of another type is found before anything is written.
+redis.call('LLEN', receipt_order_key)
 if redis.call('XLEN', inbox_key) >= tonumber(command_limit) then return {'full', tonumber(command_limit)} end
 
 -- The entry comes first: if it is refused, nothing is written.

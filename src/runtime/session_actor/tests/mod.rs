@@ -1,0 +1,6 @@
+//! The state machine, without store, tasks and clocks.
+
+mod properties;
+mod simulated_store;
+mod simulation;
+mod transitions;
