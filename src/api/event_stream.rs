@@ -6,11 +6,11 @@ use actix_web::{HttpResponse, http::header, web::Bytes};
 use backon::{BackoffBuilder as _, ConstantBuilder};
 use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use k8sops_core::{
-    ChatMessage, ErrorChain, EventCursor, GapReason, MessageId, PROTOCOL_VERSION, RunId, SessionId, SessionWarning,
-    StoreError, StreamFrame, StreamHello, TransientEvent, UserId,
+    ChatMessage, ErrorChain, EventCursor, GapReason, LazyDeadline, MessageId, PROTOCOL_VERSION, RunId, SessionId,
+    SessionWarning, StoreError, StreamFrame, StreamHello, TransientEvent, UserId,
 };
 use k8sops_telemetry::{OpenStreamGuard, StreamKind};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -169,6 +169,7 @@ impl EventStream {
             shutdown,
             ended: false,
             has_lost_events: false,
+            keep_alive: LazyDeadline::new(),
             has_begun: false,
             store_watch: state.sessions.watch_store(),
             guard,
@@ -196,6 +197,7 @@ struct StreamWriter {
     ended: bool,
     /// The store has lost events since the stream began.
     has_lost_events: bool,
+    keep_alive: LazyDeadline,
     /// An event of the run that the stream follows was sent.
     has_begun: bool,
     store_watch: StoreWatch,
@@ -205,7 +207,8 @@ struct StreamWriter {
 
 impl StreamWriter {
     fn into_chunks(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
-        stream::unfold(self, |mut writer| async move {
+        // Boxed, because the state is moved with every chunk.
+        stream::unfold(Box::new(self), |mut writer| async move {
             let chunk = writer.next_chunk().await?;
             Some((Ok(chunk), writer))
         })
@@ -238,8 +241,8 @@ impl StreamWriter {
             }
         };
         let next = tokio::select! {
-            next = timeout(KEEP_ALIVE_INTERVAL, next) => next,
-            () = self.shutdown.cancelled() => Ok(Ok(None)),
+            next = self.keep_alive.wait_until(Instant::now() + KEEP_ALIVE_INTERVAL, next) => next,
+            () = self.shutdown.cancelled() => Some(Ok(None)),
             () = self.guard.credentials_expired() => {
                 self.ended = true;
                 return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
@@ -249,11 +252,11 @@ impl StreamWriter {
             }
         };
         match next {
-            Ok(Ok(Some(frame))) => {
+            Some(Ok(Some(frame))) => {
                 self.store_watch.record_success();
                 return Some(frame);
             }
-            Ok(Ok(None)) => {
+            Some(Ok(None)) => {
                 self.ended = true;
                 // Without this warning the client would try to reconnect to a session that does not exist anymore.
                 if self.end != StreamEnd::NewestEvent && !self.shutdown.is_cancelled() {
@@ -263,18 +266,18 @@ impl StreamWriter {
                     ))));
                 }
             }
-            Ok(Err(error @ StoreError::Unavailable(_))) => {
+            Some(Err(error @ StoreError::Unavailable(_))) => {
                 self.store_watch.record_failure(&error);
                 wait_for_store_retry().await;
             }
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 self.ended = true;
                 // Without this warning the stream would look complete.
                 return Some(damage_warning(&error));
             }
-            Err(_) if self.format == StreamFormat::Sse => chunk.push_str(": keep-alive\n\n"),
+            None if self.format == StreamFormat::Sse => chunk.push_str(": keep-alive\n\n"),
             // NDJSON parsers skip empty lines. Without them a client that is gone is not noticed.
-            Err(_) => chunk.push('\n'),
+            None => chunk.push('\n'),
         }
         None
     }

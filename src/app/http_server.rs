@@ -25,6 +25,8 @@ pub(super) async fn serve_http(
     }
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let server = HttpServer::new(move || {
+        // Called once on the thread of each worker.
+        state.sessions.add_worker_thread();
         App::new()
             .wrap(from_fn(api::authenticate))
             .wrap(api::cors(&state))

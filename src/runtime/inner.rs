@@ -8,7 +8,7 @@ use k8sops_core::{ConfirmableWrite, SessionId, SessionStore, StoreError};
 use k8sops_models::{ModelCatalog, ModelChoice};
 use k8sops_telemetry::{Metrics, OutageLog};
 use k8sops_tools::{ApprovalBy, ToolExecutorFactory};
-use tokio::{runtime::Handle, sync::Mutex};
+use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     remote_tail::RemoteTails,
     session_registry::SessionRegistry,
     wall_clock::WallClock,
+    worker_threads::WorkerThreads,
 };
 use crate::audit::AuditTrail;
 
@@ -66,8 +67,7 @@ pub(super) struct RuntimeInner {
     pub(super) closed: CancellationToken,
     /// Serializes the creation of sessions, so that the limit of sessions holds.
     pub(super) creating: Mutex<()>,
-    /// Session actors run on the runtime that built this, not on the HTTP worker that woke them.
-    pub(super) runtime: Handle,
+    pub(super) threads: WorkerThreads,
     pub(super) tasks: TaskTracker,
     pub(super) halt: CancellationToken,
     /// The name of this process in leases.

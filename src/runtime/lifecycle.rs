@@ -134,7 +134,7 @@ impl RuntimeInner {
             }
         });
         if takes_long {
-            self.tasks.spawn_on(end, &self.runtime);
+            self.tasks.spawn_on(end, self.threads.base());
         } else {
             end.await;
         }

@@ -11,6 +11,7 @@
 //! | `log_writer`, `run_handle` | group commit, and the log as its run sees it |
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |
+//! | `worker_threads` | the threads on which sessions live |
 //! | `known_logs` | what shows that the store has lost events |
 //! | `store_watch` | outages of the store in the log of the service |
 //! | `admission`, `pending_approvals` | capacity limits, and sessions that wait for an approval |
@@ -43,6 +44,7 @@ mod takeover;
 mod tests;
 mod usage_recorder;
 mod wall_clock;
+mod worker_threads;
 
 pub use admission::CapacityLimits;
 pub use approvals::{PreviewReader, WaitingApproval};

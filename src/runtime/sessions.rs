@@ -10,7 +10,7 @@ use std::{
 use k8sops_agent::RunLimits;
 use k8sops_core::StoreError;
 use k8sops_tools::ApprovalBy;
-use tokio::{runtime::Handle, sync::Mutex};
+use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
@@ -24,6 +24,7 @@ use super::{
     session_registry::SessionRegistry,
     store_watch::StoreWatch,
     takeover,
+    worker_threads::WorkerThreads,
 };
 
 /// The operations on sessions. Cheap to clone.
@@ -47,7 +48,7 @@ impl Sessions {
             closed: CancellationToken::new(),
             registry: SessionRegistry::default(),
             creating: Mutex::new(()),
-            runtime: Handle::current(),
+            threads: WorkerThreads::new(),
             tasks: TaskTracker::new(),
             halt: CancellationToken::new(),
             replica,
@@ -73,7 +74,7 @@ impl Sessions {
         if self.0.dependencies.store.notifications().is_none() {
             return self.0.resume_unfinished_sessions().await;
         }
-        let (closed, runtime) = (&self.0.closed, &self.0.runtime);
+        let (closed, runtime) = (&self.0.closed, self.0.threads.base());
         runtime.spawn(closed.clone().run_until_cancelled_owned(self.0.remote_tails.clone().run()));
         runtime.spawn(closed.clone().run_until_cancelled_owned(takeover::watch_other_replicas(self.0.clone())));
         Ok(0)
@@ -85,10 +86,15 @@ impl Sessions {
         &self.0.replica
     }
 
-    /// Returns the number of alive tasks of the async runtime.
+    /// Lets sessions live on the current thread, which must run an async runtime until [`Self::shutdown`] has returned.
+    pub fn add_worker_thread(&self) {
+        self.0.threads.add_current();
+    }
+
+    /// Returns the number of alive tasks of the async runtimes.
     #[must_use]
     pub fn alive_task_count(&self) -> usize {
-        self.0.runtime.metrics().num_alive_tasks()
+        self.0.threads.alive_task_count()
     }
 
     /// Returns who may answer approval requests.
@@ -133,7 +139,7 @@ impl Sessions {
     /// Runs a future to completion, even if the caller is dropped: actix drops a handler together with its connection, at any
     /// await point.
     pub async fn run_to_completion<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        match self.0.tasks.spawn_on(work.in_current_span(), &self.0.runtime).await {
+        match self.0.tasks.spawn_on(work.in_current_span(), &self.0.threads.choose_worker()).await {
             Ok(done) => done,
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             // The async runtime is shutting down, and the caller with it.

@@ -35,6 +35,7 @@ mod frame;
 mod ids;
 mod json_surrogates;
 mod json_words;
+mod lazy_deadline;
 mod lineage;
 mod message;
 mod money;
@@ -71,6 +72,7 @@ pub use frame::{
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
 pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
 pub use json_words::replace_foreign_words;
+pub use lazy_deadline::LazyDeadline;
 pub use lineage::{LogContinuity, LogHead, LogLineage, LostBranch, LostToolCall};
 pub use message::{
     AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,

@@ -67,6 +67,7 @@ impl EventFramer {
 
     /// Adds bytes of the response.
     pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
+        let bytes = self.take_usual_events(bytes);
         for piece in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             let (text, end) = match piece.split_last() {
                 Some((end @ (b'\n' | b'\r'), text)) => (text, Some(*end)),
@@ -82,6 +83,24 @@ impl EventFramer {
                 self.end_line();
             }
         }
+    }
+
+    /// Takes the events at the start of `bytes` that consist of one line of data with an object, and returns what is left. Most
+    /// events are of this form; what is left is read line by line, with the same result.
+    fn take_usual_events<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        let is_within_event = !self.line.is_empty()
+            || self.ends_with_return
+            || self.event.is_bare
+            || !self.event.name.is_empty()
+            || !self.event.data.is_empty();
+        if self.framing != EventFraming::Sse || is_within_event {
+            return bytes;
+        }
+        while let Some((data, rest)) = split_usual_event(bytes) {
+            self.push_event(String::new(), data);
+            bytes = rest;
+        }
+        bytes
     }
 
     /// Ends the last line and the last event, which may lack their ends.
@@ -194,15 +213,31 @@ impl EventFramer {
         let PendingEvent { name, data, .. } = std::mem::take(&mut self.event);
         let data = data.trim();
         if !data.is_empty() {
-            let mut data = self.surrogates.repair_document(data).into_owned();
-            if data.starts_with(['{', '['])
-                && let Some(repaired) = replace_foreign_words(&data)
-            {
-                data = repaired;
-            }
-            self.ready.push_back(ProviderEvent { name, data });
+            self.push_event(name, data);
         }
     }
+
+    fn push_event(&mut self, name: String, data: &str) {
+        let mut data = self.surrogates.repair_document(data).into_owned();
+        if data.starts_with(['{', '['])
+            && let Some(repaired) = replace_foreign_words(&data)
+        {
+            data = repaired;
+        }
+        self.ready.push_back(ProviderEvent { name, data });
+    }
+}
+
+/// Splits an event off that is one line of data with an object, and the blank line after it.
+fn split_usual_event(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let value = bytes.strip_prefix(b"data:")?;
+    let value = value.strip_prefix(b" ").unwrap_or(value);
+    let end = value.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+    let (data, rest) = value.split_at(end);
+    if !(data.starts_with(b"{") && data.ends_with(b"}")) {
+        return None;
+    }
+    Some((str::from_utf8(data).ok()?, rest.strip_prefix(b"\n\n")?))
 }
 
 /// Returns whether a text is one JSON value.
@@ -212,6 +247,8 @@ fn is_json(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frame(framing: EventFraming, body: &[u8], size: usize) -> Vec<(String, String)> {
@@ -275,6 +312,25 @@ mod tests {
         );
         let halves = r#"data: {"a":"\ud83d"}"#.to_owned() + "\n\n" + r#"data: {"a":"\ude80"}"#;
         check(EventFraming::Sse, &halves, &[("", r#"{"a":""}"#), ("", r#"{"a":"\ud83d\ude80"}"#)]);
+    }
+
+    proptest! {
+        /// Pieces of one byte never hold a whole event, so that each line is read by itself.
+        #[test]
+        fn whole_events_are_read_like_single_lines(
+            lines in prop::collection::vec(prop::sample::select(&[
+                "data: {\"a\":\"é\"}", "data:{}", "data: {", "data: }", "data: {\"a\":NaN}", "data:  {}", "data: {} ", "data: data: {}",
+                "data: [DONE]", "data: [1]", "data: text", "{}", "{", "}", "event: x", "event:", ": hi", "error: {}", "data",
+                "data: {\"a\":\"\\ud83d\"}", "data: {\"a\":\"\\ude80\"}", "\u{feff}data: {}", "",
+            ][..]), 1..8),
+            ends in prop::collection::vec(prop::sample::select(&["\n\n", "\n\n", "\n", "\r\n\r\n", "\r", "\r\n", "\n\r\n", ""][..]), 8),
+            size in 1_usize..40,
+        ) {
+            let body = lines.iter().zip(ends).flat_map(|(line, end)| [*line, end]).collect::<String>();
+            let expected = frame(EventFraming::Sse, body.as_bytes(), 1);
+            prop_assert_eq!(&frame(EventFraming::Sse, body.as_bytes(), body.len().max(1)), &expected);
+            prop_assert_eq!(&frame(EventFraming::Sse, body.as_bytes(), size), &expected);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{error::Error, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use k8sops_core::LazyDeadline;
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -32,6 +33,7 @@ pub(crate) struct ProviderEventStream {
     end: Option<Result<(), ModelError>>,
     total_bytes: usize,
     read_timeout: Duration,
+    read_deadline: LazyDeadline,
     call: ProviderCall,
     is_declared: bool,
 }
@@ -50,9 +52,16 @@ impl ProviderEventStream {
             end: None,
             total_bytes: 0,
             read_timeout,
+            read_deadline: LazyDeadline::new(),
             call,
             is_declared: true,
         }
+    }
+
+    /// Puts bytes of the response that were read before in front of the others.
+    pub(crate) fn with_first_bytes(mut self, bytes: &[u8]) -> Self {
+        self.framer.push_bytes(bytes);
+        self
     }
 
     /// Remembers that the response does not claim to be a stream.
@@ -76,10 +85,12 @@ impl ProviderEventStream {
             if let Some(end) = &self.end {
                 return end.clone().map(|()| None);
             }
-            let left = self.read_timeout.saturating_sub(last_bytes.elapsed());
-            let wait = if self.framer.pending_bytes() > 0 { left.min(EVENT_END_TIMEOUT) } else { left };
-            match timeout(wait, self.bytes.next()).await {
-                Ok(Some(Ok(piece))) => {
+            let mut deadline = last_bytes + self.read_timeout;
+            if self.framer.pending_bytes() > 0 {
+                deadline = deadline.min(Instant::now() + EVENT_END_TIMEOUT);
+            }
+            match self.read_deadline.wait_until(deadline, self.bytes.next()).await {
+                Some(Some(Ok(piece))) => {
                     last_bytes = Instant::now();
                     self.total_bytes += piece.len();
                     self.framer.push_bytes(&piece);
@@ -87,19 +98,19 @@ impl ProviderEventStream {
                         self.end = Some(Err(self.call.malformed_error("it exceeds the size limit")));
                     }
                 }
-                Ok(Some(Err(error))) => {
+                Some(Some(Err(error))) => {
                     self.framer.release_complete_event();
                     self.end = Some(Err(self.call.broken_connection_error(error)));
                 }
-                Ok(None) => {
+                Some(None) => {
                     self.framer.finish();
                     self.end = Some(Ok(()));
                 }
-                Err(_) if self.framer.release_complete_event() => {}
-                Err(_) if last_bytes.elapsed() >= self.read_timeout => {
+                None if self.framer.release_complete_event() => {}
+                None if last_bytes.elapsed() >= self.read_timeout => {
                     return Err(self.call.read_timeout_error(self.read_timeout));
                 }
-                Err(_) => {}
+                None => {}
             }
         }
     }

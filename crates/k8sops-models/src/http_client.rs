@@ -1,17 +1,11 @@
 //! The HTTP client of a provider: its connections, base URL and API key.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::TryStreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use k8sops_telemetry::trace_context;
-use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
@@ -23,6 +17,7 @@ use crate::{
     error_mapping::{ProviderCall, ProviderEndpoint, ProviderErrorBody, innermost_cause, parse_retry_after},
     event_framing::EventFraming,
     event_stream::ProviderEventStream,
+    runtime_clients::RuntimeClients,
 };
 
 /// The size limit for reading an error response.
@@ -48,9 +43,7 @@ pub(crate) struct ProviderHttpClient {
     connect_timeout: Duration,
     read_timeout: Duration,
     dialect: ServerDialect,
-    /// Created at the first call, because it reads the CA certificates of the machine: a provider that is never called
-    /// must not fail the startup if they are missing.
-    client: OnceLock<Client>,
+    clients: RuntimeClients,
 }
 
 /// Returns the headers in which a provider expects its API key.
@@ -67,6 +60,7 @@ impl ProviderHttpClient {
         let key = config.api_key.clone().filter(|key| !key.expose_secret().trim().is_empty());
         let key_variable = config.key_variable.clone();
         let secrets = config.headers.values().cloned().collect();
+        let is_loopback = base.as_ref().is_some_and(is_loopback);
         Self {
             endpoint: Arc::new(ProviderEndpoint { name: config.name.clone(), host, key, secrets, key_variable }),
             base,
@@ -75,7 +69,7 @@ impl ProviderHttpClient {
             connect_timeout: config.connect_timeout,
             read_timeout: config.read_timeout,
             dialect: ServerDialect::new(&DialectChoice::default(), DialectProtocol::Chat, ""),
-            client: OnceLock::new(),
+            clients: RuntimeClients::new(config.connect_timeout, !is_loopback),
         }
     }
 
@@ -175,9 +169,9 @@ impl ProviderHttpClient {
                 return Err(call.no_stream_error());
             }
         }
-        let first = stream::iter((!beginning.is_empty()).then(|| Ok(Bytes::from(beginning))));
-        let bytes = first.chain(response.bytes_stream().map_err(|error| error.without_url().into()));
+        let bytes = response.bytes_stream().map_err(|error| error.without_url().into());
         let events = ProviderEventStream::new(bytes, framing, self.read_timeout, call.clone());
+        let events = events.with_first_bytes(&beginning);
         Ok(if is_declared { events } else { events.without_declared_type() })
     }
 
@@ -214,7 +208,8 @@ impl ProviderHttpClient {
             let message = format!("The request to {} cannot be encoded as JSON: {error}.", call.provider_label());
             ModelError::new(ModelErrorKind::InvalidRequest, message).with_source(error)
         })?;
-        let request = self.http_client(call)?.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
+        let request =
+            self.http_client(call).await?.post(url).header(header::CONTENT_TYPE, "application/json").body(body);
         // Protocol and configured headers are added last, so that they replace ours.
         let mut request = request.header(header::ACCEPT, accept);
         for (name, value) in trace_context::outgoing_headers().iter().flat_map(trace_context::TraceHeaders::pairs) {
@@ -268,7 +263,7 @@ impl ProviderHttpClient {
         let url = self.endpoint_url(path)?;
         let shown = url.path().to_owned();
         let request =
-            self.http_client(call)?.post(url).headers(headers).json(&serde_json::json!({"model": call.model}));
+            self.http_client(call).await?.post(url).headers(headers).json(&serde_json::json!({"model": call.model}));
         let response = self.send_request(call, request).await?;
         match response.status().as_u16() {
             status @ (404 | 405 | 501) => {
@@ -291,7 +286,7 @@ impl ProviderHttpClient {
         path: &[&str],
         headers: HeaderMap,
     ) -> Result<Option<Value>, ModelError> {
-        let request = self.http_client(call)?.get(self.endpoint_url(path)?).headers(headers);
+        let request = self.http_client(call).await?.get(self.endpoint_url(path)?).headers(headers);
         let response = self.send_request(call, request.header(header::ACCEPT, "application/json")).await?;
         self.dialect.observe_headers(response.headers());
         match response.status() {
@@ -372,29 +367,15 @@ impl ProviderHttpClient {
         Ok(url)
     }
 
-    fn http_client(&self, call: &ProviderCall) -> Result<&Client, ModelError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        // The whole reply has no time limit, since it may take minutes: `ProviderEventStream` limits the gaps.
-        // Redirects are not followed, because the key in `x-api-key` would be sent to their target.
-        let mut builder = Client::builder()
-            .user_agent(concat!("k8sops/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.connect_timeout)
-            .tcp_nodelay(true)
-            .redirect(redirect::Policy::none());
-        if self.base.as_ref().is_some_and(is_loopback) {
-            builder = builder.no_proxy();
-        }
-        let client = builder.build().map_err(|error| {
+    async fn http_client(&self, call: &ProviderCall) -> Result<Client, ModelError> {
+        self.clients.client_of_runtime().await.map_err(|error| {
             let message = format!(
                 "TLS for {} could not be set up: {}. Install the system's CA certificates.",
                 call.provider_label(),
                 call.redact(&innermost_cause(&error))
             );
             ModelError::new(ModelErrorKind::Network, message).with_source(error)
-        })?;
-        Ok(self.client.get_or_init(|| client))
+        })
     }
 
     /// Sends a request and waits for the head of the response.

@@ -109,6 +109,7 @@ mod quirks;
 mod reply_assembly;
 mod requested_calls;
 mod retry_policy;
+mod runtime_clients;
 mod stop_reasons;
 #[cfg(test)]
 mod stream_faults;

@@ -3,10 +3,10 @@
 use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use k8sops_core::TokenUsage;
+use k8sops_core::{LazyDeadline, TokenUsage};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::{
     ModelError, ModelReply, ReplyDelta, ReplyStream,
@@ -67,6 +67,7 @@ struct ReplyAssembly<A> {
     /// The names of the tools that the request offers.
     tools: Vec<String>,
     out: VecDeque<ReplyDelta>,
+    content_deadline: LazyDeadline,
     /// When the stop reason arrived, or the last content after it.
     complete_since: Option<Instant>,
     /// Whether an event was part of a reply.
@@ -86,11 +87,13 @@ pub(crate) fn reply_stream(
         assembler,
         tools,
         out: VecDeque::new(),
+        content_deadline: LazyDeadline::new(),
         complete_since: None,
         has_content: false,
         is_done: false,
     };
-    stream::unfold(Some(assembly), |assembly| async {
+    // Boxed, because the state is moved with every piece.
+    stream::unfold(Some(Box::new(assembly)), |assembly| async {
         let mut assembly = assembly?;
         match assembly.next_delta().await {
             Ok(Some(delta)) => Some((Ok(delta), Some(assembly))),
@@ -142,14 +145,14 @@ impl<A: ReplyAssembler> ReplyAssembly<A> {
 
     async fn apply_next_event(&mut self, last_content: Instant) -> Result<EventProgress, ModelError> {
         let limit = self.events.read_timeout().saturating_mul(STALL_FACTOR);
-        let wait = match self.complete_since {
-            Some(complete_since) => END_MARK_TIMEOUT.saturating_sub(complete_since.elapsed()),
-            None => limit.saturating_sub(last_content.elapsed()),
+        let deadline = match self.complete_since {
+            Some(complete_since) => complete_since + END_MARK_TIMEOUT,
+            None => last_content + limit,
         };
-        let event = match timeout(wait, self.events.next()).await {
-            Ok(event) => event?,
-            Err(_) if self.complete_since.is_some() => return Ok(EventProgress::End),
-            Err(_) => return Err(self.events.call().stall_error(limit)),
+        let event = match self.content_deadline.wait_until(deadline, self.events.next()).await {
+            Some(event) => event?,
+            None if self.complete_since.is_some() => return Ok(EventProgress::End),
+            None => return Err(self.events.call().stall_error(limit)),
         };
         let Some(event) = event else { return Ok(EventProgress::End) };
         let progress = self.apply_event(&event)?;

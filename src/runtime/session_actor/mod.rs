@@ -4,6 +4,7 @@ mod inbox;
 mod pending_interactions;
 mod run;
 mod run_task;
+mod slot_guard;
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,6 +35,7 @@ use k8sops_telemetry::{EndedOutage, OutageLog, OutageObserver, OutageStage};
 use k8sops_tools::ToolExecutor;
 
 use run_task::{RunTask, superseded_messages, wait_for_run};
+use slot_guard::SlotGuard;
 
 /// Interval of reading an inbox that other processes write to, in case a notification is lost.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
@@ -56,8 +58,9 @@ enum ReleaseReason {
 
 /// Owns a session for as long as it has work.
 pub(super) async fn run_session_actor(shared: Arc<RuntimeInner>, session: SessionId, slot: OwnerSlot) {
-    own_until_released(&shared, session, &slot).await;
-    shared.admission.release(session);
+    let mut guard = SlotGuard { shared, session, slot, is_released: false };
+    own_until_released(&guard.shared, session, &guard.slot).await;
+    guard.is_released = true;
 }
 
 async fn own_until_released(shared: &Arc<RuntimeInner>, session: SessionId, slot: &OwnerSlot) {
@@ -436,7 +439,7 @@ impl RuntimeInner {
         if let Some(slot) = self.registry.wake_or_reserve_owner(session)
             && !self.halt.is_cancelled()
         {
-            self.tasks.spawn_on(run_session_actor(self.clone(), session, slot), &self.runtime);
+            self.tasks.spawn_on(run_session_actor(self.clone(), session, slot), &self.threads.choose_worker());
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::task::yield_now;
 mod confirmation;
 mod lost_events;
 mod scenarios;
+mod threads;
 
 use super::*;
 use crate::audit::{AuditDestination, AuditTrail};
@@ -91,6 +92,8 @@ type WatchedStore = HookedStore<InMemoryStore, CommitWatch>;
 struct CommitWatch {
     /// Commits to fail from now on.
     failing: AtomicUsize,
+    /// Commits that panic from now on.
+    panicking: AtomicUsize,
     commits: AtomicUsize,
     /// Weights of the checkpoints that were written.
     checkpoints: Mutex<Vec<u64>>,
@@ -125,6 +128,8 @@ impl StoreHooks for CommitWatch {
         if self.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
             return Err(StoreError::Unavailable("away".into()));
         }
+        let panics = self.panicking.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        assert!(!panics, "the test lets this commit panic");
         self.commits.fetch_add(1, Ordering::SeqCst);
         self.checkpoints.lock().extend(commit.checkpoint.map(SessionState::estimated_bytes));
         Ok(())

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
     lost_keys::{foreign_log, missing_log},
-    offload::{offload_in_place, offload_large},
+    offload::offload_large,
     registry::ListUpdate,
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
@@ -66,7 +66,14 @@ impl SessionLog for RedisStore {
             return Err(StoreError::SeqConflict { session, expected, found: expected });
         }
         let (events, lineage) = chain_events(&commit);
-        let script = self.commit_script(&commit, events, lineage);
+        let checkpoint = match commit.checkpoint {
+            Some(state) => {
+                let (bytes, state) = (usize::try_from(state.estimated_bytes()).unwrap_or(usize::MAX), state.clone());
+                Some(offload_large(bytes, move || Ok(to_json(&state))).await?)
+            }
+            None => None,
+        };
+        let script = CommitEvents { checkpoint, ..self.commit_script(&commit, events, lineage) };
         // Both are sent together. If the list falls behind, the next commit puts it right.
         let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
         let reply = reply?;
@@ -260,6 +267,7 @@ impl RedisStore {
         Err(StoreError::Unavailable(format!("the log of session {session} changed in {PAGE_ATTEMPTS} reads").into()))
     }
 
+    /// Returns the script of a commit, without its checkpoint.
     fn commit_script(
         &self,
         commit: &LogCommit<'_>,
@@ -292,7 +300,7 @@ impl RedisStore {
             commit_id: uuid::Uuid::now_v7().to_string(),
             summary: to_json(commit.summary),
             open_work: open_work(commit.summary),
-            checkpoint: commit.checkpoint.map(|state| offload_in_place(|| to_json(state))),
+            checkpoint: None,
             trim_log: self.shallow,
             closed_message,
             discard_preview,

@@ -1,6 +1,7 @@
 //! Chat completions, the protocol that most servers speak, with small differences.
 
 mod block_fields;
+mod chunks;
 mod reply_assembler;
 mod request_body;
 #[cfg(test)]

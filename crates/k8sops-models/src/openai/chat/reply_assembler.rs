@@ -1,21 +1,20 @@
 //! Assembles the chunks of chat completions into a reply.
 //!
-//! The structs accept what servers send in practice: ids and indices are missing or repeated, new finish reasons
-//! appear, an error arrives in place of a chunk. Only one rule is strict: a reply without a finish reason is
-//! incomplete, however the stream ended.
+//! Only one rule is strict: a reply without a finish reason is incomplete, however the stream ended.
 
 use std::{collections::VecDeque, mem};
 
 use k8sops_core::{StopReason, TokenUsage};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::block_fields::{EXTRA_CONTENT, FIELD_NAME, REASONING_DETAILS, REASONING_FIELDS};
+use super::{
+    block_fields::{EXTRA_CONTENT, FIELD_NAME, REASONING_DETAILS, REASONING_FIELDS},
+    chunks::{CompletionChunk, FunctionChunk, ToolCallChunk, parse_text_chunk},
+};
 use crate::{
     ModelError, ModelReply, ProviderNotice, ReplyDelta,
     error_mapping::ProviderCall,
     event_framing::ProviderEvent,
-    lenient_json::{deserialize_one_or_many, deserialize_or_none},
     provider_blocks::{BlockFormat, ProviderBlockRecorder},
     quirks::StopReasonHabit,
     reply_assembly::{EventProgress, ReplyAssembler, parse_event},
@@ -24,73 +23,6 @@ use crate::{
     text_tool_calls::{TextToolCallParser, text_tool_calls_notice},
     think_tags::{SplitText, ThinkTagSplitter},
 };
-
-#[derive(Deserialize)]
-struct CompletionChunk {
-    #[serde(default)]
-    object: Option<String>,
-    #[serde(default)]
-    choices: Option<Vec<ChunkChoice>>,
-    #[serde(default)]
-    usage: Option<Value>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct ChunkChoice {
-    #[serde(default)]
-    delta: Option<ChunkDelta>,
-    /// Sent by some servers in place of `delta`, mostly with the whole reply.
-    #[serde(default)]
-    message: Option<ChunkDelta>,
-    #[serde(default, deserialize_with = "deserialize_or_none")]
-    finish_reason: Option<String>,
-    /// What went wrong, in place of a finish reason or with one.
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct ChunkDelta {
-    /// Text, or a list of parts with text.
-    #[serde(default)]
-    content: Option<Value>,
-    #[serde(default)]
-    reasoning_content: Option<Value>,
-    #[serde(default)]
-    reasoning: Option<Value>,
-    #[serde(default, deserialize_with = "deserialize_or_none")]
-    refusal: Option<String>,
-    #[serde(default, deserialize_with = "deserialize_one_or_many")]
-    tool_calls: Option<Vec<ToolCallChunk>>,
-    /// The legacy form of a single call.
-    #[serde(default)]
-    function_call: Option<FunctionChunk>,
-    #[serde(default)]
-    reasoning_details: Option<Vec<Value>>,
-}
-
-#[derive(Deserialize)]
-struct ToolCallChunk {
-    #[serde(default, deserialize_with = "deserialize_or_none")]
-    index: Option<u64>,
-    #[serde(default, deserialize_with = "deserialize_or_none")]
-    id: Option<String>,
-    #[serde(default)]
-    function: Option<FunctionChunk>,
-    #[serde(default)]
-    extra_content: Option<Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct FunctionChunk {
-    #[serde(default)]
-    name: Option<String>,
-    /// A piece of JSON text. Some servers send the object itself.
-    #[serde(default)]
-    arguments: Option<Value>,
-}
 
 /// A tool call that is incomplete.
 #[derive(Default)]
@@ -183,6 +115,15 @@ impl ChatCompletionsAssembler {
         }
     }
 
+    /// Adds text, in which the model may have written reasoning or calls.
+    fn apply_text(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) -> EventProgress {
+        let pieces_before = out.len();
+        let split = self.think_tags.push(text);
+        self.push_split_text(split, out);
+        // Some servers keep a connection alive with empty chunks.
+        if !text.is_empty() || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive }
+    }
+
     /// Adds the reasoning and the text of one piece.
     fn push_split_text(&mut self, SplitText { reasoning, text }: SplitText, out: &mut VecDeque<ReplyDelta>) {
         self.push_reasoning(reasoning, None, out);
@@ -206,6 +147,75 @@ impl ChatCompletionsAssembler {
             ..ToolCallBuffer::default()
         });
         self.tool_calls.extend(tool_calls);
+    }
+
+    /// Applies any chunk, however its server forms it.
+    pub(super) fn apply_chunk(
+        &mut self,
+        event: &ProviderEvent,
+        out: &mut VecDeque<ReplyDelta>,
+    ) -> Result<EventProgress, ModelError> {
+        let chunk: CompletionChunk = parse_event(event, &self.call)?;
+        if let Some(usage) = chunk.usage.filter(Value::is_object) {
+            self.usage = parse_usage(&usage);
+        }
+        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+            return Err(self.call.stream_error(&error, &event.data));
+        }
+        // Older servers send the error object itself in place of the chunk.
+        if event.name == "error" || chunk.object.as_deref() == Some("error") {
+            let error = serde_json::from_str(&event.data).unwrap_or_default();
+            return Err(self.call.stream_error(&error, &event.data));
+        }
+        // Only one choice is requested.
+        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(EventProgress::KeepAlive) };
+        if let Some(error) = choice.error.filter(|error| !error.is_null()) {
+            return Err(self.call.stream_error(&error, &event.data));
+        }
+        let pieces_before = out.len();
+        let mut has_content = false;
+        if let Some(delta) = choice.delta.or(choice.message) {
+            let [content, other] = REASONING_FIELDS;
+            let fields = [(content, delta.reasoning_content), (other, delta.reasoning)];
+            // Servers that send both fields send the same text in them.
+            let mut reasoning =
+                fields.into_iter().map(|(field, text)| (field, text.map(content_text).unwrap_or_default()));
+            if let Some((field, text)) = reasoning.find(|(_, text)| !text.is_empty()) {
+                self.push_reasoning(text, Some(field), out);
+            }
+            if let Some(text) = delta.content.as_ref().map(thinking_text).filter(|text| !text.is_empty()) {
+                self.push_reasoning(text, None, out);
+            }
+            self.details.extend(delta.reasoning_details.into_iter().flatten());
+            let text = delta.content.map(content_text).unwrap_or_default();
+            has_content |= !text.is_empty();
+            let split = self.think_tags.push(&text);
+            self.push_split_text(split, out);
+            if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
+                self.refused = true;
+                self.push_text(refusal, out);
+            }
+            for chunk in delta.tool_calls.into_iter().flatten() {
+                has_content = true;
+                self.apply_call_chunk(chunk);
+            }
+            if let Some(function) = delta.function_call {
+                has_content = true;
+                self.apply_call_chunk(ToolCallChunk {
+                    index: None,
+                    id: None,
+                    function: Some(function),
+                    extra_content: None,
+                });
+            }
+        }
+        if let Some(finish) = known_stop_reason(choice.finish_reason) {
+            has_content |= self.finish_reason.is_none();
+            self.finish_reason = Some(finish);
+            self.flush_held_text(out);
+        }
+        // Some servers keep a connection alive with empty chunks.
+        Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
     }
 
     fn apply_call_chunk(&mut self, chunk: ToolCallChunk) {
@@ -321,67 +331,10 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         event: &ProviderEvent,
         out: &mut VecDeque<ReplyDelta>,
     ) -> Result<EventProgress, ModelError> {
-        let chunk: CompletionChunk = parse_event(event, &self.call)?;
-        if let Some(usage) = chunk.usage.filter(Value::is_object) {
-            self.usage = parse_usage(&usage);
+        match parse_text_chunk(event) {
+            Some(text) => Ok(self.apply_text(&text, out)),
+            None => self.apply_chunk(event, out),
         }
-        if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Err(self.call.stream_error(&error, &event.data));
-        }
-        // Older servers send the error object itself in place of the chunk.
-        if event.name == "error" || chunk.object.as_deref() == Some("error") {
-            let error = serde_json::from_str(&event.data).unwrap_or_default();
-            return Err(self.call.stream_error(&error, &event.data));
-        }
-        // Only one choice is requested.
-        let Some(choice) = chunk.choices.into_iter().flatten().next() else { return Ok(EventProgress::KeepAlive) };
-        if let Some(error) = choice.error.filter(|error| !error.is_null()) {
-            return Err(self.call.stream_error(&error, &event.data));
-        }
-        let pieces_before = out.len();
-        let mut has_content = false;
-        if let Some(delta) = choice.delta.or(choice.message) {
-            let [content, other] = REASONING_FIELDS;
-            let fields = [(content, delta.reasoning_content), (other, delta.reasoning)];
-            // Servers that send both fields send the same text in them.
-            let mut reasoning =
-                fields.into_iter().map(|(field, text)| (field, text.map(content_text).unwrap_or_default()));
-            if let Some((field, text)) = reasoning.find(|(_, text)| !text.is_empty()) {
-                self.push_reasoning(text, Some(field), out);
-            }
-            if let Some(text) = delta.content.as_ref().map(thinking_text).filter(|text| !text.is_empty()) {
-                self.push_reasoning(text, None, out);
-            }
-            self.details.extend(delta.reasoning_details.into_iter().flatten());
-            let text = delta.content.map(content_text).unwrap_or_default();
-            has_content |= !text.is_empty();
-            let split = self.think_tags.push(&text);
-            self.push_split_text(split, out);
-            if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
-                self.refused = true;
-                self.push_text(refusal, out);
-            }
-            for chunk in delta.tool_calls.into_iter().flatten() {
-                has_content = true;
-                self.apply_call_chunk(chunk);
-            }
-            if let Some(function) = delta.function_call {
-                has_content = true;
-                self.apply_call_chunk(ToolCallChunk {
-                    index: None,
-                    id: None,
-                    function: Some(function),
-                    extra_content: None,
-                });
-            }
-        }
-        if let Some(finish) = known_stop_reason(choice.finish_reason) {
-            has_content |= self.finish_reason.is_none();
-            self.finish_reason = Some(finish);
-            self.flush_held_text(out);
-        }
-        // Some servers keep a connection alive with empty chunks.
-        Ok(if has_content || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive })
     }
 
     fn apply_end_mark(&mut self, out: &mut VecDeque<ReplyDelta>) {

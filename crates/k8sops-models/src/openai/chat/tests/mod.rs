@@ -5,6 +5,7 @@
 mod model;
 mod reply_assembler;
 mod request_body;
+mod usual_chunks;
 
 use std::{sync::Arc, time::Duration};
 
