@@ -9,6 +9,7 @@
 //!
 //! A run fails if a figure is worse by 15 % than in `benches/baseline.yaml`, which `--save-baseline` writes at a release.
 
+mod capacity;
 mod memories;
 mod support;
 mod tables;

@@ -39,6 +39,7 @@ pub(crate) async fn print_table(table: BenchTable, options: &BenchOptions, repor
         BenchTable::Outputs => outputs::print().await,
         BenchTable::Start => sessions::print_start().await,
         BenchTable::Memories => crate::memories::run().await,
+        BenchTable::Capacity => crate::capacity::print(),
     }
 }
 

@@ -67,4 +67,6 @@ pub(crate) enum BenchTable {
     Start,
     /// CPU of a search among 1,000, 10,000 and 100,000 memories.
     Memories,
+    /// What deployments of 10 and 100 replicas carry, by a simulation with measured costs.
+    Capacity,
 }

@@ -41,25 +41,37 @@ fn redis_of(service: &MeasuredService) -> &BenchRedis {
     service.redis.as_ref().expect("the store is Redis")
 }
 
+/// What Redis has done so far.
+struct RedisUsage {
+    commands: BTreeMap<String, CommandStats>,
+    cpu: Duration,
+}
+
+impl RedisUsage {
+    async fn read(redis: &BenchRedis) -> Self {
+        Self { commands: redis.command_stats().await, cpu: redis.cpu_time() }
+    }
+}
+
 /// Prints the commands since `before`, per unit of `units`.
-async fn print_commands(what: &str, redis: &BenchRedis, before: &BTreeMap<String, CommandStats>, units: f64) {
-    let after = redis.command_stats().await;
-    let mut rows: Vec<_> = after.iter().map(|(name, now)| (name, subtract(*now, before.get(name).copied()))).collect();
+async fn print_commands(what: &str, redis: &BenchRedis, before: &RedisUsage, units: f64) {
+    let after = RedisUsage::read(redis).await;
+    let micros = after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / units;
+    let used = |(name, now): (&String, &CommandStats)| {
+        let before = before.commands.get(name).copied().unwrap_or_default();
+        (name.clone(), CommandStats { calls: now.calls - before.calls, micros: now.micros - before.micros })
+    };
+    let mut rows: Vec<_> = after.commands.iter().map(used).collect();
     // What the measurement itself asks.
     rows.retain(|(name, used)| used.calls > 0 && !["info", "quit"].contains(&name.as_str()));
     rows.sort_by_key(|(_, used)| std::cmp::Reverse(used.calls));
     let is_script = |name: &str| name.starts_with("eval") || name.starts_with("fcall");
     let scripts: u64 = rows.iter().filter(|(name, _)| is_script(name)).map(|(_, used)| used.calls).sum();
-    println!("  {what}: {:.2} scripts", scripts as f64 / units);
+    println!("  {what}: {:.2} scripts, {micros:.0} us CPU of Redis", scripts as f64 / units);
     for (name, used) in rows {
         let each = used.micros as f64 / used.calls as f64;
         println!("    {name:<18} {:9.3} calls, {each:6.1} us each", used.calls as f64 / units);
     }
-}
-
-fn subtract(now: CommandStats, before: Option<CommandStats>) -> CommandStats {
-    let before = before.unwrap_or_default();
-    CommandStats { calls: now.calls - before.calls, micros: now.micros - before.micros }
 }
 
 async fn count_commands_of_replies() {
@@ -70,7 +82,7 @@ async fn count_commands_of_replies() {
     let client = BenchClient::new();
     let sessions = join_all((0..COUNTED).map(|_| client.create_session(&service.program.url))).await;
     for (tokens, what) in [(1, "a turn of one token"), (TOKENS, "a turn of 250 tokens at 50/s")] {
-        let before = redis.command_stats().await;
+        let before = RedisUsage::read(redis).await;
         join_all(sessions.iter().map(|session| stream_session(session, tokens))).await;
         print_commands(what, redis, &before, COUNTED as f64).await;
     }
@@ -81,18 +93,18 @@ async fn count_commands_of_idle_sessions() {
     let service = MeasuredService::start(BenchStore::Redis, &upstream.url(), &ProgramOptions::default()).await;
     let redis = redis_of(&service);
     let client = BenchClient::new();
-    let before = redis.command_stats().await;
+    let before = RedisUsage::read(redis).await;
     tokio::time::sleep(IDLE_TIME).await;
     print_commands("a replica without sessions, per second", redis, &before, IDLE_TIME.as_secs_f64()).await;
     let sessions = join_all((0..COUNTED).map(|_| client.create_session(&service.program.url))).await;
     join_all(sessions.iter().map(|session| stream_session(session, 1))).await;
     tokio::time::sleep(RELEASE_TIME).await;
-    let before = redis.command_stats().await;
+    let before = RedisUsage::read(redis).await;
     tokio::time::sleep(IDLE_TIME).await;
     let what = format!("a replica with {COUNTED} idle sessions, per second");
     print_commands(&what, redis, &before, IDLE_TIME.as_secs_f64()).await;
     let _sockets = join_all(sessions.iter().map(|session| open_idle_socket(session))).await;
-    let before = redis.command_stats().await;
+    let before = RedisUsage::read(redis).await;
     tokio::time::sleep(IDLE_TIME).await;
     let what = format!("a replica with {COUNTED} idle sessions that clients follow, per second");
     print_commands(&what, redis, &before, IDLE_TIME.as_secs_f64()).await;
