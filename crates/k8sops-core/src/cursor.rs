@@ -16,6 +16,9 @@ use crate::{
     stream_position::StreamPosition,
 };
 
+/// How many frames a cursor that waits has memory for. A replay leaves room for a page of the log.
+const KEPT_FRAMES: usize = 4;
+
 /// A reader of one session.
 ///
 /// A message of the model that is committed after the cursor was opened is preceded by all its text as `token` events, so
@@ -107,6 +110,7 @@ impl EventCursor {
                 return Ok(Some(frame));
             }
             let Self { feed, waiter, after, fork_count, position, ready, .. } = self;
+            ready.shrink_to(KEPT_FRAMES);
             let step = poll_fn(|context| feed.poll_step(context, *waiter, *after, *fork_count, position, ready)).await;
             if self.take_step(step).await? == CursorState::SessionDeleted {
                 return Ok(None);
@@ -140,32 +144,36 @@ impl EventCursor {
             FeedStep::LogDamaged => {
                 return Err(StoreError::Corrupt(format!("the log of session {}", self.session).into()));
             }
+            FeedStep::UpToDate => {}
+            // The rest is boxed: most cursors only wait, and should not reserve memory for reading the store.
             FeedStep::StartOver(fork_count) => {
-                self.start_after_truncation().await?;
+                Box::pin(self.start_after_truncation()).await?;
                 self.fork_count = fork_count;
             }
-            FeedStep::UpToDate => {}
-            FeedStep::Events(events) => self.push_or_start_over(&events).await?,
-            FeedStep::ReadStore => {
-                let held = self.feed.held_position();
-                let page = match self.log.read_events(self.session, self.after, REPLAY_PAGE_SIZE).await {
-                    Err(StoreError::NotFound(_)) => return Ok(CursorState::SessionDeleted),
-                    page => page?,
-                };
-                if self.feed.observe_head(&held, page.head()) == LogContinuity::Forked {
-                    // The next step starts over.
-                } else if page.oldest_seq > self.after + 1 {
-                    let reason = GapReason::NotKept;
-                    let gap = StreamGap { requested: self.after, oldest_seq: page.oldest_seq, reason };
-                    self.start_with_snapshot().await?;
-                    self.ready.push_front(StreamFrame::Transient(TransientEvent::Gap(gap)));
-                } else if page.events.is_empty() && page.last_seq > self.after {
-                    let found = format!("the log of session {} ends after seq {}", self.session, self.after);
-                    return Err(StoreError::Corrupt(format!("{found}, not {}", page.last_seq).into()));
-                } else {
-                    self.push_or_start_over(&page.events).await?;
-                }
-            }
+            FeedStep::Events(events) => Box::pin(self.push_or_start_over(&events)).await?,
+            FeedStep::ReadStore => return Box::pin(self.read_store()).await,
+        }
+        Ok(CursorState::Open)
+    }
+
+    /// Moves a page of the store into `ready`.
+    async fn read_store(&mut self) -> Result<CursorState, StoreError> {
+        let held = self.feed.held_position();
+        let page = match self.log.read_events(self.session, self.after, REPLAY_PAGE_SIZE).await {
+            Err(StoreError::NotFound(_)) => return Ok(CursorState::SessionDeleted),
+            page => page?,
+        };
+        if self.feed.observe_head(&held, page.head()) == LogContinuity::Forked {
+            // The next step starts over.
+        } else if page.oldest_seq > self.after + 1 {
+            let gap = StreamGap { requested: self.after, oldest_seq: page.oldest_seq, reason: GapReason::NotKept };
+            self.start_with_snapshot().await?;
+            self.ready.push_front(StreamFrame::Transient(TransientEvent::Gap(gap)));
+        } else if page.events.is_empty() && page.last_seq > self.after {
+            let found = format!("the log of session {} ends after seq {}", self.session, self.after);
+            return Err(StoreError::Corrupt(format!("{found}, not {}", page.last_seq).into()));
+        } else {
+            self.push_or_start_over(&page.events).await?;
         }
         Ok(CursorState::Open)
     }

@@ -40,8 +40,13 @@ const ACK_FIRST: Duration = Duration::from_millis(50);
 type CommandExecution = Pin<Box<dyn Future<Output = CommandReply>>>;
 
 /// An open WebSocket of an authenticated client.
+///
+/// It owns all that lives as long as the connection, so that its future borrows that and stays small: a future has memory for
+/// each value that is moved into it, once more.
 pub(super) struct WsConnection {
     pub(super) executor: Arc<CommandExecutor>,
+    pub(super) cursor: ClientCursor,
+    pub(super) receiver: WsReceiver,
     pub(super) sender: WsSender,
     pub(super) detail: FrameDetail,
     /// When the client last sent anything.
@@ -52,19 +57,19 @@ pub(super) struct WsConnection {
 }
 
 impl WsConnection {
-    pub(super) async fn run(mut self, hello: StreamFrame, mut cursor: ClientCursor, mut receiver: WsReceiver) {
-        let reason = match self.sender.send_text(hello.to_json()).await {
+    /// Sends `hello`, and exchanges frames until the connection ends.
+    pub(super) async fn run(mut self: Box<Self>, hello: String) {
+        let reason = match self.sender.send_text(hello).await {
             Err(reason) => reason,
-            Ok(()) => self.exchange_frames(&mut cursor, &mut receiver).await,
+            Ok(()) => self.exchange_frames().await,
         };
         if let DisconnectReason::Close(code, why) = reason {
             self.sender.close(code, why).await;
         }
-        drop(self.guard);
     }
 
     /// Sends and receives frames until there is a reason to disconnect.
-    async fn exchange_frames(&mut self, cursor: &mut ClientCursor, receiver: &mut WsReceiver) -> DisconnectReason {
+    async fn exchange_frames(&mut self) -> DisconnectReason {
         let mut executing: Option<CommandExecution> = None;
         let mut ping = interval(PING_INTERVAL);
         // Otherwise the first tick is immediate.
@@ -81,15 +86,15 @@ impl WsConnection {
                     }
                 }),
                 // Commands are executed one after another, so that they take effect in their order.
-                message = receiver.receive(), if executing.is_none() => {
+                message = self.receiver.receive(), if executing.is_none() => {
                     // Boxed: most connections only receive events, and should not reserve memory for executing a command.
-                    Box::pin(self.handle_message(message, receiver, &mut executing)).await
+                    Box::pin(self.handle_message(message, &mut executing)).await
                 }
                 reply = finish_execution(&mut executing) => {
                     executing = None;
-                    self.send_reply(reply, receiver).await
+                    self.send_reply(reply).await
                 }
-                frame = cursor.next() => self.send_frame(frame).await,
+                frame = self.cursor.next() => self.send_frame(frame).await,
                 _ = ping.tick() => self.ping_client().await,
             };
             if let Err(reason) = done {
@@ -129,7 +134,6 @@ impl WsConnection {
     async fn handle_message(
         &mut self,
         message: Result<ClientMessage, ReceiveError>,
-        receiver: &mut WsReceiver,
         executing: &mut Option<CommandExecution>,
     ) -> Result<(), DisconnectReason> {
         self.last_received = Instant::now();
@@ -152,12 +156,12 @@ impl WsConnection {
             ClientMessage::Pong => return Ok(()),
             ClientMessage::Close => return Err(DisconnectReason::Close(CloseCode::Normal, "")),
         };
-        self.send_reply(reply, receiver).await
+        self.send_reply(reply).await
     }
 
-    async fn send_reply(&mut self, reply: CommandReply, receiver: &mut WsReceiver) -> Result<(), DisconnectReason> {
+    async fn send_reply(&mut self, reply: CommandReply) -> Result<(), DisconnectReason> {
         if !reply.is_accepted() {
-            receiver.count_idle().map_err(|error| self.disconnect_reason(&error))?;
+            self.receiver.count_idle().map_err(|error| self.disconnect_reason(&error))?;
         }
         self.sender.send_text(reply.to_json()).await
     }
@@ -185,5 +189,22 @@ async fn finish_execution(executing: &mut Option<CommandExecution>) -> CommandRe
     match executing {
         Some(execution) => execution.await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every idle WebSocket has memory for both.
+    #[test]
+    fn idle_connection_is_small() {
+        let future = future_size(WsConnection::run);
+        let connection = size_of::<WsConnection>();
+        assert!(future + connection <= 2304, "the future has {future} bytes, and the connection {connection}");
     }
 }

@@ -130,7 +130,7 @@ pub(in crate::api) async fn open_websocket(
         messages,
     };
     match authorized {
-        Some(stream) => drop(actix_web::rt::spawn(socket.run(stream))),
+        Some(stream) => socket.spawn_connection(stream),
         None => drop(actix_web::rt::spawn(socket.authenticate(request, start))),
     }
     Ok(response)
@@ -170,11 +170,13 @@ struct OpenSocket {
 }
 
 impl OpenSocket {
-    async fn run(self, stream: AuthorizedStream) {
+    /// Starts the task that exchanges frames with the client.
+    fn spawn_connection(self, stream: AuthorizedStream) {
         let Self { state, session, form, context, sender, messages } = self;
-        let receiver = WsReceiver::new(messages, state.server.max_frame_bytes);
         let AuthorizedStream { caller, hello, cursor, guard } = stream;
         let connection = WsConnection {
+            cursor: ClientCursor::new(cursor, form),
+            receiver: WsReceiver::new(messages, state.server.max_frame_bytes),
             store_watch: state.sessions.watch_store(),
             _counted: state.metrics.track_stream(StreamKind::WebSocket),
             executor: Arc::new(CommandExecutor { state, caller: caller.identity, session, context }),
@@ -183,7 +185,7 @@ impl OpenSocket {
             last_received: Instant::now(),
             guard,
         };
-        connection.run(hello, ClientCursor::new(cursor, form), receiver).await;
+        drop(actix_web::rt::spawn(Box::new(connection).run(hello.to_json())));
     }
 
     /// Waits for the first message with the client's credentials, and then runs the connection or closes it.
@@ -212,7 +214,7 @@ impl OpenSocket {
             AuthorizedStream::open(&self.state, identity, self.session, start).await
         };
         match authorized.await {
-            Ok(stream) => self.run(stream).await,
+            Ok(stream) => self.spawn_connection(stream),
             Err(problem) => {
                 let code = problem.code.name();
                 let _ = self.sender.send_text(CommandReply::rejected(Value::Null, problem).to_json()).await;
