@@ -43,8 +43,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     case "${TARGETARCH:-$BUILDARCH}" in \
       amd64) target=x86_64-unknown-linux-gnu ;; \
-      # Kernels for this machine have pages of 4, 16 or 64 KiB; jemalloc must know the largest.
-      arm64) target=aarch64-unknown-linux-gnu; export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; \
+      arm64) target=aarch64-unknown-linux-gnu ;; \
       *) echo "TARGETARCH is $TARGETARCH; allowed: amd64 or arm64" >&2; exit 1 ;; \
     esac; \
     rustup target add "$target"; \

@@ -19,11 +19,9 @@ use k8sops::{
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
 use k8sops_telemetry::logs;
 
-/// glibc keeps the memory of closed connections for the process; jemalloc returns it to the system within ten seconds, in a
-/// thread of its own, and a turn costs less CPU with it.
-#[cfg(target_os = "linux")]
+/// glibc keeps the memory of closed connections for the process; mimalloc returns it to the system.
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A headless Kubernetes operations agent.
 #[derive(Debug, Parser)]
