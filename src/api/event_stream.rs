@@ -31,6 +31,8 @@ use crate::{auth::CallerIdentity, runtime::StoreWatch};
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Frames that are ready are combined into chunks of about this size.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// The memory for a chunk at first: a token fits, and needs no second allocation.
+const SMALL_CHUNK_BYTES: usize = 256;
 /// The minimum delay before a read from an unavailable store is retried. Jitter adds up to the same again.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(600);
 
@@ -245,7 +247,7 @@ impl StreamWriter {
 
     /// Returns the next bytes of the body, or `None` at its end.
     async fn next_chunk(&mut self) -> Option<Bytes> {
-        let mut chunk = Vec::new();
+        let mut chunk = Vec::with_capacity(SMALL_CHUNK_BYTES);
         if let Some(first) = self.first.take() {
             if self.format == StreamFormat::Sse {
                 // How long a browser waits before it reconnects, in milliseconds.

@@ -9,8 +9,8 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// How long a task may compute before it lets others have a turn. Code without optimization is about twenty times slower.
-const MAX_HOLD: Duration = Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 5 });
+/// How long a task may compute before it lets others have a turn: 5 ms, but code without optimization is about twenty times slower.
+const MAX_HOLD: Duration = Duration::from_millis(100);
 
 /// The longest time that each kind of task has held its thread, if it was too long.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct WorkerWatch {
 impl WorkerWatch {
     /// Runs a task and measures the time that it computes without a pause. Time in which the thread does not run, because the machine
     /// is busy, does not count.
+    ///
+    /// Only builds with debug assertions measure: each reading of the clock is a system call.
     pub(super) async fn watch_task<F: Future>(&self, task: &'static str, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -49,21 +51,20 @@ impl WorkerWatch {
     }
 }
 
-/// The time that this thread has computed. Zero where the system does not tell.
+/// The time that this thread has computed. Zero where it is not measured.
 fn thread_time() -> Duration {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", debug_assertions))]
     if let Ok(time) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID) {
         return Duration::from(time);
     }
     Duration::ZERO
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux", debug_assertions))]
 mod tests {
     use super::*;
     use tokio::task::yield_now;
 
-    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn only_what_computes_without_a_pause_is_told() {
         let watch = WorkerWatch::default();

@@ -91,7 +91,7 @@ impl ReplyRelay {
                     self.log.send_preview(self.message_id, PreviewChunk::Reasoning(&piece));
                     self.shown.lock().reasoning.push_str(&piece);
                 }
-                ReplyDelta::Done(reply) => return Ok(reply),
+                ReplyDelta::Done(reply) => return Ok(*reply),
             }
         }
         Err(ModelError::new(ModelErrorKind::MalformedStream, "the model's stream ended without its end mark"))
