@@ -24,7 +24,7 @@ const ALLOWED_HEADERS: [&str; 8] = [
     "x-mcp-authorization",
 ];
 /// Response headers that a page may read in addition to those that every page may read.
-const EXPOSED_HEADERS: [&str; 4] = ["location", "retry-after", "www-authenticate", "x-request-id"];
+const EXPOSED_HEADERS: [&str; 5] = ["location", "retry-after", "warning", "www-authenticate", "x-request-id"];
 /// How long a browser may cache the answer to a preflight request, in seconds.
 const MAX_AGE_SECONDS: usize = 600;
 

@@ -8,6 +8,7 @@ mod program;
 mod service;
 
 mod approvals;
+mod ask;
 mod asyncapi;
 mod audit;
 mod bad_input;

@@ -159,7 +159,7 @@ impl EventCursor {
     /// Moves a page of the store into `ready`.
     async fn read_store(&mut self) -> Result<CursorState, StoreError> {
         let held = self.feed.held_position();
-        let page = match self.log.read_events(self.session, self.after, REPLAY_PAGE_SIZE).await {
+        let page = match self.log.read_events(self.session, self.after, self.page_limit()).await {
             Err(StoreError::NotFound(_)) => return Ok(CursorState::SessionDeleted),
             page => page?,
         };
@@ -176,6 +176,12 @@ impl EventCursor {
             self.push_or_start_over(&page.events).await?;
         }
         Ok(CursorState::Open)
+    }
+
+    /// How many events to read: what is missing as far as is known, so that a reader who is close behind reads a small page.
+    fn page_limit(&self) -> usize {
+        let missing = usize::try_from(self.feed.last_seq().saturating_sub(self.after)).unwrap_or(usize::MAX);
+        missing.clamp(1, REPLAY_PAGE_SIZE)
     }
 
     /// Moves events into `ready`, unless the first says that the event at the cursor is lost.

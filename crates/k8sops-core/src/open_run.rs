@@ -182,7 +182,7 @@ impl OpenRun {
                     input.resolved = Some(e.clone());
                 }
             }
-            EventBody::ToolStart(e) => {
+            EventBody::ToolStart(e) if e.sent => {
                 if let Some(call) = self.open_call(&e.tool_call_id) {
                     call.started = Some(StartedToolCall {
                         at: ts,
@@ -258,6 +258,16 @@ pub struct OpenToolCall {
     /// Its server's requests for input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<ElicitationState>,
+}
+
+impl OpenToolCall {
+    /// The server of the call, as far as the log says it; empty otherwise.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        let started = self.started.as_ref().map(|started| started.server.as_str()).filter(|server| !server.is_empty());
+        let asked = self.approval.as_ref().map(|approval| approval.requested.server.as_str());
+        started.or(asked).unwrap_or_default()
+    }
 }
 
 /// A request for approval and its decision.
