@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    approvals, catalog, documents, events, inputs, memories, messages, service, sessions, settings, tool_calls, usage,
-    ws,
+    approvals, catalog, documents, events, export, inputs, memories, messages, service, sessions, settings, tickets,
+    tool_calls, usage, ws,
 };
 
 /// Registers every operation of the API, both as a route and in the OpenAPI document.
@@ -16,6 +16,10 @@ pub(super) fn register_operations(config: &mut ServiceConfig) {
             .service(sessions::get_session)
             .service(sessions::update_session)
             .service(sessions::delete_session)
+            .service(export::export_session)
+            .service(export::create_share)
+            .service(export::list_shares)
+            .service(export::revoke_share)
             .service(settings::get_settings)
             .service(settings::update_settings)
             .service(messages::send_message)
@@ -34,6 +38,7 @@ pub(super) fn register_operations(config: &mut ServiceConfig) {
             .service(memories::get_memory)
             .service(memories::correct_memory)
             .service(memories::delete_memory)
+            .service(tickets::create_ticket)
             .service(usage::get_usage)
             .service(catalog::list_providers)
             .service(catalog::list_tools)
@@ -41,6 +46,7 @@ pub(super) fn register_operations(config: &mut ServiceConfig) {
             .service(service::get_info),
     );
     config
+        .service(export::get_shared_report)
         .service(service::healthz)
         .service(service::readyz)
         .service(service::get_metrics)

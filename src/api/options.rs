@@ -35,6 +35,10 @@ options! {
         ///
         /// It saves CPU here and at the client. The first token of a message never waits.
         pub stream_hold: Duration = required(STREAM_HOLD, "0s").variable("K8SOPS_STREAM_HOLD"),
+        /// Whether users may create links by which others read a session without a key, until they expire.
+        ///
+        /// If it is off, links that exist show nothing.
+        pub shares: bool = required(BOOLEAN, "true").variable("K8SOPS_SHARES"),
         /// Longest time that a graceful shutdown waits for running tool calls; without any it takes no time.
         ///
         /// It is longer than the call timeout of MCP servers, so that no change is interrupted. Closing connections (5 s) and

@@ -54,6 +54,8 @@ pub enum ProblemCode {
     DoesNotFit,
     /// No output is stored for this tool call.
     OutputNotFound,
+    /// There is no such link to a session: it does not exist, has expired, or was revoked.
+    ShareNotFound,
     /// The user has no memory with this id.
     MemoryNotFound,
     /// A run is in progress, and the message asked to be rejected in that case.
@@ -111,6 +113,7 @@ impl ProblemCode {
             | Self::ApprovalNotFound
             | Self::InputNotFound
             | Self::OutputNotFound
+            | Self::ShareNotFound
             | Self::MemoryNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -182,6 +185,7 @@ impl ProblemCode {
             Self::InputClosed => "Question closed",
             Self::DoesNotFit => "Values do not match the schema",
             Self::OutputNotFound => "Output not found",
+            Self::ShareNotFound => "Link not found",
             Self::MemoryNotFound => "Memory not found",
             Self::Busy => "Session busy",
             Self::CommandIdReused => "Command id already used",

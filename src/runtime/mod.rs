@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`Sessions`] | the operations of the API: `commands`, `queries`, `lifecycle`, `approvals` |
+//! | [`Sessions`] | the operations of the API: `commands`, `queries`, `lifecycle`, `approvals`, `shares` |
 //! | `session_actor` | the owner of a session, a state machine: inbox, run, pending interactions |
 //! | `log_writer`, `run_handle` | group commit, and the log as its run sees it |
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
@@ -40,6 +40,7 @@ mod run_handle;
 mod session_actor;
 mod session_registry;
 mod sessions;
+mod shares;
 mod store_watch;
 mod takeover;
 #[cfg(test)]
@@ -53,9 +54,10 @@ pub use admission::CapacityLimits;
 pub use approvals::{PreviewReader, WaitingApproval};
 pub use error::SessionsError;
 pub use inner::Dependencies;
-pub use lifecycle::{CreatedSession, NewSession};
+pub use lifecycle::{CreatedSession, CreationKey, NewSession};
 pub use options::SessionOptions;
 pub use queries::ToolOutputPart;
 pub use sessions::Sessions;
+pub use shares::SessionShare;
 pub use store_watch::StoreWatch;
 pub use wall_clock::WallClock;
