@@ -45,6 +45,7 @@ mod net;
 mod open_run;
 mod ports;
 mod preview;
+mod preview_reader;
 mod preview_update;
 mod replay;
 mod report;
@@ -95,7 +96,8 @@ pub use ports::{
     WATCHER_TTL, WriteConfirmation, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
-pub use preview_update::{PreviewExtent, PreviewReader, PreviewUpdate};
+pub use preview_reader::PreviewReader;
+pub use preview_update::{PreviewExtent, PreviewUpdate};
 pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, find_tool_end, load_state};
 pub use report::{
     ReportBuilder, ReportEntry, ReportItem, ReportedApproval, ReportedCall, ReportedMessage, ReportedNotice,
