@@ -7,6 +7,7 @@ mod program;
 #[path = "../support/service.rs"]
 mod service;
 
+mod approval_commands;
 mod approvals;
 mod ask;
 mod asyncapi;
@@ -59,6 +60,7 @@ mod slow_clients;
 mod start;
 mod stop;
 mod switching;
+mod terminal;
 mod tickets;
 mod tool_search;
 mod traces;
