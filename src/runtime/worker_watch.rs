@@ -70,7 +70,7 @@ mod tests {
         let watch = WorkerWatch::default();
         let compute = |time: Duration| {
             let before = thread_time();
-            while thread_time() - before < time {}
+            while thread_time().saturating_sub(before) < time {}
         };
         let in_steps = async {
             for _ in 0..4 {

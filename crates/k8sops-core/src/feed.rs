@@ -248,13 +248,11 @@ impl SessionFeed {
         written: &mut PreviewPosition,
     ) -> Poll<PreviewUpdate> {
         let mut state = self.state.lock();
-        match state.unwritten_preview(written) {
-            Some(update) => Poll::Ready(update),
-            None => {
-                state.waiters.register(id, context.waker());
-                Poll::Pending
-            }
+        if let Some(update) = state.unwritten_preview(written) {
+            return Poll::Ready(update);
         }
+        state.waiters.register(id, context.waker());
+        Poll::Pending
     }
 
     /// Applies a preview chunk that was read from the store, where it may have been read before.
