@@ -19,6 +19,10 @@ use k8sops::{
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
 use k8sops_telemetry::logs;
 
+/// glibc keeps the memory of closed connections for the process; mimalloc returns it to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A headless Kubernetes operations agent.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]

@@ -1,19 +1,24 @@
 //! Streams the events of a session as a response body: SSE or NDJSON.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use actix_web::{HttpResponse, http::header, web::Bytes};
 use backon::{BackoffBuilder as _, ConstantBuilder};
-use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
+use futures_util::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::BoxFuture,
+    stream::{self, FuturesUnordered},
+};
 use k8sops_core::{
-    ChatMessage, ErrorChain, EventCursor, GapReason, LazyDeadline, MessageId, PROTOCOL_VERSION, RunId, SessionId,
-    SessionWarning, StoreError, StreamFrame, StreamHello, TransientEvent, UserId,
+    ChatMessage, ErrorChain, EventCursor, FrameDetail, GapReason, LazyDeadline, MessageId, PROTOCOL_VERSION, RunId,
+    SessionId, SessionWarning, StoreError, StreamFrame, StreamHello, TransientEvent, UserId,
 };
 use k8sops_telemetry::{OpenStreamGuard, StreamKind};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    client_cursor::{ClientCursor, StreamForm},
     negotiation::{NDJSON, SSE},
     problem::{DAMAGE_ADVICE, ProblemDetails, log_damage},
     problem_code::ProblemCode,
@@ -26,6 +31,8 @@ use crate::{auth::CallerIdentity, runtime::StoreWatch};
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Frames that are ready are combined into chunks of about this size.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// The memory for a chunk at first: a token fits, and needs no second allocation.
+const SMALL_CHUNK_BYTES: usize = 256;
 /// The minimum delay before a read from an unavailable store is retried. Jitter adds up to the same again.
 const STORE_RETRY_DELAY: Duration = Duration::from_millis(600);
 
@@ -123,9 +130,20 @@ pub(super) async fn open_cursor(
     Ok((StreamFrame::Transient(TransientEvent::Hello(hello)), cursor))
 }
 
-/// Guards a stream of a user: holds its permit, and notices when the user's credentials expire.
+/// Why a stream is ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamStop {
+    /// The service shuts down.
+    Shutdown,
+    /// The credentials of the client are no longer valid.
+    CredentialsExpired,
+}
+
+/// Guards a stream of a user: holds its permit, and notices when it must end.
 pub(super) struct StreamGuard {
-    expired: BoxFuture<'static, ()>,
+    /// One future. It is polled only when it is woken, and not for every token: the signal of the shutdown has a lock that all
+    /// streams share.
+    stop: FuturesUnordered<BoxFuture<'static, StreamStop>>,
     _permit: StreamPermit,
 }
 
@@ -133,12 +151,22 @@ impl StreamGuard {
     /// Reserves one more stream of a user.
     pub(super) fn new(state: &ApiState, caller: &CallerIdentity) -> Result<Self, ProblemDetails> {
         let permit = state.quota.acquire_stream(&caller.user)?;
-        Ok(Self { expired: caller.expired().boxed(), _permit: permit })
+        let (shutdown, expired) = (state.shutdown.clone(), caller.expired());
+        let stop = async move {
+            tokio::select! {
+                () = shutdown.cancelled() => StreamStop::Shutdown,
+                () = expired => StreamStop::CredentialsExpired,
+            }
+        };
+        Ok(Self { stop: std::iter::once(stop.boxed()).collect(), _permit: permit })
     }
 
-    /// Resolves when the caller's credentials expire. It must not be called again after that.
-    pub(super) async fn credentials_expired(&mut self) {
-        (&mut self.expired).await;
+    /// Resolves when the stream must end. It must not be called again after that.
+    pub(super) async fn stopped(&mut self) -> StreamStop {
+        match self.stop.next().await {
+            Some(stop) => stop,
+            None => pending().await,
+        }
     }
 }
 
@@ -147,6 +175,7 @@ pub(super) struct EventStream {
     pub(super) guard: StreamGuard,
     pub(super) hello: StreamFrame,
     pub(super) cursor: EventCursor,
+    pub(super) form: StreamForm,
     pub(super) format: StreamFormat,
     pub(super) end: StreamEnd,
 }
@@ -154,7 +183,7 @@ pub(super) struct EventStream {
 impl EventStream {
     /// Returns the response that carries the stream.
     pub(super) fn into_response(self, state: &ApiState) -> HttpResponse {
-        let Self { guard, hello, cursor, format, end } = self;
+        let Self { guard, hello, cursor, form, format, end } = self;
         let counted = state.metrics.track_stream(match format {
             StreamFormat::Sse => StreamKind::Sse,
             StreamFormat::Ndjson => StreamKind::Ndjson,
@@ -163,7 +192,8 @@ impl EventStream {
         let first = Some(hello);
         let writer = StreamWriter {
             first,
-            cursor,
+            cursor: ClientCursor::new(cursor, form),
+            detail: form.detail,
             format,
             end,
             shutdown,
@@ -190,7 +220,8 @@ impl EventStream {
 
 struct StreamWriter {
     first: Option<StreamFrame>,
-    cursor: EventCursor,
+    cursor: ClientCursor,
+    detail: FrameDetail,
     format: StreamFormat,
     end: StreamEnd,
     shutdown: CancellationToken,
@@ -216,11 +247,11 @@ impl StreamWriter {
 
     /// Returns the next bytes of the body, or `None` at its end.
     async fn next_chunk(&mut self) -> Option<Bytes> {
-        let mut chunk = String::new();
+        let mut chunk = Vec::with_capacity(SMALL_CHUNK_BYTES);
         if let Some(first) = self.first.take() {
             if self.format == StreamFormat::Sse {
                 // How long a browser waits before it reconnects, in milliseconds.
-                chunk.push_str("retry: 1000\n\n");
+                chunk.extend(b"retry: 1000\n\n");
             }
             self.write_frame(&first, &mut chunk);
         }
@@ -233,7 +264,7 @@ impl StreamWriter {
     }
 
     /// Returns the next frame, or `None` if a keep-alive was written or the stream has ended.
-    async fn next_frame(&mut self, chunk: &mut String) -> Option<StreamFrame> {
+    async fn next_frame(&mut self, chunk: &mut Vec<u8>) -> Option<StreamFrame> {
         let next = async {
             match self.end {
                 StreamEnd::NewestEvent => self.cursor.next_logged().await,
@@ -242,14 +273,16 @@ impl StreamWriter {
         };
         let next = tokio::select! {
             next = self.keep_alive.wait_until(Instant::now() + KEEP_ALIVE_INTERVAL, next) => next,
-            () = self.shutdown.cancelled() => Some(Ok(None)),
-            () = self.guard.credentials_expired() => {
-                self.ended = true;
-                return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
-                    "unauthenticated",
-                    "the key or token is no longer valid; reconnect with a valid one",
-                ))));
-            }
+            stop = self.guard.stopped() => match stop {
+                StreamStop::Shutdown => Some(Ok(None)),
+                StreamStop::CredentialsExpired => {
+                    self.ended = true;
+                    return Some(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
+                        "unauthenticated",
+                        "the key or token is no longer valid; reconnect with a valid one",
+                    ))));
+                }
+            },
         };
         match next {
             Some(Ok(Some(frame))) => {
@@ -275,14 +308,14 @@ impl StreamWriter {
                 // Without this warning the stream would look complete.
                 return Some(damage_warning(&error));
             }
-            None if self.format == StreamFormat::Sse => chunk.push_str(": keep-alive\n\n"),
+            None if self.format == StreamFormat::Sse => chunk.extend(b": keep-alive\n\n"),
             // NDJSON parsers skip empty lines. Without them a client that is gone is not noticed.
-            None => chunk.push('\n'),
+            None => chunk.push(b'\n'),
         }
         None
     }
 
-    fn write_frame(&mut self, frame: &StreamFrame, chunk: &mut String) {
+    fn write_frame(&mut self, frame: &StreamFrame, chunk: &mut Vec<u8>) {
         let mut is_message_lost = false;
         if let StreamEnd::RunEnd(run_id, message_id) = self.end {
             match frame {
@@ -310,23 +343,22 @@ impl StreamWriter {
                 StreamFrame::Transient(_) => {}
             }
         }
-        let json = frame.to_json();
         match self.format {
             StreamFormat::Ndjson => {
-                chunk.push_str(&json);
-                chunk.push('\n');
+                frame.write_json(self.detail, chunk);
+                chunk.push(b'\n');
             }
             StreamFormat::Sse => {
                 if let Some(seq) = frame.seq() {
-                    chunk.push_str("id: ");
-                    chunk.push_str(&seq.to_string());
-                    chunk.push('\n');
+                    chunk.extend(b"id: ");
+                    chunk.extend(seq.to_string().as_bytes());
+                    chunk.push(b'\n');
                 }
-                chunk.push_str("event: ");
-                chunk.push_str(frame.event_type());
-                chunk.push_str("\ndata: ");
-                chunk.push_str(&json);
-                chunk.push_str("\n\n");
+                chunk.extend(b"event: ");
+                chunk.extend(frame.event_type().as_bytes());
+                chunk.extend(b"\ndata: ");
+                frame.write_json(self.detail, chunk);
+                chunk.extend(b"\n\n");
             }
         }
         if is_message_lost {

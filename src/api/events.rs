@@ -7,6 +7,7 @@ use utoipa::IntoParams;
 
 use super::{
     caller::Caller,
+    client_cursor::StreamForm,
     error_responses::document_errors,
     event_stream::{EventStream, StreamEnd, StreamFormat, StreamGuard, StreamStart, open_cursor},
     extractors::{QueryParameters, SessionPath},
@@ -39,6 +40,16 @@ pub(super) struct EventStreamQuery {
     #[serde(default)]
     #[param(default = false)]
     snapshot: bool,
+    /// Leave `message_id` and `run_id` out of `token` and `reasoning` events whose `offset` is not 0: they continue the message of
+    /// the event before.
+    #[serde(default)]
+    #[param(default = false)]
+    compact: bool,
+    /// Hold tokens back for so long after each write, 0ms to 50ms, so that the next write has several. The default is that of the
+    /// service (`K8SOPS_STREAM_HOLD`).
+    #[serde(default)]
+    #[param(example = "20ms")]
+    hold: Option<String>,
 }
 
 /// Streams the events of a session after a cursor, and then live events.
@@ -79,8 +90,9 @@ pub(super) async fn stream_events(
         if preferred_media_type(&request, &[SSE, NDJSON]) == NDJSON { StreamFormat::Ndjson } else { StreamFormat::Sse };
     let end =
         if query.follow.unwrap_or(format == StreamFormat::Sse) { StreamEnd::Never } else { StreamEnd::NewestEvent };
+    let form = StreamForm::from_query(query.compact, query.hold.as_deref(), state.server.stream_hold)?;
     let guard = StreamGuard::new(&state, &caller.identity)?;
     let start = StreamStart { after, snapshot: query.snapshot, is_repeated: last_event_id.is_some() };
     let (hello, cursor) = open_cursor(&state, &caller.user, session.session_id, start).await?;
-    Ok(EventStream { guard, hello, cursor, format, end }.into_response(&state))
+    Ok(EventStream { guard, hello, cursor, form, format, end }.into_response(&state))
 }

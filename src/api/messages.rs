@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     caller::{Caller, CanWrite},
+    client_cursor::StreamForm,
     commands::{SendMessage, cancel_command, message_command},
     error_responses::document_errors,
     event_stream::{EventStream, StreamEnd, StreamFormat, StreamGuard, hello_frame},
@@ -57,6 +58,23 @@ impl MessageAccepted {
     }
 }
 
+/// How the stream of the response is written.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RunStreamQuery {
+    /// Leave `message_id` and `run_id` out of `token` and `reasoning` events whose `offset` is not 0: they continue the message of
+    /// the event before.
+    #[serde(default)]
+    #[param(default = false)]
+    compact: bool,
+    /// Hold tokens back for so long after each write, 0ms to 50ms, so that the next write has several. The default is that of the
+    /// service (`K8SOPS_STREAM_HOLD`).
+    #[serde(default)]
+    #[param(example = "20ms")]
+    hold: Option<String>,
+}
+
 /// Sends a message to the agent.
 ///
 /// The response is sent as soon as the message is durable. The events of its run are sent to the streams of the session. With
@@ -66,6 +84,7 @@ impl MessageAccepted {
     operation_id = "send_message", tag = "messages",
     params(
         ("session_id" = SessionId, Path, description = "The session"),
+        RunStreamQuery,
         ("idempotency-key" = Option<String>, Header, description = "Messages with the same key are accepted once"),
     ),
     request_body = SendMessage,
@@ -82,14 +101,20 @@ pub(super) async fn send_message(
     caller: Caller<CanWrite>,
     session: SessionPath,
     key: IdempotencyKey,
+    QueryParameters(query): QueryParameters<RunStreamQuery>,
     body: JsonBody<SendMessage>,
 ) -> Result<HttpResponse, ProblemDetails> {
     let session_id = session.session_id;
     let command = message_command(&caller.user, key.into_command_id(), body.0, state.server.max_message_bytes)?;
+    let form = StreamForm::from_query(query.compact, query.hold.as_deref(), state.server.stream_hold)?;
     session.user_token.store_for_session(&state, &caller.user, session_id).await?;
     let wants_stream = preferred_media_type(&request, &[JSON, SSE]) == SSE;
     // Reserved before the message is accepted: a client that gets no stream must be able to send the message again.
     let guard = wants_stream.then(|| StreamGuard::new(&state, &caller.identity)).transpose()?;
+    if wants_stream {
+        // The run may start before the cursor is open.
+        state.sessions.prefer_this_thread(session_id);
+    }
     let receipt = state.sessions.submit_command(session_id, command).await?;
     let accepted = MessageAccepted::from_receipt(receipt)?;
     let Some(guard) = guard else { return Ok(HttpResponse::Accepted().json(accepted)) };
@@ -97,7 +122,7 @@ pub(super) async fn send_message(
     let cursor = state.sessions.open_cursor(&caller.user, session_id, accepted.seq).await?.with_full_text();
     let hello = hello_frame(&state, &caller.user, session_id).await?;
     let end = StreamEnd::RunEnd(accepted.run_id, accepted.message_id);
-    Ok(EventStream { guard, hello, cursor, format: StreamFormat::Sse, end }.into_response(&state))
+    Ok(EventStream { guard, hello, cursor, form, format: StreamFormat::Sse, end }.into_response(&state))
 }
 
 /// Which part of the conversation is returned.

@@ -33,7 +33,7 @@ pub async fn track_request<B: MessageBody + 'static>(
     let started = Instant::now();
     // A client can send requests faster than they are answered. Other connections of this thread have their turn in between.
     yield_now().await;
-    let metrics = request.app_data::<web::Data<ApiState>>().map(|state| state.metrics.clone());
+    let state = request.app_data::<web::Data<ApiState>>().cloned();
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let id = request_id::accept_or_generate(header(request_id::REQUEST_ID_HEADER));
     let method = request.method().to_string();
@@ -49,7 +49,11 @@ pub async fn track_request<B: MessageBody + 'static>(
             Err(problem) => Ok(request.into_response(problem.response()).map_into_right_body()),
         }
     };
-    let mut result = request_id::scope(id.clone(), handled.instrument(span.clone())).await;
+    let handled = request_id::scope(id.clone(), handled.instrument(span.clone()));
+    let mut result = match &state {
+        Some(state) => state.sessions.watch_task("request", handled).await,
+        None => handled.await,
+    };
     if let Some(body) = &body {
         body.discard_rest().await;
     }
@@ -58,7 +62,7 @@ pub async fn track_request<B: MessageBody + 'static>(
         Err(error) => error.as_response_error().status_code(),
     };
     spans::record_http_status(&span, status.as_u16());
-    if let Some(metrics) = metrics {
+    if let Some(metrics) = state.as_ref().map(|state| &state.metrics) {
         metrics.record_http_request(route, &method, status.as_u16(), started.elapsed());
         match problem_code(&result) {
             Some(code) if ProblemCode::STORE_OUTAGES.contains(&code) => metrics.count_store_error("unavailable"),

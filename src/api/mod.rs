@@ -12,6 +12,7 @@ mod asyncapi;
 mod authentication;
 mod caller;
 mod catalog;
+mod client_cursor;
 mod commands;
 mod console;
 mod cors;

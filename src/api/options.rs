@@ -9,6 +9,8 @@ use k8sops_settings::{
     options,
 };
 
+use super::client_cursor::STREAM_HOLD;
+
 options! {
     /// Where the service listens and what it accepts.
     #[derive(Debug, Clone)]
@@ -28,6 +30,11 @@ options! {
         ///
         /// It is a client of the API like any other: it can do what its caller may do.
         pub console: bool = required(BOOLEAN, "true").variable("K8SOPS_CONSOLE"),
+        /// How long tokens are held back after each write to a stream, so that the next write has several; clients may choose another
+        /// value with `hold`.
+        ///
+        /// It saves CPU here and at the client. The first token of a message never waits.
+        pub stream_hold: Duration = required(STREAM_HOLD, "0s").variable("K8SOPS_STREAM_HOLD"),
         /// Whether users may create links by which others read a session without a key, until they expire.
         ///
         /// If it is off, links that exist show nothing.

@@ -1,5 +1,6 @@
 //! `k8sops serve`.
 
+use k8sops_models::tokens;
 use k8sops_store::StoreBackend;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
@@ -36,6 +37,8 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
     let _reloading = reload_on_hangup(&loaded, app.state())?;
     print_startup(&app, config);
     let _reopening = config.audit.log.is_some().then(|| reopen_on_hangup(app.audit.clone())).transpose()?;
+    // The first message would wait for that. It is done when the port is open, because it takes longer than the start.
+    drop(tokio::task::spawn_blocking(tokens::unpack_vocabulary));
     app.run_until_signaled(signals).await
 }
 

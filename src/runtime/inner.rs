@@ -20,6 +20,7 @@ use super::{
     session_registry::SessionRegistry,
     wall_clock::WallClock,
     worker_threads::WorkerThreads,
+    worker_watch::WorkerWatch,
 };
 use crate::audit::AuditTrail;
 
@@ -70,6 +71,7 @@ pub(super) struct RuntimeInner {
     /// Serializes the creation of sessions, so that the limit of sessions holds.
     pub(super) creating: Mutex<()>,
     pub(super) threads: WorkerThreads,
+    pub(super) worker_watch: WorkerWatch,
     pub(super) tasks: TaskTracker,
     pub(super) halt: CancellationToken,
     /// The name of this process in leases.

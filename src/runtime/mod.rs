@@ -11,7 +11,7 @@
 //! | `log_writer`, `run_handle` | group commit, and the log as its run sees it |
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |
-//! | `worker_threads` | the threads on which sessions live |
+//! | `worker_threads`, `worker_watch` | the threads on which sessions live, and what holds them |
 //! | `conversation_cache` | conversations that were read lately |
 //! | `known_logs` | what shows that the store has lost events |
 //! | `store_watch` | outages of the store in the log of the service |
@@ -48,6 +48,7 @@ mod tests;
 mod usage_recorder;
 mod wall_clock;
 mod worker_threads;
+mod worker_watch;
 
 pub use admission::CapacityLimits;
 pub use approvals::{PreviewReader, WaitingApproval};

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{sync::Notify, time::sleep};
 
-use k8sops_core::{PreviewPosition, RemoteAudience, SessionFeed, SessionLease, SessionStore};
+use k8sops_core::{PreviewReader, RemoteAudience, SessionFeed, SessionLease, SessionStore};
 
 /// How long text is collected after a write.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
@@ -69,21 +69,22 @@ impl PreviewWriter {
         watchers: Arc<RemoteWatchers>,
     ) {
         let Some(shared) = store.notifications() else { return };
-        let mut changes = feed.subscribe();
-        let mut written = PreviewPosition::default();
+        let mut reader = PreviewReader::new(feed);
         loop {
-            tokio::select! {
-                () = self.opened.notified() => {}
-                () = watchers.announced.notified() => written = PreviewPosition::default(),
-                open = changes.changed(), if watchers.are_present() => if open.is_err() { return },
-            }
-            changes.mark_unchanged();
-            let Some(update) = feed.unwritten_preview(&mut written) else { continue };
+            let update = tokio::select! {
+                () = self.opened.notified() => reader.take_update(),
+                () = watchers.announced.notified() => {
+                    reader.start_over();
+                    reader.take_update()
+                }
+                update = reader.next_update(), if watchers.are_present() => Some(update),
+            };
+            let Some(update) = update else { continue };
             match shared.write_preview(lease, &update).await {
                 Ok(audience) => watchers.are_present.store(audience == RemoteAudience::Present, Ordering::Relaxed),
                 Err(error) => {
                     // It may have been written in part. The next write replaces it, and the committed message all of them.
-                    written = PreviewPosition::default();
+                    reader.start_over();
                     tracing::debug!(session = %lease.session, %error, "preview write failed");
                 }
             }

@@ -7,6 +7,7 @@ use k8sops_core::{
     ChatMessage, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionSummary, StoreError, ToolCallId,
     UserId, find_tool_end,
 };
+use tokio::runtime::Handle;
 
 /// Returns at most `limit` bytes of a text from `offset` on.
 pub(super) fn cut_text(text: &str, offset: u64, limit: usize) -> OutputPart {
@@ -92,6 +93,11 @@ impl Sessions {
         self.open_cursor_unchecked(Some(user), session, after).await
     }
 
+    /// Lets the next actor of a session live on the current thread, because a stream of the session does.
+    pub fn prefer_this_thread(&self, session: SessionId) {
+        self.0.registry.record_watcher(session, Handle::current().id());
+    }
+
     /// Opens a cursor for a user, or without a user for a caller that has sent a command to the session.
     pub(super) async fn open_cursor_unchecked(
         &self,
@@ -101,6 +107,7 @@ impl Sessions {
     ) -> Result<EventCursor, SessionsError> {
         // The feed before the summary: a commit in between notifies the feed.
         let feed = self.0.registry.get_or_create_feed(session);
+        self.prefer_this_thread(session);
         self.0.remote_tails.follow(session, &feed);
         let held = feed.held_position();
         let summary = match user {

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use tokio::sync::Notify;
+use tokio::{runtime::Id, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::preview_writer::RemoteWatchers;
@@ -70,6 +70,8 @@ pub(super) struct OwnerSlot {
 struct LiveSession {
     feed: Weak<SessionFeed>,
     owner: Option<Arc<Wakeup>>,
+    /// The thread of the stream that was opened last.
+    watcher: Option<Id>,
 }
 
 impl LiveSession {
@@ -117,6 +119,18 @@ impl SessionRegistry {
     /// Returns the session's feed; creates it if it is not in use.
     pub(super) fn get_or_create_feed(&self, session: SessionId) -> Arc<SessionFeed> {
         self.lock().entry(session).get_or_create_feed()
+    }
+
+    /// Records the async runtime of a stream of the session, if it is alive here.
+    pub(super) fn record_watcher(&self, session: SessionId, runtime: Id) {
+        if let Some(live) = self.lock().map.get_mut(&session) {
+            live.watcher = Some(runtime);
+        }
+    }
+
+    /// Returns the async runtime of the stream that was opened last.
+    pub(super) fn last_watcher(&self, session: SessionId) -> Option<Id> {
+        self.lock().map.get(&session)?.watcher
     }
 
     /// Wakes the session's owner. Returns a slot if there is none: the caller must start an actor for it.

@@ -1,6 +1,7 @@
 //! The runtime as the API sees it.
 
 use std::{
+    collections::BTreeMap,
     future::{Future, pending},
     panic::resume_unwind,
     sync::Arc,
@@ -26,6 +27,7 @@ use super::{
     store_watch::StoreWatch,
     takeover,
     worker_threads::WorkerThreads,
+    worker_watch::WorkerWatch,
 };
 
 /// The operations on sessions. Cheap to clone.
@@ -52,6 +54,7 @@ impl Sessions {
             registry: SessionRegistry::default(),
             creating: Mutex::new(()),
             threads: WorkerThreads::new(),
+            worker_watch: WorkerWatch::default(),
             tasks: TaskTracker::new(),
             halt: CancellationToken::new(),
             replica,
@@ -92,6 +95,18 @@ impl Sessions {
     /// Lets sessions live on the current thread, which must run an async runtime until [`Self::shutdown`] has returned.
     pub fn add_worker_thread(&self) {
         self.0.threads.add_current();
+    }
+
+    /// Returns the kinds of tasks that computed too long without a pause, each with its longest time. The sessions of the same thread
+    /// waited for them.
+    #[must_use]
+    pub fn long_holds(&self) -> BTreeMap<&'static str, Duration> {
+        self.0.worker_watch.long_holds()
+    }
+
+    /// Runs a task of a worker, and records if it holds the thread too long.
+    pub async fn watch_task<F: Future>(&self, task: &'static str, future: F) -> F::Output {
+        self.0.worker_watch.watch_task(task, future).await
     }
 
     /// Returns the number of alive tasks of the async runtimes.
@@ -142,7 +157,7 @@ impl Sessions {
     /// Runs a future to completion, even if the caller is dropped: actix drops a handler together with its connection, at any
     /// await point.
     pub async fn run_to_completion<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        match self.0.tasks.spawn_on(work.in_current_span(), &self.0.threads.choose_worker()).await {
+        match self.0.tasks.spawn_on(work.in_current_span(), &self.0.threads.choose_worker(None)).await {
             Ok(done) => done,
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             // The async runtime is shutting down, and the caller with it.

@@ -51,12 +51,13 @@ impl WorkerThreads {
         &self.base
     }
 
-    /// Returns the worker of the current thread. On other threads, returns one worker after the other; without workers, the
-    /// runtime of the service.
-    pub(super) fn choose_worker(&self) -> Handle {
+    /// Returns the preferred worker, or that of the current thread. If neither is one, returns one worker after the other;
+    /// without workers, the runtime of the service.
+    pub(super) fn choose_worker(&self, preferred: Option<Id>) -> Handle {
         let current = Handle::try_current().ok().map(|current| current.id());
         let workers = self.workers.read();
-        if let Some(worker) = workers.iter().find(|worker| Some(worker.id()) == current) {
+        let find = |id: Id| workers.iter().find(|worker| worker.id() == id);
+        if let Some(worker) = preferred.and_then(find).or_else(|| current.and_then(find)) {
             return worker.clone();
         }
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(workers.len());
@@ -92,7 +93,7 @@ mod tests {
         let build = || Builder::new_current_thread().build().unwrap();
         let (base, first, second) = (build(), build(), build());
         let threads = base.block_on(async { WorkerThreads::new() });
-        let choose = || threads.choose_worker().id();
+        let choose = || threads.choose_worker(None).id();
         assert_eq!(choose(), base.handle().id(), "there are no workers yet");
         for worker in [&first, &second, &first] {
             worker.block_on(async { threads.add_current() });
@@ -100,6 +101,8 @@ mod tests {
         let ids = [first.handle().id(), second.handle().id()];
         assert_eq!(first.block_on(async { choose() }), ids[0]);
         assert_eq!(second.block_on(async { choose() }), ids[1]);
+        let prefer = |id| second.block_on(async { threads.choose_worker(Some(id)).id() });
+        assert_eq!([ids[0], base.handle().id()].map(prefer), ids, "only a worker can be preferred");
         let of_others: Vec<Id> = (0..4).map(|_| base.block_on(async { choose() })).collect();
         assert!(of_others.chunks(2).all(|pair| ids.iter().all(|id| pair.contains(id))), "both in turn: {of_others:?}");
         drop(first);

@@ -94,6 +94,33 @@ async fn late_client_gets_the_text_so_far() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn compact_stream_names_a_message_once() {
+    let (first, second) = (TestGate::new(), TestGate::new());
+    let reply = vec![text("early "), ReplyStep::Wait(first.clone()), text("bird"), ReplyStep::Wait(second.clone())];
+    let service = TestService::with(&ScriptedModel::new([reply])).await;
+    let session = service.create_session().await;
+    let mut compact = service.events(&session, "?compact=true&hold=5ms").await;
+    let mut full = service.events(&session, "").await;
+    service.post(&format!("{session}/messages"), json!({"content": "go"})).await;
+    let start = compact.until("token").await.pop().unwrap();
+    assert!(start["message_id"].is_string() && start["run_id"].is_string(), "{start}");
+    full.until("token").await;
+    first.open();
+    assert_eq!(compact.until("token").await, [json!({"type": "token", "offset": 6, "content": "bird"})]);
+    let mut named = full.until("token").await.pop().unwrap();
+    assert_eq!(named["message_id"], start["message_id"]);
+    named.as_object_mut().unwrap().retain(|key, _| key != "message_id" && key != "run_id");
+    assert_eq!(named, json!({"type": "token", "offset": 6, "content": "bird"}));
+    second.open();
+    compact.until("run_finished").await;
+    for query in ["hold=51ms", "hold=-1ms", "compact=maybe"] {
+        let (status, refusal) =
+            service.refused(service.request(Method::GET, &format!("{session}/events?{query}"))).await;
+        assert_eq!(status, 400, "{query}: {refusal}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn concurrent_watchers_see_the_same_stream() {
     let gate = TestGate::new();
     let words: Vec<String> = (0..200).map(|n| format!("w{n} ")).collect();

@@ -67,3 +67,4 @@ mod traces;
 mod usage;
 mod user_tokens;
 mod websocket;
+mod workers;

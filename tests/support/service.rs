@@ -1,9 +1,11 @@
 //! A service in the process of the test, and a client for it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use actix_web::web;
 use futures_util::StreamExt;
 use k8sops::{
+    api::ApiState,
     app::{Application, BuildOverrides},
     config::{AppConfig, SettingSources},
 };
@@ -37,6 +39,7 @@ pub(crate) struct TestService {
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
     data: TempDir,
+    state: web::Data<ApiState>,
 }
 
 impl TestService {
@@ -74,10 +77,11 @@ impl TestService {
     pub(crate) fn run(app: Application, data: TempDir) -> Self {
         let base = format!("http://127.0.0.1:{}", app.port());
         let stop = CancellationToken::new();
+        let state = app.state();
         let task = tokio::spawn(app.run_until_stopped(stop.clone()));
         // A stream may take long in total, as with a model on a busy machine.
         let http = Client::builder().no_proxy().read_timeout(TEST_TIMEOUT).build().unwrap();
-        Self { base, token: None, http, stop, task, data }
+        Self { base, token: None, http, stop, task, data, state }
     }
 
     /// Shuts the service down, and returns its data folder for the next service.
@@ -85,6 +89,11 @@ impl TestService {
         self.stop.cancel();
         tokio::time::timeout(TEST_TIMEOUT, self.task).await.expect("the service stops").unwrap().unwrap();
         self.data
+    }
+
+    /// Returns the kinds of tasks that held a worker too long, each with its longest time.
+    pub(crate) fn long_holds(&self) -> BTreeMap<&'static str, Duration> {
+        self.state.sessions.long_holds()
     }
 
     /// Starts the shutdown without waiting for its end.

@@ -13,7 +13,7 @@ use crate::{
     run::Run,
     run_log::{LogClosed, RunView},
 };
-use k8sops_core::{ChatMessage, ContextCompacted, EventBody, SessionWarning, TokenUsage, ToolStatus};
+use k8sops_core::{ChatMessage, ContextCompacted, EventBody, SessionWarning, TokenUsage, ToolStatus, run_long_work};
 use k8sops_models::{ModelError, ModelErrorKind, tokens};
 
 /// The share of the limit that recent turns may keep: low, so that the next compaction is far away.
@@ -88,7 +88,7 @@ impl Run {
         let limit = self.limits.context.max_request_tokens(routing.context_window);
         let tools = self.tools.tool_specs();
         let system = self.system_prompt(view);
-        let before = context::estimate_request_tokens(view, limit, &system, &tools);
+        let before = context::estimate_request_tokens(view, limit, &system, &tools).await;
         if before <= limit {
             return Ok(false);
         }
@@ -142,7 +142,7 @@ impl Run {
             up_to_seq: oldest.up_to_seq,
             summary: summary.as_str().into(),
         });
-        let left = context::estimate_request_tokens(&after, limit, &system, &tools);
+        let left = context::estimate_request_tokens(&after, limit, &system, &tools).await;
         self.log.append_events(vec![EventBody::ContextCompacted(compacted(left))]).await?;
         Ok(true)
     }
@@ -167,18 +167,8 @@ impl Run {
         let mut rest = &accepted[..];
         let mut retries = RetrySchedule::new(target.retry_policy(self.limits.retry));
         for _ in 0..MAX_SUMMARY_CALLS {
-            let mut text = String::new();
-            let (mut size, mut taken) = (0, 0);
-            for message in rest {
-                let line = transcript_line(message);
-                let tokens = tokens::count(&line);
-                // At least one message, which the transcript truncates.
-                if taken > 0 && size + tokens > room {
-                    break;
-                }
-                text.push_str(&line);
-                (size, taken) = (size + tokens, taken + 1);
-            }
+            let (bytes, messages) = (history::conversation_bytes(rest), rest.to_vec());
+            let (text, taken) = run_long_work(bytes, move || write_transcript(&messages, room)).await;
             let question = summary_request(&summary, &text, most);
             let completion = OneShotCompletion {
                 system: SUMMARY_SYSTEM_PROMPT,
@@ -282,6 +272,23 @@ fn summary_request(earlier: &str, text: &str, most: usize) -> String {
     let _ =
         write!(question, "<conversation>\n{text}</conversation>\n\nWrite the summary now, in at most {words} words.");
     question
+}
+
+/// Returns the transcript of the first messages, as many as fit into `room` tokens, and their number.
+fn write_transcript(messages: &[Arc<ChatMessage>], room: usize) -> (String, usize) {
+    let mut text = String::new();
+    let (mut size, mut taken) = (0, 0);
+    for message in messages {
+        let line = transcript_line(message);
+        let tokens = tokens::count(&line);
+        // At least one message, which the transcript truncates.
+        if taken > 0 && size + tokens > room {
+            break;
+        }
+        text.push_str(&line);
+        (size, taken) = (size + tokens, taken + 1);
+    }
+    (text, taken)
 }
 
 /// Returns a message as a line of a transcript, truncated.

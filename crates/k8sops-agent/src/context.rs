@@ -11,7 +11,7 @@ use crate::{
     run_log::RunView,
     user_text::{describe_circumstances, render_user_message},
 };
-use k8sops_core::{ChatMessage, UserMessage};
+use k8sops_core::{ChatMessage, UserMessage, run_long_work};
 use k8sops_models::{ToolSpec, tokens};
 
 /// How much of the context window a request may fill.
@@ -35,6 +35,9 @@ impl ContextPolicy {
 const MAX_BYTES_PER_TOKEN: usize = 6;
 /// Estimated tokens of a message besides its text: role, ids, the fence around a result.
 const MESSAGE_OVERHEAD_TOKENS: usize = 8;
+
+/// The bytes of a tool's description and schema, to tell how long counting them takes.
+const TYPICAL_TOOL_BYTES: usize = 400;
 
 /// Counts the tokens of a message.
 pub(crate) fn count_message_tokens(message: &ChatMessage) -> usize {
@@ -111,7 +114,19 @@ pub(crate) fn build_conversation(
 
 /// Estimates the tokens of the next request: the provider's count at its last reply and an estimate of later messages.
 /// Without a usable count, everything is estimated.
-pub(crate) fn estimate_request_tokens(view: &RunView, limit: usize, system: &str, tools: &[ToolSpec]) -> usize {
+pub(crate) async fn estimate_request_tokens(
+    view: &RunView,
+    limit: usize,
+    system: &Arc<str>,
+    tools: &Arc<[ToolSpec]>,
+) -> usize {
+    let bytes =
+        history::conversation_bytes(messages_after_summary(view)) + system.len() + tools.len() * TYPICAL_TOOL_BYTES;
+    let (view, system, tools) = (view.clone(), system.clone(), tools.clone());
+    run_long_work(bytes, move || count_request_tokens(&view, limit, &system, &tools)).await
+}
+
+fn count_request_tokens(view: &RunView, limit: usize, system: &str, tools: &[ToolSpec]) -> usize {
     let recent = messages_after_summary(view);
     let since = view.compaction.as_ref().map_or(0, |compaction| compaction.seq);
     let counted = recent.iter().enumerate().rev().find_map(|(at, message)| match message.as_ref() {

@@ -290,7 +290,7 @@ impl Run {
 
     /// Estimates the usage of a reply that was stopped halfway: the provider reports usage at the end of a reply, and bills a
     /// stopped one as well.
-    fn estimate_stopped_usage(
+    async fn estimate_stopped_usage(
         &self,
         view: &RunView,
         candidate: &ModelCandidate,
@@ -301,7 +301,8 @@ impl Run {
             return TokenUsage::default();
         }
         let limit = self.limits.context.max_request_tokens(routing.context_window);
-        let sent = context::estimate_request_tokens(view, limit, &self.system_prompt(view), &self.tools.tool_specs());
+        let sent =
+            context::estimate_request_tokens(view, limit, &self.system_prompt(view), &self.tools.tool_specs()).await;
         let came = tokens::count(&partial.text) + tokens::count(&partial.reasoning);
         candidate.with_cost(TokenUsage {
             input_tokens: sent as u64,
@@ -327,7 +328,7 @@ impl Run {
         }
         let (mut events, mut usage) = (Vec::new(), TokenUsage::default());
         if !partial.text.is_empty() {
-            usage = self.estimate_stopped_usage(view, candidate, &partial, routing);
+            usage = self.estimate_stopped_usage(view, candidate, &partial, routing).await;
             events.push(EventBody::AssistantMessage(AssistantMessageEvent {
                 message_id,
                 content: partial.text,

@@ -1,6 +1,10 @@
 //! Attempts at one reply of one model: streaming, retries, and truncation when the conversation is too long.
 
+use std::{panic::resume_unwind, sync::Arc};
+
 use futures_util::StreamExt;
+use parking_lot::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     cancellation::wait_until_stopped,
@@ -9,12 +13,12 @@ use crate::{
     request_ladder::RequestLadder,
     retry_wait::RetrySchedule,
     run::Run,
-    run_log::{LogClosed, PreviewChunk},
+    run_log::{LogClosed, PreviewChunk, RunLog},
 };
 use k8sops_core::{
     ConversationForm, DroppedCall, EventBody, MessageId, OpenRun, RunRecovered, SessionWarning, StopReason,
 };
-use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta};
+use k8sops_models::{ChatRequest, ModelError, ModelErrorKind, ModelReply, ReplyDelta, ReplyStream};
 
 /// How often a conversation is truncated, each time to two thirds, for a model that rejects it as too long.
 const MAX_TRUNCATIONS: u32 = 8;
@@ -63,6 +67,35 @@ fn is_empty_reply(reply: &ModelReply) -> bool {
 fn dropped_call_warning(call: Box<DroppedCall>, error: &ModelError) -> EventBody {
     let message = format!("{error} The tokens of this call are counted.");
     EventBody::Warning(SessionWarning { dropped_call: Some(call), ..SessionWarning::new(CALL_DROPPED, message) })
+}
+
+/// Shows the pieces of a reply as they come. It is a task of its own, so that a piece wakes neither the run, with its span and
+/// signals, nor anything else.
+struct ReplyRelay {
+    log: Arc<dyn RunLog>,
+    message_id: MessageId,
+    /// What was shown so far.
+    // A synchronous mutex: held for a push, never across an await.
+    shown: Arc<Mutex<PartialReply>>,
+}
+
+impl ReplyRelay {
+    async fn relay_deltas(self, mut stream: ReplyStream) -> Result<ModelReply, ModelError> {
+        while let Some(delta) = stream.next().await {
+            match delta? {
+                ReplyDelta::Text(piece) => {
+                    self.log.send_preview(self.message_id, PreviewChunk::Text(&piece));
+                    self.shown.lock().text.push_str(&piece);
+                }
+                ReplyDelta::Reasoning(piece) => {
+                    self.log.send_preview(self.message_id, PreviewChunk::Reasoning(&piece));
+                    self.shown.lock().reasoning.push_str(&piece);
+                }
+                ReplyDelta::Done(reply) => return Ok(*reply),
+            }
+        }
+        Err(ModelError::new(ModelErrorKind::MalformedStream, "the model's stream ended without its end mark"))
+    }
 }
 
 impl Run {
@@ -176,28 +209,28 @@ impl Run {
         request: ChatRequest,
         partial: &mut PartialReply,
     ) -> AttemptOutcome {
-        let stream = async {
-            let mut stream = target.candidate.chat.stream(request).await?;
-            while let Some(delta) = stream.next().await {
-                match delta? {
-                    ReplyDelta::Text(piece) => {
-                        self.log.send_preview(message_id, PreviewChunk::Text(&piece));
-                        partial.text.push_str(&piece);
-                    }
-                    ReplyDelta::Reasoning(piece) => {
-                        self.log.send_preview(message_id, PreviewChunk::Reasoning(&piece));
-                        partial.reasoning.push_str(&piece);
-                    }
-                    ReplyDelta::Done(reply) => return Ok(reply),
-                }
-            }
-            Err(ModelError::new(ModelErrorKind::MalformedStream, "the model's stream ended without its end mark"))
+        let shown = Arc::new(Mutex::new(PartialReply::default()));
+        let mut relayed_task = None;
+        let request = async {
+            let stream = target.candidate.chat.stream(request).await?;
+            let relay = ReplyRelay { log: self.log.clone(), message_id, shown: shown.clone() };
+            let relayed = AbortOnDropHandle::new(tokio::spawn(relay.relay_deltas(stream)));
+            relayed_task.insert(relayed).await.unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Err(ModelError::new(ModelErrorKind::MalformedStream, "the model's stream was given up")),
+            })
         };
         let outcome = tokio::select! {
             biased;
             () = wait_until_stopped(&self.cancel, &self.halt) => None,
-            outcome = stream => Some(outcome),
+            outcome = request => Some(outcome),
         };
+        if let (None, Some(task)) = (&outcome, relayed_task) {
+            // Nothing may be shown after what is kept of it was taken.
+            task.abort();
+            let _ = task.await;
+        }
+        *partial = std::mem::take(&mut *shown.lock());
         match outcome {
             None => AttemptOutcome::Stopped(std::mem::take(partial)),
             Some(Ok(reply)) => AttemptOutcome::Done(reply),

@@ -2,13 +2,12 @@
 //! gaps and repetitions. If the store has lost events that a cursor has passed, the cursor says so with a gap and a snapshot,
 //! and continues on what is left.
 
-use std::{collections::VecDeque, sync::Arc};
-
-use tokio::sync::watch;
+use std::{collections::VecDeque, future::poll_fn, sync::Arc};
 
 use crate::{
     event::SessionEvent,
     feed::{FeedStep, SessionFeed},
+    feed_waiters::WaiterId,
     frame::{GapReason, SessionSnapshot, StreamFrame, StreamGap, TransientEvent},
     ids::SessionId,
     lineage::LogContinuity,
@@ -16,6 +15,9 @@ use crate::{
     replay::{REPLAY_PAGE_SIZE, load_state, load_state_before},
     stream_position::StreamPosition,
 };
+
+/// How many frames a cursor that waits has memory for. A replay leaves room for a page of the log.
+const KEPT_FRAMES: usize = 4;
 
 /// A reader of one session.
 ///
@@ -25,7 +27,7 @@ pub struct EventCursor {
     log: Arc<dyn SessionLog>,
     session: SessionId,
     feed: Arc<SessionFeed>,
-    feed_changed: watch::Receiver<()>,
+    waiter: WaiterId,
     /// The seq of the last event that was returned, or is in `ready`.
     after: u64,
     /// Events after this one were committed while the cursor was open.
@@ -48,7 +50,7 @@ impl EventCursor {
     #[must_use]
     pub fn new(log: Arc<dyn SessionLog>, session: SessionId, feed: Arc<SessionFeed>, after: u64) -> Self {
         Self {
-            feed_changed: feed.subscribe(),
+            waiter: feed.create_waiter(),
             live_after: feed.last_seq(),
             fork_count: feed.fork_count(),
             position: StreamPosition::default(),
@@ -74,7 +76,7 @@ impl EventCursor {
     pub async fn start_with_snapshot(&mut self) -> Result<(), StoreError> {
         let state = load_state(self.log.as_ref(), self.session).await?.state;
         self.after = state.last_seq();
-        self.ready.push_back(StreamFrame::Transient(TransientEvent::Snapshot(SessionSnapshot::from(&state))));
+        self.ready.push_back(StreamFrame::Transient(TransientEvent::Snapshot(Box::new(SessionSnapshot::from(&state)))));
         Ok(())
     }
 
@@ -91,7 +93,7 @@ impl EventCursor {
         self.live_after = self.after;
         self.position.forget_messages();
         let gap = StreamGap { requested: lost, oldest_seq: loaded.oldest_seq, reason: GapReason::LogTruncated };
-        let snapshot = TransientEvent::Snapshot(SessionSnapshot::from(&loaded.state));
+        let snapshot = TransientEvent::Snapshot(Box::new(SessionSnapshot::from(&loaded.state)));
         self.ready.extend([TransientEvent::Gap(gap), snapshot].map(StreamFrame::Transient));
         Ok(())
     }
@@ -107,12 +109,10 @@ impl EventCursor {
             if let Some(frame) = self.ready.pop_front() {
                 return Ok(Some(frame));
             }
-            // Before reading: a change that comes after the read must end the wait below.
-            self.feed_changed.mark_unchanged();
-            if self.advance().await? == CursorState::SessionDeleted {
-                return Ok(None);
-            }
-            if self.ready.is_empty() && self.feed_changed.changed().await.is_err() {
+            let Self { feed, waiter, after, fork_count, position, ready, .. } = self;
+            ready.shrink_to(KEPT_FRAMES);
+            let step = poll_fn(|context| feed.poll_step(context, *waiter, *after, *fork_count, position, ready)).await;
+            if self.take_step(step).await? == CursorState::SessionDeleted {
                 return Ok(None);
             }
         }
@@ -125,7 +125,8 @@ impl EventCursor {
     pub async fn next_logged(&mut self) -> Result<Option<StreamFrame>, StoreError> {
         let is_behind = self.after < self.feed.last_seq() || self.fork_count != self.feed.fork_count();
         if self.ready.is_empty() && is_behind {
-            self.advance().await?;
+            let step = self.feed.next_step(self.after, self.fork_count, &mut self.position, &mut self.ready);
+            self.take_step(step).await?;
         }
         Ok(self.ready.pop_front())
     }
@@ -137,39 +138,42 @@ impl EventCursor {
     }
 
     /// Moves what comes next into `ready`.
-    async fn advance(&mut self) -> Result<CursorState, StoreError> {
-        let step = self.feed.next_step(self.after, self.fork_count, &mut self.position);
+    async fn take_step(&mut self, step: FeedStep) -> Result<CursorState, StoreError> {
         match step {
             FeedStep::SessionDeleted => return Ok(CursorState::SessionDeleted),
             FeedStep::LogDamaged => {
                 return Err(StoreError::Corrupt(format!("the log of session {}", self.session).into()));
             }
+            FeedStep::UpToDate => {}
+            // The rest is boxed: most cursors only wait, and should not reserve memory for reading the store.
             FeedStep::StartOver(fork_count) => {
-                self.start_after_truncation().await?;
+                Box::pin(self.start_after_truncation()).await?;
                 self.fork_count = fork_count;
             }
-            FeedStep::UpToDate(frames) => self.ready.extend(frames),
-            FeedStep::Events(events) => self.push_or_start_over(&events).await?,
-            FeedStep::ReadStore => {
-                let held = self.feed.held_position();
-                let page = match self.log.read_events(self.session, self.after, self.page_limit()).await {
-                    Err(StoreError::NotFound(_)) => return Ok(CursorState::SessionDeleted),
-                    page => page?,
-                };
-                if self.feed.observe_head(&held, page.head()) == LogContinuity::Forked {
-                    // The next step starts over.
-                } else if page.oldest_seq > self.after + 1 {
-                    let reason = GapReason::NotKept;
-                    let gap = StreamGap { requested: self.after, oldest_seq: page.oldest_seq, reason };
-                    self.start_with_snapshot().await?;
-                    self.ready.push_front(StreamFrame::Transient(TransientEvent::Gap(gap)));
-                } else if page.events.is_empty() && page.last_seq > self.after {
-                    let found = format!("the log of session {} ends after seq {}", self.session, self.after);
-                    return Err(StoreError::Corrupt(format!("{found}, not {}", page.last_seq).into()));
-                } else {
-                    self.push_or_start_over(&page.events).await?;
-                }
-            }
+            FeedStep::Events(events) => Box::pin(self.push_or_start_over(&events)).await?,
+            FeedStep::ReadStore => return Box::pin(self.read_store()).await,
+        }
+        Ok(CursorState::Open)
+    }
+
+    /// Moves a page of the store into `ready`.
+    async fn read_store(&mut self) -> Result<CursorState, StoreError> {
+        let held = self.feed.held_position();
+        let page = match self.log.read_events(self.session, self.after, self.page_limit()).await {
+            Err(StoreError::NotFound(_)) => return Ok(CursorState::SessionDeleted),
+            page => page?,
+        };
+        if self.feed.observe_head(&held, page.head()) == LogContinuity::Forked {
+            // The next step starts over.
+        } else if page.oldest_seq > self.after + 1 {
+            let gap = StreamGap { requested: self.after, oldest_seq: page.oldest_seq, reason: GapReason::NotKept };
+            self.start_with_snapshot().await?;
+            self.ready.push_front(StreamFrame::Transient(TransientEvent::Gap(gap)));
+        } else if page.events.is_empty() && page.last_seq > self.after {
+            let found = format!("the log of session {} ends after seq {}", self.session, self.after);
+            return Err(StoreError::Corrupt(format!("{found}, not {}", page.last_seq).into()));
+        } else {
+            self.push_or_start_over(&page.events).await?;
         }
         Ok(CursorState::Open)
     }
@@ -203,6 +207,12 @@ impl EventCursor {
             self.after = event.seq;
             self.ready.push_back(StreamFrame::Event(event.clone()));
         }
+    }
+}
+
+impl Drop for EventCursor {
+    fn drop(&mut self) {
+        self.feed.remove_waiter(self.waiter);
     }
 }
 

@@ -4,13 +4,17 @@
 //! of tool calls) and wakes all streams when it changes; every stream keeps its own position and reads what it has not sent.
 //! A slow stream therefore costs nothing, and a fast one sees every delta.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
-use parking_lot::Mutex;
-use tokio::sync::watch;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     event::{EventBody, SessionEvent, SessionWarning},
+    feed_waiters::{FeedWaiters, WaiterId},
     frame::{StreamFrame, ToolProgress, TransientEvent},
     ids::{MessageId, RunId},
     lineage::{LogContinuity, LogHead, LogLineage},
@@ -28,7 +32,6 @@ const TAIL_EVENTS: usize = 32;
 pub struct SessionFeed {
     // Held for a few copies, never across an await.
     state: Mutex<FeedState>,
-    changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +53,7 @@ struct FeedState {
     warnings: u64,
     warned_at: Option<u64>,
     end: Option<FeedEnd>,
+    waiters: FeedWaiters,
 }
 
 /// Why streams end.
@@ -98,8 +102,8 @@ pub(crate) enum FeedStep {
     Events(Vec<Arc<SessionEvent>>),
     /// Read the store: the position is behind the events in memory.
     ReadStore,
-    /// Send these previews (if empty: wait for a change); all events were sent.
-    UpToDate(Vec<StreamFrame>),
+    /// All events were sent. The previews that were not are in `frames`; if there are none, wait for a change.
+    UpToDate,
     /// End: the session was deleted.
     SessionDeleted,
     /// End: the log cannot be read.
@@ -112,7 +116,7 @@ impl SessionFeed {
     pub fn new(last_seq: u64) -> Self {
         let head = LogHead::at_seq(last_seq);
         let state = FeedState { newest: head, published: head, ..FeedState::default() };
-        Self { state: Mutex::new(state), changed: watch::Sender::new(()) }
+        Self { state: Mutex::new(state) }
     }
 
     /// What this feed holds of the log, to compare it with what is read from the store from now on.
@@ -151,8 +155,7 @@ impl SessionFeed {
         state.progress.clear();
         state.published = head;
         state.newest = head;
-        drop(state);
-        self.wake_streams();
+        Self::unlock_and_wake(state);
     }
 
     /// Compares what this feed held before a look into the store with where the log was found to end. If the store has lost
@@ -175,8 +178,7 @@ impl SessionFeed {
         } else {
             return LogContinuity::Continued;
         };
-        drop(state);
-        self.wake_streams();
+        Self::unlock_and_wake(state);
         continuity
     }
 
@@ -186,8 +188,7 @@ impl SessionFeed {
         let mut state = self.state.lock();
         if held.fork_count == state.fork_count {
             state.start_over(found);
-            drop(state);
-            self.wake_streams();
+            Self::unlock_and_wake(state);
         }
     }
 
@@ -208,8 +209,7 @@ impl SessionFeed {
         if state.newest.seq == last.seq {
             state.newest.lineage = lineage;
         }
-        drop(state);
-        self.wake_streams();
+        Self::unlock_and_wake(state);
     }
 
     /// Appends text to the open message. A new `message_id` opens a new message.
@@ -231,14 +231,28 @@ impl SessionFeed {
         let mut state = self.state.lock();
         let is_open = state.open.as_ref().is_some_and(|open| open.message_id == message_id);
         append(state.open_message(run_id, message_id));
-        drop(state);
-        self.wake_streams();
+        Self::unlock_and_wake(state);
         if is_open { MessageOpening::Continued } else { MessageOpening::Opened }
     }
 
     /// Returns the text of the open message that was not written yet for watchers in other processes.
-    pub fn unwritten_preview(&self, written: &mut PreviewPosition) -> Option<PreviewUpdate> {
-        written.advance_to(self.state.lock().open.as_ref()?)
+    pub(crate) fn unwritten_preview(&self, written: &mut PreviewPosition) -> Option<PreviewUpdate> {
+        self.state.lock().unwritten_preview(written)
+    }
+
+    /// Waits until there is text for [`Self::unwritten_preview`].
+    pub(crate) fn poll_preview(
+        &self,
+        context: &Context<'_>,
+        id: WaiterId,
+        written: &mut PreviewPosition,
+    ) -> Poll<PreviewUpdate> {
+        let mut state = self.state.lock();
+        if let Some(update) = state.unwritten_preview(written) {
+            return Poll::Ready(update);
+        }
+        state.waiters.register(id, context.waker());
+        Poll::Pending
     }
 
     /// Applies a preview chunk that was read from the store, where it may have been read before.
@@ -251,8 +265,7 @@ impl SessionFeed {
         if let Some(new) = text.len().checked_sub(delta.offset).and_then(|known| delta.content.get(known..)) {
             text.push_str(new);
         }
-        drop(state);
-        self.wake_streams();
+        Self::unlock_and_wake(state);
     }
 
     /// Warns streams that the store is unavailable, once until the log grows again.
@@ -261,8 +274,7 @@ impl SessionFeed {
         if state.warned_at != Some(state.newest.seq) {
             state.warned_at = Some(state.newest.seq);
             state.warnings += 1;
-            drop(state);
-            self.wake_streams();
+            Self::unlock_and_wake(state);
         }
     }
 
@@ -272,8 +284,7 @@ impl SessionFeed {
         state.progress_version += 1;
         state.progress.retain(|p| p.tool_call_id != progress.tool_call_id);
         state.progress.push(progress);
-        drop(state);
-        self.wake_streams();
+        Self::unlock_and_wake(state);
     }
 
     /// Discards the open message: its text is void.
@@ -283,69 +294,116 @@ impl SessionFeed {
 
     /// Ends all streams, because the session was deleted.
     pub fn close(&self) {
-        self.state.lock().end = Some(FeedEnd::SessionDeleted);
-        self.wake_streams();
+        let mut state = self.state.lock();
+        state.end = Some(FeedEnd::SessionDeleted);
+        Self::unlock_and_wake(state);
     }
 
     /// Ends all streams with an error, because the log was found to be damaged.
     pub fn close_damaged(&self) {
-        self.state.lock().end = Some(FeedEnd::LogDamaged);
-        self.wake_streams();
+        let mut state = self.state.lock();
+        state.end = Some(FeedEnd::LogDamaged);
+        Self::unlock_and_wake(state);
     }
 
-    /// A receiver that is notified whenever the feed changes.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// Returns the name of a new stream.
+    pub(crate) fn create_waiter(&self) -> WaiterId {
+        self.state.lock().waiters.create_id()
+    }
+
+    /// Forgets a stream that has ended.
+    pub(crate) fn remove_waiter(&self, id: WaiterId) {
+        self.state.lock().waiters.remove(id);
     }
 
     /// What a stream does next that has sent all events up to `after`, has started over `fork_count` times, and has sent of
-    /// the previews what `position` says.
-    pub(crate) fn next_step(&self, after: u64, fork_count: u64, position: &mut StreamPosition) -> FeedStep {
-        let state = self.state.lock();
-        match state.end {
-            Some(FeedEnd::SessionDeleted) => return FeedStep::SessionDeleted,
-            Some(FeedEnd::LogDamaged) => return FeedStep::LogDamaged,
-            None => {}
-        }
-        if fork_count != state.fork_count {
-            return FeedStep::StartOver(state.fork_count);
-        }
-        if after < state.newest.seq {
-            let in_memory = state.tail.back().is_some_and(|newest| newest.seq == state.newest.seq)
-                && state.tail.front().is_some_and(|oldest| oldest.seq <= after + 1);
-            return if in_memory {
-                FeedStep::Events(state.tail.iter().filter(|e| e.seq > after).cloned().collect())
-            } else {
-                FeedStep::ReadStore
-            };
-        }
-        let mut frames = Vec::new();
-        let is_current = after == state.newest.seq && state.published.seq == state.newest.seq;
-        if let Some(open) = state.open.as_ref().filter(|_| is_current) {
-            frames.extend(position.advance_to(open));
-        }
-        if position.progress_version < state.progress_version {
-            position.progress_version = state.progress_version;
-            let progress = state.progress.iter().cloned();
-            frames.extend(progress.map(|p| StreamFrame::Transient(TransientEvent::ToolProgress(p))));
-        }
-        if position.warnings < state.warnings {
-            position.warnings = state.warnings;
-            frames.push(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
-                "store_unavailable",
-                "the store is unavailable; runs are interrupted, and resume when the store is available again",
-            ))));
-        }
-        FeedStep::UpToDate(frames)
+    /// the previews what `position` says. Appends previews to `frames`.
+    pub(crate) fn next_step(
+        &self,
+        after: u64,
+        fork_count: u64,
+        position: &mut StreamPosition,
+        frames: &mut VecDeque<StreamFrame>,
+    ) -> FeedStep {
+        self.state.lock().next_step(after, fork_count, position, frames)
     }
 
-    fn wake_streams(&self) {
-        self.changed.send_replace(());
+    /// Waits until a stream has something to do. It is looked for and waited for under one lock, so that no change is missed.
+    pub(crate) fn poll_step(
+        &self,
+        context: &Context<'_>,
+        id: WaiterId,
+        after: u64,
+        fork_count: u64,
+        position: &mut StreamPosition,
+        frames: &mut VecDeque<StreamFrame>,
+    ) -> Poll<FeedStep> {
+        let mut state = self.state.lock();
+        match state.next_step(after, fork_count, position, frames) {
+            FeedStep::UpToDate if frames.is_empty() => {
+                state.waiters.register(id, context.waker());
+                Poll::Pending
+            }
+            step => Poll::Ready(step),
+        }
+    }
+
+    fn unlock_and_wake(mut state: MutexGuard<'_, FeedState>) {
+        let waiting = state.waiters.take();
+        drop(state);
+        waiting.wake();
     }
 }
 
 impl FeedState {
+    /// See [`SessionFeed::next_step`].
+    fn next_step(
+        &self,
+        after: u64,
+        fork_count: u64,
+        position: &mut StreamPosition,
+        frames: &mut VecDeque<StreamFrame>,
+    ) -> FeedStep {
+        match self.end {
+            Some(FeedEnd::SessionDeleted) => return FeedStep::SessionDeleted,
+            Some(FeedEnd::LogDamaged) => return FeedStep::LogDamaged,
+            None => {}
+        }
+        if fork_count != self.fork_count {
+            return FeedStep::StartOver(self.fork_count);
+        }
+        if after < self.newest.seq {
+            let in_memory = self.tail.back().is_some_and(|newest| newest.seq == self.newest.seq)
+                && self.tail.front().is_some_and(|oldest| oldest.seq <= after + 1);
+            return if in_memory {
+                FeedStep::Events(self.tail.iter().filter(|e| e.seq > after).cloned().collect())
+            } else {
+                FeedStep::ReadStore
+            };
+        }
+        let is_current = after == self.newest.seq && self.published.seq == self.newest.seq;
+        if let Some(open) = self.open.as_ref().filter(|_| is_current) {
+            frames.extend(position.advance_to(open));
+        }
+        if position.progress_version < self.progress_version {
+            position.progress_version = self.progress_version;
+            let progress = self.progress.iter().cloned();
+            frames.extend(progress.map(|p| StreamFrame::Transient(TransientEvent::ToolProgress(p))));
+        }
+        if position.warnings < self.warnings {
+            position.warnings = self.warnings;
+            frames.push_back(StreamFrame::Transient(TransientEvent::Warning(SessionWarning::new(
+                "store_unavailable",
+                "the store is unavailable; runs are interrupted, and resume when the store is available again",
+            ))));
+        }
+        FeedStep::UpToDate
+    }
+
+    fn unwritten_preview(&self, written: &mut PreviewPosition) -> Option<PreviewUpdate> {
+        written.advance_to(self.open.as_ref()?)
+    }
+
     /// Drops what is held of a log that has lost events and ends at `head`.
     fn start_over(&mut self, head: LogHead) {
         self.newest = head;

@@ -17,6 +17,27 @@ use crate::{
 /// The version of the stream protocol, which `hello` reports.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// A frame with a token is rarely longer.
+const SMALL_FRAME_BYTES: usize = 256;
+
+/// How much a frame repeats of what the client knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameDetail {
+    /// Each frame can be read alone.
+    Full,
+    /// The ids of a message come with the start of its text or reasoning, and are left out of what is appended to it.
+    Compact,
+}
+
+/// Text that is appended to the message that was started last.
+#[derive(Serialize)]
+struct AppendedText<'a> {
+    #[serde(rename = "type")]
+    event_type: &'static str,
+    offset: usize,
+    content: &'a str,
+}
+
 /// One item of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamFrame {
@@ -36,7 +57,8 @@ pub enum TransientEvent {
     /// The stream cannot continue from its position; a `snapshot` follows.
     Gap(StreamGap),
     /// The state of the whole session.
-    Snapshot(SessionSnapshot),
+    // Boxed, so that the frames of tokens, which are moved often, are small.
+    Snapshot(Box<SessionSnapshot>),
     /// More text of a message that the model is writing.
     Token(TextDelta),
     /// More reasoning of the model before or within a message.
@@ -188,13 +210,58 @@ impl StreamFrame {
         }
     }
 
-    /// The frame as one line of JSON.
+    /// The whole frame as one line of JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
+        self.encode_json(FrameDetail::Full)
+    }
+
+    /// The frame as one line of JSON.
+    #[must_use]
+    pub fn encode_json(&self, detail: FrameDetail) -> String {
+        let mut json = Vec::with_capacity(SMALL_FRAME_BYTES);
+        self.write_json(detail, &mut json);
+        String::from_utf8(json).expect("JSON is UTF-8")
+    }
+
+    /// Appends the frame as one line of JSON.
+    pub fn write_json(&self, detail: FrameDetail, out: &mut Vec<u8>) {
         match self {
-            Self::Event(event) => serde_json::to_string(event),
-            Self::Transient(transient) => serde_json::to_string(transient),
+            Self::Transient(TransientEvent::Token(delta) | TransientEvent::Reasoning(delta))
+                if detail == FrameDetail::Compact && delta.offset > 0 =>
+            {
+                let TextDelta { offset, content, .. } = delta;
+                serde_json::to_writer(out, &AppendedText { event_type: self.event_type(), offset: *offset, content })
+            }
+            Self::Event(event) => serde_json::to_writer(out, event),
+            Self::Transient(transient) => serde_json::to_writer(out, transient),
         }
-        .expect("frames have string keys and no failing Serialize")
+        .expect("frames have string keys and no failing Serialize");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::MessageId;
+
+    #[test]
+    fn compact_frames_have_ids_once() {
+        let (message_id, run_id) = (MessageId::new(), RunId::new());
+        let frame = |offset| {
+            let delta = TextDelta { message_id, run_id, offset, content: "a\"b".to_owned() };
+            StreamFrame::Transient(TransientEvent::Reasoning(delta))
+        };
+        let json = |offset, detail| {
+            let mut out = Vec::new();
+            frame(offset).write_json(detail, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let full = format!(
+            r#"{{"type":"reasoning","message_id":"{message_id}","run_id":"{run_id}","offset":7,"content":"a\"b"}}"#
+        );
+        assert_eq!(json(7, FrameDetail::Full), full);
+        assert_eq!(json(0, FrameDetail::Compact), full.replace(":7,", ":0,"));
+        assert_eq!(json(7, FrameDetail::Compact), r#"{"type":"reasoning","offset":7,"content":"a\"b"}"#);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -22,8 +22,8 @@ macro_rules! uuid_id {
         $(#[$doc])*
         ///
         /// A UUID (version 7 if it was generated here, so that ids sort by time), in lower-case hyphenated form.
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize, ToSchema)]
+        #[serde(try_from = "String")]
         #[schema(value_type = String, format = "uuid")]
         pub struct $name(Uuid);
 
@@ -69,6 +69,13 @@ macro_rules! uuid_id {
         impl From<$name> for String {
             fn from(id: $name) -> String {
                 id.to_string()
+            }
+        }
+
+        impl Serialize for $name {
+            // Without a copy, because every token has two ids.
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
             }
         }
 

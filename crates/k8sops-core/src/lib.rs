@@ -31,18 +31,21 @@ mod cursor;
 mod error_chain;
 mod event;
 mod feed;
+mod feed_waiters;
 mod frame;
 mod ids;
 mod json_surrogates;
 mod json_words;
 mod lazy_deadline;
 mod lineage;
+mod long_work;
 mod message;
 mod money;
 mod net;
 mod open_run;
 mod ports;
 mod preview;
+mod preview_reader;
 mod preview_update;
 mod replay;
 mod report;
@@ -68,14 +71,15 @@ pub use event::{
 };
 pub use feed::{HeldPosition, MessageOpening, SessionFeed};
 pub use frame::{
-    GapReason, PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello, ToolProgress,
-    TransientEvent,
+    FrameDetail, GapReason, PROTOCOL_VERSION, SessionSnapshot, SessionStatus, StreamFrame, StreamGap, StreamHello,
+    ToolProgress, TransientEvent,
 };
 pub use ids::{ApprovalId, CommandId, InputId, InvalidId, MemoryId, MessageId, RunId, SessionId, ToolCallId, UserId};
 pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
 pub use json_words::replace_foreign_words;
 pub use lazy_deadline::LazyDeadline;
 pub use lineage::{LogContinuity, LogHead, LogLineage, LostBranch, LostToolCall};
+pub use long_work::run_long_work;
 pub use message::{
     AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,
     ToolStatus, UserMessage,
@@ -92,7 +96,8 @@ pub use ports::{
     WATCHER_TTL, WriteConfirmation, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
-pub use preview_update::{PreviewExtent, PreviewPosition, PreviewUpdate};
+pub use preview_reader::PreviewReader;
+pub use preview_update::{PreviewExtent, PreviewUpdate};
 pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, find_tool_end, load_state};
 pub use report::{
     ReportBuilder, ReportEntry, ReportItem, ReportedApproval, ReportedCall, ReportedMessage, ReportedNotice,

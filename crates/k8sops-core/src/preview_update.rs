@@ -28,7 +28,7 @@ pub enum PreviewExtent {
 
 /// How much of an open message was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PreviewPosition {
+pub(crate) struct PreviewPosition {
     message: Option<MessageId>,
     /// Bytes of its text.
     text: usize,
@@ -55,48 +55,5 @@ impl PreviewPosition {
         self.text = open.text.len();
         let pieces: Vec<MessagePreview> = reasoning.into_iter().chain(text).collect();
         (!pieces.is_empty()).then_some(PreviewUpdate { message: open.message_id, extent, pieces })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{SessionFeed, ids::RunId};
-
-    /// The kind, offset and content of a piece.
-    type Piece = (char, usize, String);
-
-    fn pieces(update: Option<PreviewUpdate>) -> Option<(PreviewExtent, Vec<Piece>)> {
-        let update = update?;
-        let piece = |piece: &MessagePreview| match piece {
-            MessagePreview::Token(delta) => ('t', delta.offset, delta.content.clone()),
-            MessagePreview::Reasoning(delta) => ('r', delta.offset, delta.content.clone()),
-        };
-        Some((update.extent, update.pieces.iter().map(piece).collect()))
-    }
-
-    #[test]
-    fn updates_continue_what_was_written() {
-        let (feed, run) = (SessionFeed::new(0), RunId::new());
-        let [first, second] = [MessageId::new(), MessageId::new()];
-        let mut written = PreviewPosition::default();
-        let piece = |kind, offset, content: &str| (kind, offset, content.to_owned());
-        assert_eq!(pieces(feed.unwritten_preview(&mut written)), None, "no message is open");
-        feed.append_reasoning(run, first, "hm");
-        feed.append_text(run, first, "äö");
-        let whole = vec![piece('r', 0, "hm"), piece('t', 0, "äö")];
-        assert_eq!(pieces(feed.unwritten_preview(&mut written)), Some((PreviewExtent::Whole, whole.clone())));
-        assert_eq!(pieces(feed.unwritten_preview(&mut written)), None, "all of it was written");
-        feed.append_text(run, first, "ü");
-        let rest = vec![piece('t', 4, "ü")];
-        assert_eq!(pieces(feed.unwritten_preview(&mut written)), Some((PreviewExtent::Continuation, rest)));
-        // A process that has nothing of it gets all of it.
-        let all = vec![piece('r', 0, "hm"), piece('t', 0, "äöü")];
-        assert_eq!(pieces(feed.unwritten_preview(&mut PreviewPosition::default())), Some((PreviewExtent::Whole, all)));
-        feed.discard_open_message();
-        assert_eq!(pieces(feed.unwritten_preview(&mut written)), None, "its text is void");
-        feed.append_text(run, second, "b");
-        let next = vec![piece('t', 0, "b")];
-        assert_eq!(pieces(feed.unwritten_preview(&mut written)), Some((PreviewExtent::Whole, next)));
     }
 }

@@ -102,7 +102,7 @@ impl ReplyProtocol {
             match delta {
                 Ok(ReplyDelta::Text(text)) => seen.text.push_str(&text),
                 Ok(ReplyDelta::Reasoning(text)) => seen.reasoning.push_str(&text),
-                Ok(ReplyDelta::Done(reply)) => seen.end = Ok(reply),
+                Ok(ReplyDelta::Done(reply)) => seen.end = Ok(*reply),
                 Err(error) => seen.end = Err(error.code()),
             }
         }

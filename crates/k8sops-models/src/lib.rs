@@ -36,7 +36,7 @@
 //!     async fn stream(&self, request: ChatRequest) -> Result<ReplyStream, ModelError> {
 //!         let content = request.system.to_string();
 //!         let text = ReplyDelta::Text(content.clone());
-//!         let done = ReplyDelta::Done(ModelReply { content, ..ModelReply::default() });
+//!         let done = ReplyDelta::Done(Box::new(ModelReply { content, ..ModelReply::default() }));
 //!         Ok(stream::iter([Ok(text), Ok(done)]).boxed())
 //!     }
 //!
@@ -51,7 +51,7 @@
 //!         match delta? {
 //!             ReplyDelta::Text(text) => print!("{text}"),
 //!             ReplyDelta::Reasoning(_) => {}
-//!             ReplyDelta::Done(reply) => return Ok(reply),
+//!             ReplyDelta::Done(reply) => return Ok(*reply),
 //!         }
 //!     }
 //!     Err(ModelError::new(ModelErrorKind::MalformedStream, "the stream ended without a reply"))

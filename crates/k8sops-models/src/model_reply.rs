@@ -12,7 +12,8 @@ pub enum ReplyDelta {
     Reasoning(String),
     /// The complete reply, which is always the last item. A stream that ends without it failed with
     /// [`ModelErrorKind::MalformedStream`](crate::ModelErrorKind::MalformedStream).
-    Done(ModelReply),
+    // Boxed, so that the pieces before it, which are moved often, are small.
+    Done(Box<ModelReply>),
 }
 
 /// A complete reply.

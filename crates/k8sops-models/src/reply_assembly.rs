@@ -77,44 +77,60 @@ struct ReplyAssembly<A> {
 
 /// Returns the pieces of the reply that `assembler` makes of `events`, to a request that offers `tools`. The stream ends
 /// after [`ReplyDelta::Done`] or the first error.
+#[cfg(any(test, fuzzing))]
 pub(crate) fn reply_stream(
     events: ProviderEventStream,
     assembler: impl ReplyAssembler,
     tools: Vec<String>,
 ) -> ReplyStream {
-    let assembly = ReplyAssembly {
-        events,
-        assembler,
-        tools,
-        out: VecDeque::new(),
-        content_deadline: LazyDeadline::new(),
-        complete_since: None,
-        has_content: false,
-        is_done: false,
-    };
-    // Boxed, because the state is moved with every piece.
-    stream::unfold(Some(Box::new(assembly)), |assembly| async {
-        let mut assembly = assembly?;
-        match assembly.next_delta().await {
-            Ok(Some(delta)) => Some((Ok(delta), Some(assembly))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error.with_usage(assembly.assembler.reported_usage())), None)),
-        }
-    })
-    .boxed()
+    ReplyAssembly::new(events, assembler, tools).into_stream()
 }
 
-/// Waits for the first piece of a reply. An error in its place is returned like the rejection of the request, which it
-/// is: some servers accept every request, and reject it in the first event.
-pub(crate) async fn await_first_delta(mut stream: ReplyStream) -> Result<ReplyStream, ModelError> {
-    match stream.next().await {
-        Some(Err(error)) => Err(error),
-        first => Ok(stream::iter(first).chain(stream).boxed()),
-    }
+/// Returns the pieces of a reply once the first one has arrived. An error in its place is returned like the rejection of the
+/// request, which it is: some servers accept every request, and reject it in the first event.
+pub(crate) async fn start_reply_stream(
+    events: ProviderEventStream,
+    assembler: impl ReplyAssembler,
+    tools: Vec<String>,
+) -> Result<ReplyStream, ModelError> {
+    let mut assembly = ReplyAssembly::new(events, assembler, tools);
+    let first = assembly.next_delta().await?;
+    assembly.out.extend(first);
+    Ok(assembly.into_stream())
 }
 
 impl<A: ReplyAssembler> ReplyAssembly<A> {
+    // Boxed, because the state is moved with every piece.
+    fn new(events: ProviderEventStream, assembler: A, tools: Vec<String>) -> Box<Self> {
+        Box::new(Self {
+            events,
+            assembler,
+            tools,
+            out: VecDeque::new(),
+            content_deadline: LazyDeadline::new(),
+            complete_since: None,
+            has_content: false,
+            is_done: false,
+        })
+    }
+
+    fn into_stream(self: Box<Self>) -> ReplyStream {
+        let pieces = stream::unfold(Some(self), |assembly| async {
+            let mut assembly = assembly?;
+            match assembly.next_delta().await {
+                Ok(Some(delta)) => Some((Ok(delta), Some(assembly))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        pieces.boxed()
+    }
+
     async fn next_delta(&mut self) -> Result<Option<ReplyDelta>, ModelError> {
+        self.assemble_delta().await.map_err(|error| error.with_usage(self.assembler.reported_usage()))
+    }
+
+    async fn assemble_delta(&mut self) -> Result<Option<ReplyDelta>, ModelError> {
         // The time limit starts here rather than at the last piece, so that a slow consumer is not blamed on the
         // server.
         let mut last_content = Instant::now();
@@ -131,11 +147,11 @@ impl<A: ReplyAssembler> ReplyAssembly<A> {
                 Ok(EventProgress::End) => {
                     let reply = self.finish_reply()?;
                     self.events.drain().await;
-                    self.out.push_back(ReplyDelta::Done(reply));
+                    self.out.push_back(ReplyDelta::Done(Box::new(reply)));
                 }
                 // What is wrong after the stop reason costs at most the usage.
                 Err(error) if self.complete_since.is_some() => match self.finish_reply() {
-                    Ok(reply) => self.out.push_back(ReplyDelta::Done(reply)),
+                    Ok(reply) => self.out.push_back(ReplyDelta::Done(Box::new(reply))),
                     Err(_) => return Err(error),
                 },
                 Err(error) => return Err(error),

@@ -192,7 +192,7 @@ pub(crate) async fn collect_reply(mut stream: ReplyStream) -> ObservedReply {
             Ok(ReplyDelta::Text(text)) => seen.text.push_str(&text),
             Ok(ReplyDelta::Reasoning(text)) => seen.reasoning.push_str(&text),
             Ok(ReplyDelta::Done(reply)) => {
-                seen.end = Ok(reply);
+                seen.end = Ok(*reply);
                 assert!(stream.next().await.is_none(), "an item follows the reply");
                 break;
             }

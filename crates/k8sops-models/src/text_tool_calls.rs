@@ -11,6 +11,17 @@ use crate::{
 /// The keys that an object with a call may start with.
 const CALL_KEYS: [&str; 8] = ["name", "function", "type", "id", "tool_calls", "arguments", "parameters", "tool"];
 
+/// Whether a mark starts with a byte.
+const STARTS_MARK: [bool; 256] = {
+    let mut starts = [false; 256];
+    let mut at = 0;
+    while at < CALL_MARKS.len() {
+        starts[CALL_MARKS[at].as_bytes()[0] as usize] = true;
+        at += 1;
+    }
+    starts
+};
+
 /// Returns the notice for a session whose model writes tool calls as text.
 pub(crate) fn text_tool_calls_notice(model: &str) -> ProviderNotice {
     let message = format!(
@@ -86,10 +97,18 @@ impl TextToolCallParser {
     }
 
     /// Adds a piece and returns the text that can be released.
-    pub(crate) fn push(&mut self, piece: &str) -> String {
+    pub(crate) fn push(&mut self, piece: impl Into<String>) -> String {
+        let piece = piece.into();
         if self.names.is_empty() {
-            return piece.to_owned();
+            return piece;
         }
+        // Most pieces are neither held nor searched.
+        let is_plain = !piece.bytes().any(|byte| STARTS_MARK[usize::from(byte)]);
+        if is_plain && self.state == ParserState::PassThrough && self.held.is_empty() {
+            self.code.scan(&piece);
+            return piece;
+        }
+        let piece = piece.as_str();
         self.held.push_str(piece);
         if self.state == ParserState::Undecided {
             self.state = detect_call_start(&self.held);

@@ -37,13 +37,14 @@ pub(crate) struct SplitText {
 
 impl ThinkTagSplitter {
     /// Adds a piece and returns what can be classified by now.
-    pub(crate) fn push(&mut self, piece: &str) -> SplitText {
+    pub(crate) fn push(&mut self, piece: impl Into<String>) -> SplitText {
+        let piece = piece.into();
         let mut split = SplitText::default();
         match self.position {
-            TagPosition::PlainText => piece.clone_into(&mut split.text),
-            TagPosition::AfterTag => split.text = self.trim_after_tag(piece),
+            TagPosition::PlainText => split.text = piece,
+            TagPosition::AfterTag => split.text = self.trim_after_tag(&piece),
             TagPosition::Start | TagPosition::Inside => {
-                self.held.push_str(piece);
+                self.held.push_str(&piece);
                 if self.position == TagPosition::Inside || self.starts_with_tag(&mut split) {
                     self.split_inside(&mut split);
                 }

@@ -12,6 +12,11 @@ const MAX_TOKEN_BYTES: usize = 128;
 static O200K: LazyLock<&CoreBpe> =
     LazyLock::new(|| tiktoken::get_encoding("o200k_base").expect("the feature vocab-o200k_base is on"));
 
+/// Unpacks the vocabulary, which takes about a tenth of a second, so that the first count does not wait for that.
+pub fn unpack_vocabulary() {
+    LazyLock::force(&O200K);
+}
+
 /// Returns the number of tokens of a text. Names of special tokens are counted as plain text.
 #[must_use]
 pub fn count(text: &str) -> usize {

@@ -74,7 +74,7 @@ impl ChatModel for ObedientModel {
             stop_reason,
             ..ModelReply::default()
         };
-        Ok(stream::iter([Ok(ReplyDelta::Text("as you say".into())), Ok(ReplyDelta::Done(reply))]).boxed())
+        Ok(stream::iter([Ok(ReplyDelta::Text("as you say".into())), Ok(ReplyDelta::Done(Box::new(reply)))]).boxed())
     }
 
     async fn check(&self, _model: &str) -> Result<(), ModelError> {

@@ -80,7 +80,7 @@ impl ChatModel for RememberingModel {
             reply.content = "Noted.".into();
             self.requests.lock().push(request);
         }
-        Ok(stream::iter([Ok(ReplyDelta::Done(reply))]).boxed())
+        Ok(stream::iter([Ok(ReplyDelta::Done(Box::new(reply)))]).boxed())
     }
 
     async fn check(&self, _: &str) -> Result<(), ModelError> {

@@ -141,7 +141,7 @@ impl ChatModel for ScriptedModel {
                 return Some((delta, steps));
             }
         });
-        let end = stream::iter(whole.then_some(Ok(ReplyDelta::Done(reply))));
+        let end = stream::iter(whole.then_some(Ok(ReplyDelta::Done(Box::new(reply)))));
         Ok(deltas.chain(end).boxed())
     }
 

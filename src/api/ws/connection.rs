@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_ws::CloseCode;
-use k8sops_core::{EventCursor, StoreError, StreamFrame};
+use k8sops_core::{FrameDetail, StoreError, StreamFrame};
 use k8sops_telemetry::OpenStreamGuard;
 use serde_json::Value;
 use tokio::time::{interval, timeout};
@@ -20,7 +20,8 @@ use super::{
 };
 use crate::{
     api::{
-        event_stream::{StreamGuard, damage_warning, wait_for_store_retry},
+        client_cursor::ClientCursor,
+        event_stream::{StreamGuard, StreamStop, damage_warning, wait_for_store_retry},
         problem::ProblemDetails,
     },
     runtime::StoreWatch,
@@ -39,9 +40,15 @@ const ACK_FIRST: Duration = Duration::from_millis(50);
 type CommandExecution = Pin<Box<dyn Future<Output = CommandReply>>>;
 
 /// An open WebSocket of an authenticated client.
+///
+/// It owns all that lives as long as the connection, so that its future borrows that and stays small: a future has memory for
+/// each value that is moved into it, once more.
 pub(super) struct WsConnection {
     pub(super) executor: Arc<CommandExecutor>,
+    pub(super) cursor: ClientCursor,
+    pub(super) receiver: WsReceiver,
     pub(super) sender: WsSender,
+    pub(super) detail: FrameDetail,
     /// When the client last sent anything.
     pub(super) last_received: Instant,
     pub(super) guard: StreamGuard,
@@ -50,42 +57,44 @@ pub(super) struct WsConnection {
 }
 
 impl WsConnection {
-    pub(super) async fn run(mut self, hello: StreamFrame, mut cursor: EventCursor, mut receiver: WsReceiver) {
-        let reason = match self.sender.send_text(hello.to_json()).await {
+    /// Sends `hello`, and exchanges frames until the connection ends.
+    pub(super) async fn run(mut self: Box<Self>, hello: String) {
+        let reason = match self.sender.send_text(hello).await {
             Err(reason) => reason,
-            Ok(()) => self.exchange_frames(&mut cursor, &mut receiver).await,
+            Ok(()) => self.exchange_frames().await,
         };
         if let DisconnectReason::Close(code, why) = reason {
             self.sender.close(code, why).await;
         }
-        drop(self.guard);
     }
 
     /// Sends and receives frames until there is a reason to disconnect.
-    async fn exchange_frames(&mut self, cursor: &mut EventCursor, receiver: &mut WsReceiver) -> DisconnectReason {
+    async fn exchange_frames(&mut self) -> DisconnectReason {
         let mut executing: Option<CommandExecution> = None;
         let mut ping = interval(PING_INTERVAL);
         // Otherwise the first tick is immediate.
         ping.reset();
         loop {
             let done = tokio::select! {
-                () = self.executor.state.shutdown.cancelled() => {
-                    Err(DisconnectReason::Close(CloseCode::Away, "the service is shutting down; reconnect"))
-                }
-                () = self.guard.credentials_expired() => {
-                    let why = "the key or token is no longer valid; reconnect with a valid one";
-                    Err(DisconnectReason::Close(CloseCode::Policy, why))
-                }
+                stop = self.guard.stopped() => Err(match stop {
+                    StreamStop::Shutdown => {
+                        DisconnectReason::Close(CloseCode::Away, "the service is shutting down; reconnect")
+                    }
+                    StreamStop::CredentialsExpired => {
+                        let why = "the key or token is no longer valid; reconnect with a valid one";
+                        DisconnectReason::Close(CloseCode::Policy, why)
+                    }
+                }),
                 // Commands are executed one after another, so that they take effect in their order.
-                message = receiver.receive(), if executing.is_none() => {
+                message = self.receiver.receive(), if executing.is_none() => {
                     // Boxed: most connections only receive events, and should not reserve memory for executing a command.
-                    Box::pin(self.handle_message(message, receiver, &mut executing)).await
+                    Box::pin(self.handle_message(message, &mut executing)).await
                 }
                 reply = finish_execution(&mut executing) => {
                     executing = None;
-                    self.send_reply(reply, receiver).await
+                    self.send_reply(reply).await
                 }
-                frame = cursor.next() => self.send_frame(frame).await,
+                frame = self.cursor.next() => self.send_frame(frame).await,
                 _ = ping.tick() => self.ping_client().await,
             };
             if let Err(reason) = done {
@@ -98,7 +107,7 @@ impl WsConnection {
         match frame {
             Ok(Some(frame)) => {
                 self.store_watch.record_success();
-                self.sender.send_text(frame.to_json()).await
+                self.sender.send_text(frame.encode_json(self.detail)).await
             }
             Ok(None) => {
                 Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted, has expired, or is lost"))
@@ -125,7 +134,6 @@ impl WsConnection {
     async fn handle_message(
         &mut self,
         message: Result<ClientMessage, ReceiveError>,
-        receiver: &mut WsReceiver,
         executing: &mut Option<CommandExecution>,
     ) -> Result<(), DisconnectReason> {
         self.last_received = Instant::now();
@@ -148,12 +156,12 @@ impl WsConnection {
             ClientMessage::Pong => return Ok(()),
             ClientMessage::Close => return Err(DisconnectReason::Close(CloseCode::Normal, "")),
         };
-        self.send_reply(reply, receiver).await
+        self.send_reply(reply).await
     }
 
-    async fn send_reply(&mut self, reply: CommandReply, receiver: &mut WsReceiver) -> Result<(), DisconnectReason> {
+    async fn send_reply(&mut self, reply: CommandReply) -> Result<(), DisconnectReason> {
         if !reply.is_accepted() {
-            receiver.count_idle().map_err(|error| self.disconnect_reason(&error))?;
+            self.receiver.count_idle().map_err(|error| self.disconnect_reason(&error))?;
         }
         self.sender.send_text(reply.to_json()).await
     }
@@ -181,5 +189,22 @@ async fn finish_execution(executing: &mut Option<CommandExecution>) -> CommandRe
     match executing {
         Some(execution) => execution.await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Every idle WebSocket has memory for both.
+    #[test]
+    fn idle_connection_is_small() {
+        let future = future_size(WsConnection::run);
+        let connection = size_of::<WsConnection>();
+        assert!(future + connection <= 2304, "the future has {future} bytes, and the connection {connection}");
     }
 }

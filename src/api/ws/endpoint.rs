@@ -26,6 +26,7 @@ use crate::{
     api::{
         authentication::{identify_caller, parse_token},
         caller::Caller,
+        client_cursor::{ClientCursor, StreamForm},
         error_responses::document_errors,
         event_stream::{StreamGuard, StreamStart, open_cursor},
         extractors::{QueryParameters, SessionPath, UserToken},
@@ -62,6 +63,16 @@ pub(super) struct WebSocketQuery {
     #[serde(default)]
     #[param(default = false)]
     snapshot: bool,
+    /// Leave `message_id` and `run_id` out of `token` and `reasoning` events whose `offset` is not 0: they continue the message of
+    /// the event before.
+    #[serde(default)]
+    #[param(default = false)]
+    compact: bool,
+    /// Hold tokens back for so long after each write, 0ms to 50ms, so that the next write has several. The default is that of the
+    /// service (`K8SOPS_STREAM_HOLD`).
+    #[serde(default)]
+    #[param(example = "20ms")]
+    hold: Option<String>,
 }
 
 /// Opens a WebSocket: the server sends events of the session, the client sends commands.
@@ -103,6 +114,7 @@ pub(in crate::api) async fn open_websocket(
         return Ok(response);
     }
     let session = path.session_id;
+    let form = StreamForm::from_query(query.compact, query.hold.as_deref(), state.server.stream_hold)?;
     let start = StreamStart { after: query.after, snapshot: query.snapshot, is_repeated: false };
     let identity = request.extensions().get::<CallerIdentity>().cloned();
     let authorized = match identity {
@@ -119,12 +131,13 @@ pub(in crate::api) async fn open_websocket(
     let socket = OpenSocket {
         state,
         session,
+        form,
         context: trace_context::current_request(),
         sender: WsSender::new(socket),
         messages,
     };
     match authorized {
-        Some(stream) => drop(actix_web::rt::spawn(socket.run(stream))),
+        Some(stream) => socket.spawn_connection(stream),
         None => drop(actix_web::rt::spawn(socket.authenticate(request, start))),
     }
     Ok(response)
@@ -157,25 +170,29 @@ impl AuthorizedStream {
 struct OpenSocket {
     state: web::Data<ApiState>,
     session: SessionId,
+    form: StreamForm,
     context: RequestContext,
     sender: WsSender,
     messages: MessageStream,
 }
 
 impl OpenSocket {
-    async fn run(self, stream: AuthorizedStream) {
-        let Self { state, session, context, sender, messages } = self;
-        let receiver = WsReceiver::new(messages, state.server.max_frame_bytes);
+    /// Starts the task that exchanges frames with the client.
+    fn spawn_connection(self, stream: AuthorizedStream) {
+        let Self { state, session, form, context, sender, messages } = self;
         let AuthorizedStream { caller, hello, cursor, guard } = stream;
         let connection = WsConnection {
+            cursor: ClientCursor::new(cursor, form),
+            receiver: WsReceiver::new(messages, state.server.max_frame_bytes),
             store_watch: state.sessions.watch_store(),
             _counted: state.metrics.track_stream(StreamKind::WebSocket),
             executor: Arc::new(CommandExecutor { state, caller: caller.identity, session, context }),
             sender,
+            detail: form.detail,
             last_received: Instant::now(),
             guard,
         };
-        connection.run(hello, cursor, receiver).await;
+        drop(actix_web::rt::spawn(Box::new(connection).run(hello.to_json())));
     }
 
     /// Waits for the first message with the client's credentials, and then runs the connection or closes it.
@@ -204,7 +221,7 @@ impl OpenSocket {
             AuthorizedStream::open(&self.state, identity, self.session, start).await
         };
         match authorized.await {
-            Ok(stream) => self.run(stream).await,
+            Ok(stream) => self.spawn_connection(stream),
             Err(problem) => {
                 let code = problem.code.name();
                 let _ = self.sender.send_text(CommandReply::rejected(Value::Null, problem).to_json()).await;

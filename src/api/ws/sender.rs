@@ -38,10 +38,10 @@ impl WsSender {
         within_limit(self.0.pong(payload)).await
     }
 
-    pub(super) async fn close(self, code: CloseCode, why: &str) {
+    pub(super) async fn close(&self, code: CloseCode, why: &str) {
         let reason = CloseReason { code, description: Some(why.to_owned()) };
         // The client may be gone already.
-        let _ = timeout(CLOSE_TIMEOUT, self.0.close(Some(reason))).await;
+        let _ = timeout(CLOSE_TIMEOUT, self.0.clone().close(Some(reason))).await;
     }
 }
 

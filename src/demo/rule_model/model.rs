@@ -52,7 +52,7 @@ impl ChatModel for RuleModel {
             }
             Ok(delta)
         });
-        Ok(paced.chain(stream::iter([Ok(ReplyDelta::Done(reply))])).boxed())
+        Ok(paced.chain(stream::iter([Ok(ReplyDelta::Done(Box::new(reply)))])).boxed())
     }
 
     fn uses_tokens(&self) -> bool {

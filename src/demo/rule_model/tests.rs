@@ -182,7 +182,7 @@ async fn reply(model: &RuleModel, request: ChatRequest) -> ModelReply {
         match delta.unwrap() {
             ReplyDelta::Text(more) => text += &more,
             ReplyDelta::Reasoning(_) => {}
-            ReplyDelta::Done(reply) => done = Some(reply),
+            ReplyDelta::Done(reply) => done = Some(*reply),
         }
     }
     let done = done.expect("a reply ends with Done");

@@ -123,7 +123,9 @@ impl MeasuredCall {
         if let Some(request_id) = request_id {
             spans::record_provider_request_id(&self.span, request_id);
         }
+        // The stream is read outside of the run's span.
         tracing::warn!(
+            parent: &self.span,
             provider = self.provider,
             model = self.model,
             code = error.code(),

@@ -42,7 +42,8 @@ pub(super) use inputs::RunEnding;
 /// Owns a session for as long as it has work.
 pub(super) async fn run_session_actor(shared: Arc<RuntimeInner>, session: SessionId, slot: OwnerSlot) {
     let mut guard = SlotGuard { shared, session, slot, is_released: false };
-    ActorDriver::new(&guard.shared, session, &guard.slot).run_until_ended().await;
+    let owning = ActorDriver::new(&guard.shared, session, &guard.slot).run_until_ended();
+    guard.shared.worker_watch.watch_task("session actor", owning).await;
     guard.shared.registry.release_owner(session, &guard.slot);
     guard.is_released = true;
 }
@@ -53,7 +54,9 @@ impl RuntimeInner {
         if let Some(slot) = self.registry.wake_or_reserve_owner(session)
             && !self.halt.is_cancelled()
         {
-            self.tasks.spawn_on(run_session_actor(self.clone(), session, slot), &self.threads.choose_worker());
+            // A run then wakes the stream on its own thread.
+            let worker = self.threads.choose_worker(self.registry.last_watcher(session));
+            self.tasks.spawn_on(run_session_actor(self.clone(), session, slot), &worker);
         }
     }
 }

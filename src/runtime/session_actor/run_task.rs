@@ -48,8 +48,10 @@ impl RunTask {
     /// end to the actor.
     pub(super) fn start(context: RunContext, start: RunStart, is_committed: oneshot::Receiver<()>, span: Span) -> Self {
         let cancel = CancellationToken::new();
-        let task = run_and_report(context, start, is_committed, cancel.clone());
-        Self { cancel, _task: AbortOnDropHandle::new(tokio::spawn(task.instrument(span))) }
+        let shared = context.shared.clone();
+        let task = run_and_report(context, start, is_committed, cancel.clone()).instrument(span);
+        let watched = async move { shared.worker_watch.watch_task("run", task).await };
+        Self { cancel, _task: AbortOnDropHandle::new(tokio::spawn(watched)) }
     }
 
     pub(super) fn cancel(&self) {

@@ -92,7 +92,7 @@ impl ChatModel for Counting {
             let output = tokens::count(&reply.content) as u64 + 10;
             reply.usage = TokenUsage { input_tokens: size as u64, output_tokens: output, ..TokenUsage::default() };
         }
-        Ok(stream::iter([Ok(ReplyDelta::Done(reply))]).boxed())
+        Ok(stream::iter([Ok(ReplyDelta::Done(Box::new(reply)))]).boxed())
     }
 
     async fn check(&self, _: &str) -> Result<(), ModelError> {

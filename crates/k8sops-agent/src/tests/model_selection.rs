@@ -266,7 +266,7 @@ impl k8sops_models::ChatModel for Odd {
     async fn stream(&self, _: k8sops_models::ChatRequest) -> Result<k8sops_models::ReplyStream, ModelError> {
         let notice = ProviderNotice { code: "temperature_ignored", message: "it takes none".into() };
         let reply = ModelReply { content: "ok".into(), notices: vec![notice], ..ModelReply::default() };
-        Ok(Box::pin(futures_util::stream::iter([Ok(k8sops_models::ReplyDelta::Done(reply))])))
+        Ok(Box::pin(futures_util::stream::iter([Ok(k8sops_models::ReplyDelta::Done(Box::new(reply)))])))
     }
 
     async fn check(&self, _: &str) -> Result<(), ModelError> {

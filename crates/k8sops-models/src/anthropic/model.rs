@@ -16,7 +16,7 @@ use crate::{
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices, rejects_returned_blocks},
-    reply_assembly::{await_first_delta, reply_stream},
+    reply_assembly::start_reply_stream,
     token_limits::LearnedTokenLimits,
     tool_placement::FoundToolPlace,
     tool_rejections::{RejectedTools, left_out_notice},
@@ -117,7 +117,7 @@ impl ChatModel for AnthropicModel {
                     let mut notices = quirk_notices(relevant, &request.model);
                     notices.extend(left_out_notice(&offered_tools, &request));
                     let assembler = MessagesAssembler::new(events.call().clone(), notices);
-                    match await_first_delta(reply_stream(events, assembler, request.callable_tool_names())).await {
+                    match start_reply_stream(events, assembler, request.callable_tool_names()).await {
                         Ok(stream) => {
                             if blames_loading {
                                 self.quirks.insert(&request.model, ModelQuirk::NoDeferredTools);

@@ -20,7 +20,7 @@ use crate::{
     event_framing::EventFraming,
     http_client::ProviderHttpClient,
     quirks::{LearnedQuirks, ModelQuirk, quirk_notices},
-    reply_assembly::{await_first_delta, reply_stream},
+    reply_assembly::start_reply_stream,
     tool_rejections::{RejectedTools, left_out_notice},
 };
 
@@ -140,7 +140,7 @@ impl OllamaInner {
                     notices.extend(left_out_notice(&offered_tools, request));
                     let offered = if plan.tools { request.callable_tool_names() } else { Vec::new() };
                     let assembler = OllamaAssembler::new(events.call().clone(), offered.clone(), plan.window, notices);
-                    await_first_delta(reply_stream(events, assembler, offered)).await
+                    start_reply_stream(events, assembler, offered).await
                 }
                 Err(error) => Err(error),
             };

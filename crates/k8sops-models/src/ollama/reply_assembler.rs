@@ -109,7 +109,7 @@ impl OllamaAssembler {
     /// Adds the reasoning and the text of one message.
     fn push_split_text(&mut self, SplitText { reasoning, text }: SplitText, out: &mut VecDeque<ReplyDelta>) {
         self.push_reasoning(&reasoning, out);
-        let released = self.text_calls.push(&text);
+        let released = self.text_calls.push(text);
         self.push_text(released, out);
     }
 }
@@ -133,7 +133,7 @@ impl ReplyAssembler for OllamaAssembler {
         }
         if let Some(content) = message.content.filter(|content| !content.is_empty()) {
             has_content = true;
-            let split = self.think_tags.push(&content);
+            let split = self.think_tags.push(content);
             self.push_split_text(split, out);
         }
         for function in message.tool_calls.into_iter().flatten().filter_map(|call| call.function) {

@@ -17,7 +17,7 @@ use crate::{
     event_framing::EventFraming,
     http_client::{AZURE_API_KEY, ProviderHttpClient},
     quirks::{LearnedQuirks, ModelQuirk, StopReasonHabit, quirk_notices, rejects_returned_blocks},
-    reply_assembly::{await_first_delta, reply_stream},
+    reply_assembly::start_reply_stream,
     token_limits::LearnedTokenLimits,
     tool_placement::FoundToolPlace,
     tool_rejections::{RejectedTools, left_out_notice},
@@ -151,14 +151,14 @@ impl ChatModel for OpenAiModel {
                             let habit = StopReasonHabit::new(Arc::clone(&self.quirks), request.model.clone());
                             let assembler = ChatCompletionsAssembler::new(events.call().clone(), offered, notices)
                                 .with_stop_reason_habit(habit);
-                            reply_stream(events, assembler, tools)
+                            start_reply_stream(events, assembler, tools).await
                         }
                         OpenAiApi::Responses => {
                             let assembler = ResponsesAssembler::new(events.call().clone(), notices);
-                            reply_stream(events, assembler, tools)
+                            start_reply_stream(events, assembler, tools).await
                         }
                     };
-                    match await_first_delta(stream).await {
+                    match stream {
                         Ok(stream) => {
                             if blames_loading {
                                 self.quirks.insert(&request.model, ModelQuirk::NoDeferredTools);

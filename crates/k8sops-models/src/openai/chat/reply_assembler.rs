@@ -116,18 +116,19 @@ impl ChatCompletionsAssembler {
     }
 
     /// Adds text, in which the model may have written reasoning or calls.
-    fn apply_text(&mut self, text: &str, out: &mut VecDeque<ReplyDelta>) -> EventProgress {
+    fn apply_text(&mut self, text: String, out: &mut VecDeque<ReplyDelta>) -> EventProgress {
         let pieces_before = out.len();
+        let is_empty = text.is_empty();
         let split = self.think_tags.push(text);
         self.push_split_text(split, out);
         // Some servers keep a connection alive with empty chunks.
-        if !text.is_empty() || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive }
+        if !is_empty || out.len() > pieces_before { EventProgress::Content } else { EventProgress::KeepAlive }
     }
 
     /// Adds the reasoning and the text of one piece.
     fn push_split_text(&mut self, SplitText { reasoning, text }: SplitText, out: &mut VecDeque<ReplyDelta>) {
         self.push_reasoning(reasoning, None, out);
-        let released = self.text_calls.push(&text);
+        let released = self.text_calls.push(text);
         self.push_text(released, out);
     }
 
@@ -189,7 +190,7 @@ impl ChatCompletionsAssembler {
             self.details.extend(delta.reasoning_details.into_iter().flatten());
             let text = delta.content.map(content_text).unwrap_or_default();
             has_content |= !text.is_empty();
-            let split = self.think_tags.push(&text);
+            let split = self.think_tags.push(text);
             self.push_split_text(split, out);
             if let Some(refusal) = delta.refusal.filter(|refusal| !refusal.is_empty()) {
                 self.refused = true;
@@ -332,7 +333,7 @@ impl ReplyAssembler for ChatCompletionsAssembler {
         out: &mut VecDeque<ReplyDelta>,
     ) -> Result<EventProgress, ModelError> {
         match parse_text_chunk(event) {
-            Some(text) => Ok(self.apply_text(&text, out)),
+            Some(text) => Ok(self.apply_text(text, out)),
             None => self.apply_chunk(event, out),
         }
     }
