@@ -9,6 +9,15 @@ use k8sops_core::{
     SessionSettings, SessionState, SessionSummary, StoreError, UserId, load_state,
 };
 
+/// Where the session of [`Sessions::open_or_create_session`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionOrigin {
+    /// It existed.
+    Existing,
+    /// This call created it.
+    Created,
+}
+
 impl Sessions {
     /// Creates a session. If the user has `MAX_SESSIONS` already, deletes the one with the oldest activity, but never one with
     /// an open run.
@@ -21,9 +30,42 @@ impl Sessions {
         title: Option<String>,
         settings: SessionSettings,
     ) -> Result<SessionSummary, SessionsError> {
+        self.create_session_as(SessionId::new(), user, title, settings).await
+    }
+
+    /// Returns the session with this id, and creates it like [`Self::create_session`] if there is none. Of several callers at
+    /// once, on any replicas, one creates it.
+    ///
+    /// # Errors
+    /// `NotFound` if it belongs to another user, `TooMany`, and store errors.
+    pub async fn open_or_create_session(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        settings: SessionSettings,
+    ) -> Result<(SessionSummary, SessionOrigin), SessionsError> {
+        match self.get_session(user, session).await {
+            Err(SessionsError::NotFound(_)) => {}
+            found => return Ok((found?, SessionOrigin::Existing)),
+        }
+        match self.create_session_as(session, user, None, settings).await {
+            Err(SessionsError::Store(StoreError::Exists(_))) => {
+                Ok((self.get_session(user, session).await?, SessionOrigin::Existing))
+            }
+            created => Ok((created?, SessionOrigin::Created)),
+        }
+    }
+
+    async fn create_session_as(
+        &self,
+        session: SessionId,
+        user: &UserId,
+        title: Option<String>,
+        settings: SessionSettings,
+    ) -> Result<SessionSummary, SessionsError> {
         self.ensure_running()?;
         let created = SessionCreated { user_id: user.clone(), title, settings, by: EventAuthor::User(user.clone()) };
-        let event = EventDraft::new(EventBody::SessionCreated(created)).into_event(SessionId::new(), 1);
+        let event = EventDraft::new(EventBody::SessionCreated(created)).into_event(session, 1);
         let (this, user) = (self.clone(), user.clone());
         self.run_to_completion(async move {
             {
@@ -31,6 +73,8 @@ impl Sessions {
                 this.delete_oldest_sessions(&user).await?;
                 this.0.dependencies.store.create_session(&event).await?;
             }
+            // A former session with this id has nothing to do with this one.
+            this.0.known_logs.forget_log(session);
             this.0.dependencies.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
             // A client that was given a session must not lose it with all that it sends there.
             this.0.confirm_write(event.session_id, ConfirmableWrite::Creation).await?;

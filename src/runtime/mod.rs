@@ -52,6 +52,7 @@ pub use admission::CapacityLimits;
 pub use approvals::{PreviewReader, WaitingApproval};
 pub use error::SessionsError;
 pub use inner::Dependencies;
+pub use lifecycle::SessionOrigin;
 pub use options::SessionOptions;
 pub use queries::ToolOutputPart;
 pub use sessions::Sessions;

@@ -7,6 +7,7 @@ mod program;
 #[path = "../support/service.rs"]
 mod service;
 
+mod agui_door;
 mod approvals;
 mod asyncapi;
 mod audit;
@@ -21,6 +22,7 @@ mod demo;
 mod deployment;
 mod diagnoses;
 mod doctor;
+mod door_clients;
 mod events;
 mod failover;
 mod fallback;
@@ -38,6 +40,7 @@ mod mcp_questions;
 mod memories;
 mod messages;
 mod metrics;
+mod openai_door;
 mod openapi;
 mod outputs;
 mod providers;
