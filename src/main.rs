@@ -1,6 +1,6 @@
 //! The command line of k8sops: parses the arguments, runs the command, exits.
 //!
-//! Exit codes: 0 for success, 1 for failure, 2 for wrong usage.
+//! Exit codes: 0 for success, 1 for failure, 2 for wrong usage. `ask` has more.
 
 use std::{
     ffi::OsString,
@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
     auth::{NewKey, UserRole},
-    cli::{audit, chat, doctor, prompt},
+    cli::{ApiClientError, ask, audit, chat, doctor, prompt},
     config::{GeneratedDocument, LoadedConfig},
 };
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
@@ -40,7 +40,10 @@ enum CliCommand {
         #[arg(long)]
         port: Option<u16>,
     },
-    /// Chat with a running service in the terminal.
+    /// Ask one question and print the answer. Exits with 0 if it was answered, 1 if the run failed, 2 for wrong usage, 3 if a call
+    /// waits for an approval, 4 at a limit.
+    Ask(ask::AskOptions),
+    /// Chat in the terminal with a service, or with one that is started for it.
     Chat(chat::ChatOptions),
     /// Check the configuration, authentication, model providers, MCP servers and the store, and say what to do.
     Doctor(doctor::DoctorOptions),
@@ -137,6 +140,7 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
             served?;
         }
         CliCommand::Demo { host, port } => app::serve_demo(app::DemoOptions { host, port }).await?,
+        CliCommand::Ask(options) => return ask::run(options).await,
         CliCommand::Chat(options) => chat::run(options).await?,
         CliCommand::Key { user, role, name } => {
             anyhow::ensure!(!user.trim().is_empty(), "--user must not be empty");
@@ -194,7 +198,7 @@ fn print_output(text: &str) -> anyhow::Result<()> {
 }
 
 fn report_failure(error: &anyhow::Error) -> ExitCode {
-    let text = match error.downcast_ref::<chat::ApiClientError>() {
+    let text = match error.downcast_ref::<ApiClientError>() {
         // It names the root cause of a failed request itself.
         Some(error) => error.to_string(),
         None => format!("{error:#}"),

@@ -53,9 +53,7 @@ fn compress(content: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn register_console(config: &mut web::ServiceConfig) {
-    config
-        .service(page_resource("/").get(serve_index).head(serve_index))
-        .service(page_resource("/console/{file:.*}").get(serve_file).head(serve_file));
+    config.service(page_resource("/").get(serve_index)).service(page_resource("/console/{file:.*}").get(serve_file));
 }
 
 fn page_resource(path: &str) -> Resource {

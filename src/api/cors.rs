@@ -36,7 +36,8 @@ const ALLOWED_HEADERS: [&str; 18] = [
     "x-stainless-timeout",
 ];
 /// Response headers that a page may read in addition to those that every page may read.
-const EXPOSED_HEADERS: [&str; 5] = ["location", "retry-after", "www-authenticate", "x-k8sops-session", "x-request-id"];
+const EXPOSED_HEADERS: [&str; 6] =
+    ["location", "retry-after", "warning", "www-authenticate", "x-k8sops-session", "x-request-id"];
 /// How long a browser may cache the answer to a preflight request, in seconds.
 const MAX_AGE_SECONDS: usize = 600;
 

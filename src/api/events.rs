@@ -32,6 +32,8 @@ pub(super) struct EventStreamQuery {
     after: u64,
     /// Whether the stream continues with live events. The default is true for SSE and false for NDJSON.
     #[serde(default)]
+    // A page that sends the example shows an answer that ends.
+    #[param(example = false)]
     follow: Option<bool>,
     /// Start with a `snapshot` of the whole session and continue with the events after it.
     #[serde(default)]

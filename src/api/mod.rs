@@ -4,7 +4,7 @@
 //! makes no decisions of its own. Each resource has a file, named after its URL; [`register_routes`] mounts all of them.
 //!
 //! ```text
-//! request ─▶ track_request (id, trace, metrics, origin) ─▶ CORS ─▶ authenticate ─▶ handler ─▶ runtime::Sessions
+//! request ─▶ track_request (id, trace, metrics, origin) ─▶ answer_head ─▶ CORS ─▶ authenticate ─▶ handler ─▶ runtime::Sessions
 //! ```
 
 mod approvals;
@@ -24,6 +24,7 @@ mod events;
 mod examples;
 mod extractors;
 mod fallback;
+mod head_requests;
 mod inputs;
 mod log_throttle;
 mod memories;
@@ -52,6 +53,7 @@ mod ws_handshake;
 
 pub use asyncapi::asyncapi_yaml;
 pub use cors::cors;
+pub use head_requests::answer_head;
 pub use log_throttle::LogThrottle;
 pub use middleware::{authenticate, track_request};
 pub use openapi::openapi_json;

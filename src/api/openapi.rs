@@ -78,7 +78,7 @@ pub(super) fn openapi_contract() -> &'static openapi::OpenApi {
     &CONTRACT
 }
 
-/// Returns the methods that the document lists for the path of a request.
+/// Returns the methods that the path of a request has: those that the document lists, and `HEAD` beside `GET`.
 pub(super) fn documented_methods(path: &str) -> Vec<&'static str> {
     static PATHS: LazyLock<Vec<(ResourceDef, Vec<&'static str>)>> = LazyLock::new(|| {
         let paths = CONTRACT.paths.paths.iter();
@@ -91,6 +91,7 @@ fn methods_of(item: &openapi::PathItem) -> Vec<&'static str> {
     [
         ("DELETE", item.delete.is_some()),
         ("GET", item.get.is_some()),
+        ("HEAD", item.get.is_some()),
         ("PATCH", item.patch.is_some()),
         ("POST", item.post.is_some()),
         ("PUT", item.put.is_some()),

@@ -2,8 +2,8 @@
 
 use actix_web::{HttpResponse, delete, get, http::header, patch, post, web};
 use k8sops_core::{
-    ListCursor, ReasoningEffort, SessionId, SessionSettings, SessionStatus, SessionSummary, SettingsPatch, Timestamp,
-    TokenUsage,
+    ListCursor, ReasoningEffort, SessionId, SessionOrigin, SessionSettings, SessionStatus, SessionSummary,
+    SettingsPatch, Timestamp, TokenUsage,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -16,6 +16,7 @@ use super::{
     problem::ProblemDetails,
     state::ApiState,
 };
+use crate::runtime::{CreatedSession, NewSession};
 
 document_errors!(
     CreateSessionErrors: InvalidJson, InvalidRequest, TooManySessions, PayloadTooLarge, StoreUnavailable, Stopping
@@ -51,6 +52,8 @@ pub(super) struct SessionView {
     pub settings: SessionSettings,
     /// The tokens that the session has used.
     pub usage: TokenUsage,
+    /// What the session was opened for.
+    pub origin: SessionOrigin,
 }
 
 impl SessionView {
@@ -66,6 +69,7 @@ impl SessionView {
             last_seq: summary.last_seq,
             settings: summary.settings,
             usage: summary.usage,
+            origin: summary.origin,
         }
     }
 }
@@ -100,17 +104,23 @@ pub(super) struct CreateSession {
     /// The user's time zone by its IANA name, like `Europe/Berlin`.
     #[serde(default)]
     time_zone: Option<String>,
+    /// What the session is opened for. One that an alert opens is never deleted to make room for another.
+    #[serde(default)]
+    origin: SessionOrigin,
 }
 
 /// Creates a session.
 ///
-/// If the user already has `MAX_SESSIONS` sessions, the least recently active one is deleted, but never one with a run in
-/// progress.
+/// If the user already has `MAX_SESSIONS` sessions, the least recently active one is deleted, and `Warning` names it. One with a
+/// run in progress, one that waits for an answer, and one that an alert opened are never deleted.
 #[utoipa::path(
     operation_id = "create_session", tag = "sessions",
     request_body(content = CreateSession, description = "May be empty"),
     responses(
-        (status = 201, description = "The session", body = SessionView, headers(("location" = String, description = "The path of the session"))),
+        (status = 201, description = "The session", body = SessionView, headers(
+            ("location" = String, description = "The path of the session"),
+            ("warning" = Option<String>, description = "The sessions that were deleted to make room"),
+        )),
         CreateSessionErrors,
     )
 )]
@@ -120,7 +130,8 @@ pub(super) async fn create_session(
     caller: Caller<CanWrite>,
     body: JsonBody<CreateSession>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory, time_zone } = body.0;
+    let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory, time_zone, origin } =
+        body.0;
     let title = title.map(|title| validate_title(&title)).transpose()?;
     let patch = SettingsPatch {
         provider,
@@ -135,9 +146,21 @@ pub(super) async fn create_session(
     if patch != SettingsPatch::default() {
         state.catalog.validate_settings(&settings)?;
     }
-    let summary = state.sessions.create_session(&caller.user, title, settings).await?;
+    let new = NewSession { title, settings, origin };
+    let CreatedSession { summary, evicted } = state.sessions.create_session(&caller.user, new).await?;
     let location = format!("/v1/sessions/{}", summary.session_id);
-    Ok(HttpResponse::Created().insert_header((header::LOCATION, location)).json(SessionView::new(&state, summary)))
+    let mut response = HttpResponse::Created();
+    response.insert_header((header::LOCATION, location));
+    if !evicted.is_empty() {
+        response.insert_header((header::WARNING, eviction_warning(&evicted)));
+    }
+    Ok(response.json(SessionView::new(&state, summary)))
+}
+
+/// Returns the `Warning` field (RFC 9111, section 5.5) of an answer that deleted sessions.
+fn eviction_warning(evicted: &[SessionId]) -> String {
+    let warning = |session| format!("299 k8sops \"session {session} was deleted to make room, see MAX_SESSIONS\"");
+    evicted.iter().map(warning).collect::<Vec<_>>().join(", ")
 }
 
 /// Which page of the list is returned.

@@ -30,6 +30,7 @@ pub(super) async fn serve_http(
         App::new()
             .wrap(from_fn(api::authenticate))
             .wrap(api::cors(&state))
+            .wrap(from_fn(api::answer_head))
             .wrap(from_fn(api::track_request))
             .configure(|config| api::register_routes(config, &state))
     })

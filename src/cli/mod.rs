@@ -1,12 +1,21 @@
-//! Commands for people at a terminal: `chat`, a client of the API, `doctor`, `prompt`, and `audit`.
+//! Commands for people at a terminal: `chat`, `ask` and `approvals`, clients of the API; `doctor`, `prompt`, and `audit`.
 //!
-//! `chat` talks to the service as any other client does and knows only the API. `doctor`, `prompt` and `audit` use the parts of the
-//! service directly.
+//! The clients talk to the service as any other client does and know only the API; where no service runs, they start one in their
+//! process. `doctor`, `prompt` and `audit` use the parts of the service directly.
+//!
+//! - `service`: the client of the API, its WebSocket, and the service that a command starts
+//! - `transcript`: frames of a session to updates of a screen
+//! - `terminal`: text that is safe to print, and the screen
 
+pub mod ask;
 pub mod audit;
 pub mod chat;
 mod command_outcome;
 pub mod doctor;
 pub mod prompt;
+mod service;
+mod terminal;
+mod transcript;
 
 pub use command_outcome::CommandOutcome;
+pub use service::{ApiClientError, ServiceOptions};

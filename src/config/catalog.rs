@@ -44,7 +44,7 @@ const STANDALONE_VARIABLES: [StandaloneVariable; 3] = [
         variable: URL_VARIABLE,
         accepts: "an http:// or https:// URL",
         example: "http://127.0.0.1:8080",
-        doc: "URL of the service, for the clients (`k8sops chat`).",
+        doc: "URL of the service, for the clients (`k8sops ask`, `k8sops chat`).",
     },
     StandaloneVariable {
         variable: TOKEN_VARIABLE,

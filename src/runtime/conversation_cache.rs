@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use k8sops_core::{
-    ChatMessage, LoadedSession, LogHead, REPLAY_PAGE_SIZE, SessionId, SessionLog, SessionState, StoreError, load_state,
+    ChatMessage, LoadedSession, LogHead, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, SessionId, SessionLog, SessionState,
+    StoreError, load_state,
 };
 
 /// Upper bound of the size of all conversations ([`SessionState::estimated_bytes`]).
@@ -17,8 +18,6 @@ const MAX_BYTES: u64 = 32 * 1024 * 1024;
 const MAX_CONVERSATIONS: NonZeroUsize = NonZeroUsize::new(256).expect("the constant is not zero");
 /// How long a conversation is kept that is not read.
 const KEEP: Duration = Duration::from_mins(1);
-/// How many new events are asked for first. Nearly always, there are fewer.
-const FIRST_PAGE: usize = 10;
 
 /// The conversations that were read lately.
 pub(super) struct ConversationCache {
@@ -105,7 +104,8 @@ async fn advance_to_head(
     session: SessionId,
     mut cached: CachedConversation,
 ) -> Result<CacheLookup, StoreError> {
-    let mut limit = FIRST_PAGE;
+    // Nearly always, this is all.
+    let mut limit = SMALL_PAGE_SIZE;
     loop {
         let page = log.read_events(session, cached.head.seq, limit).await?;
         let follows = page.events.first().is_none_or(|first| first.body.may_follow(cached.head.seq, first.seq));

@@ -10,8 +10,11 @@ pub enum SessionsError {
     /// The user has no such session.
     #[error("there is no session {0}")]
     NotFound(SessionId),
-    /// The user has the maximum number of sessions, and all are busy.
-    #[error("all {0} sessions have a run in progress; cancel one or delete one, or raise MAX_SESSIONS")]
+    /// The user has the maximum number of sessions, and none may be deleted to make room.
+    #[error(
+        "all {0} sessions have a run in progress, wait for an answer, or were opened by an alert; delete one, or raise \
+         MAX_SESSIONS"
+    )]
     TooMany(usize),
     /// The settings are not valid.
     #[error(transparent)]

@@ -77,7 +77,7 @@ struct SentToolCall {
 impl SentToolCall {
     fn from_event(event: &SessionEvent) -> Option<Self> {
         let (EventBody::ToolStart(start), Some(run_id)) = (&event.body, event.run_id) else { return None };
-        if start.effect == ToolEffect::Read {
+        if start.effect == ToolEffect::Read || !start.sent {
             return None;
         }
         let is_short = start.arguments.to_string().len() <= MAX_ARGUMENT_BYTES;
@@ -264,6 +264,7 @@ mod tests {
             arguments,
             effect,
             attempt: 1,
+            sent: true,
         };
         EventDraft::in_run(RunId::new(), EventBody::ToolStart(start))
     }

@@ -6,12 +6,32 @@ use super::{error::SessionsError, inner::RuntimeInner, memory_extraction, sessio
 use crate::audit::{AuditAction, AuditRecord};
 use k8sops_core::{
     ConfirmableWrite, EventAuthor, EventBody, EventDraft, IdleDeletion, ListCursor, SessionCreated, SessionId,
-    SessionSettings, SessionState, SessionSummary, StoreError, UserId, load_state,
+    SessionOrigin, SessionSettings, SessionState, SessionSummary, StoreError, UserId, load_state,
 };
+
+/// A session to create.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// The title; `None` to derive it from the first message.
+    pub title: Option<String>,
+    /// The settings.
+    pub settings: SessionSettings,
+    /// What it is opened for.
+    pub origin: SessionOrigin,
+}
+
+/// A session that was created.
+#[derive(Debug, Clone)]
+pub struct CreatedSession {
+    /// The session.
+    pub summary: SessionSummary,
+    /// The sessions that were deleted to make room for it.
+    pub evicted: Vec<SessionId>,
+}
 
 /// Where the session of [`Sessions::open_or_create_session`] comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionOrigin {
+pub enum SessionOpening {
     /// It existed.
     Existing,
     /// This call created it.
@@ -20,17 +40,12 @@ pub enum SessionOrigin {
 
 impl Sessions {
     /// Creates a session. If the user has `MAX_SESSIONS` already, deletes the one with the oldest activity, but never one with
-    /// an open run.
+    /// an open run, one that waits for its user, or one that an alert opened.
     ///
     /// # Errors
     /// `TooMany`, and store errors.
-    pub async fn create_session(
-        &self,
-        user: &UserId,
-        title: Option<String>,
-        settings: SessionSettings,
-    ) -> Result<SessionSummary, SessionsError> {
-        self.create_session_as(SessionId::new(), user, title, settings).await
+    pub async fn create_session(&self, user: &UserId, new: NewSession) -> Result<CreatedSession, SessionsError> {
+        self.create_session_as(SessionId::new(), user, new).await
     }
 
     /// Returns the session with this id, and creates it like [`Self::create_session`] if there is none. Of several callers at
@@ -42,17 +57,17 @@ impl Sessions {
         &self,
         user: &UserId,
         session: SessionId,
-        settings: SessionSettings,
-    ) -> Result<(SessionSummary, SessionOrigin), SessionsError> {
+        new: NewSession,
+    ) -> Result<(SessionSummary, SessionOpening), SessionsError> {
         match self.get_session(user, session).await {
             Err(SessionsError::NotFound(_)) => {}
-            found => return Ok((found?, SessionOrigin::Existing)),
+            found => return Ok((found?, SessionOpening::Existing)),
         }
-        match self.create_session_as(session, user, None, settings).await {
+        match self.create_session_as(session, user, new).await {
             Err(SessionsError::Store(StoreError::Exists(_))) => {
-                Ok((self.get_session(user, session).await?, SessionOrigin::Existing))
+                Ok((self.get_session(user, session).await?, SessionOpening::Existing))
             }
-            created => Ok((created?, SessionOrigin::Created)),
+            created => Ok((created?.summary, SessionOpening::Created)),
         }
     }
 
@@ -60,33 +75,37 @@ impl Sessions {
         &self,
         session: SessionId,
         user: &UserId,
-        title: Option<String>,
-        settings: SessionSettings,
-    ) -> Result<SessionSummary, SessionsError> {
+        new: NewSession,
+    ) -> Result<CreatedSession, SessionsError> {
         self.ensure_running()?;
-        let created = SessionCreated { user_id: user.clone(), title, settings, by: EventAuthor::User(user.clone()) };
+        let NewSession { title, settings, origin } = new;
+        let by = EventAuthor::User(user.clone());
+        let created = SessionCreated { user_id: user.clone(), title, settings, by, origin };
         let event = EventDraft::new(EventBody::SessionCreated(created)).into_event(session, 1);
         let (this, user) = (self.clone(), user.clone());
         self.run_to_completion(async move {
-            {
+            let evicted = {
                 let _one_at_a_time = this.0.creating.lock().await;
-                this.delete_oldest_sessions(&user).await?;
+                let evicted = this.delete_oldest_sessions(&user).await?;
                 this.0.dependencies.store.create_session(&event).await?;
-            }
+                evicted
+            };
             // A former session with this id has nothing to do with this one.
             this.0.known_logs.forget_log(session);
             this.0.dependencies.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
             // A client that was given a session must not lose it with all that it sends there.
             this.0.confirm_write(event.session_id, ConfirmableWrite::Creation).await?;
-            Ok(SessionSummary::from_first_event(&event).expect("a session_created begins a summary"))
+            let summary = SessionSummary::from_first_event(&event).expect("a session_created begins a summary");
+            Ok(CreatedSession { summary, evicted })
         })
         .await
     }
 
-    async fn delete_oldest_sessions(&self, user: &UserId) -> Result<(), SessionsError> {
+    /// Deletes sessions until there is room for one more, and returns them.
+    async fn delete_oldest_sessions(&self, user: &UserId) -> Result<Vec<SessionId>, SessionsError> {
         let (store, max) = (&self.0.dependencies.store, self.0.dependencies.capacity.load().sessions_per_user);
         if store.count_sessions(user).await? < max {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut all = Vec::new();
         let mut after = None;
@@ -97,7 +116,9 @@ impl Sessions {
             all.extend(page);
         }
         let mut over = (all.len() + 1).saturating_sub(max);
-        for old in all.iter().rev().map(|summary| summary.session_id) {
+        let mut evicted = Vec::new();
+        let may_evict = |summary: &&SessionSummary| summary.origin != SessionOrigin::Alert;
+        for old in all.iter().rev().filter(may_evict).map(|summary| summary.session_id) {
             if over == 0 {
                 break;
             }
@@ -105,8 +126,10 @@ impl Sessions {
             match store.delete_idle_session(old).await {
                 Ok(IdleDeletion::Deleted) => {
                     self.0.registry.close_session(old);
+                    tracing::info!(session = %old, %user, max_sessions = max, "session evicted");
                     self.audit_deletion("system".to_owned(), old).await;
                     self.0.finish_deleted_session(user, old, to_learn).await;
+                    evicted.push(old);
                     over -= 1;
                 }
                 // A damaged session may be repaired: only its user deletes it.
@@ -116,7 +139,7 @@ impl Sessions {
                 Err(error) => return Err(error.into()),
             }
         }
-        if over == 0 { Ok(()) } else { Err(SessionsError::TooMany(max)) }
+        if over == 0 { Ok(evicted) } else { Err(SessionsError::TooMany(max)) }
     }
 
     /// Deletes a session and everything that belongs to it. An open run is aborted.

@@ -52,7 +52,7 @@ pub use admission::CapacityLimits;
 pub use approvals::{PreviewReader, WaitingApproval};
 pub use error::SessionsError;
 pub use inner::Dependencies;
-pub use lifecycle::SessionOrigin;
+pub use lifecycle::{CreatedSession, NewSession, SessionOpening};
 pub use options::SessionOptions;
 pub use queries::ToolOutputPart;
 pub use sessions::Sessions;

@@ -18,8 +18,8 @@ use tokio::{
 
 use super::known_logs::{DamageFinding, KnownLogs};
 use k8sops_core::{
-    LogContinuity, LogHead, NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SessionFeed, SessionId, SessionStore,
-    StoreError, WATCHER_TTL,
+    LogContinuity, LogHead, NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, SessionFeed,
+    SessionId, SessionStore, StoreError, WATCHER_TTL,
 };
 
 /// Interval of polling a session without notifications.
@@ -243,10 +243,12 @@ impl RemoteTails {
                 entry.next_announcement = None;
             }
         }
+        // Nearly always, this is all.
+        let mut limit = SMALL_PAGE_SIZE;
         loop {
             let held = feed.held_position();
             let seen = shared.read_preview(session, preview).await?;
-            let page = match self.store.read_events(session, held.published.seq, REPLAY_PAGE_SIZE).await {
+            let page = match self.store.read_events(session, held.published.seq, limit).await {
                 Err(StoreError::NotFound(_)) => {
                     feed.close();
                     return Ok(preview);
@@ -273,9 +275,10 @@ impl RemoteTails {
             }
             feed.publish_events(&page.events, page.lineage_after);
             self.known_logs.record_read(session, &page.events, page.end());
-            if page.events.len() < REPLAY_PAGE_SIZE {
+            if page.events.len() < limit {
                 return Ok(preview);
             }
+            limit = REPLAY_PAGE_SIZE;
         }
     }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{ServiceSetup, TestService, frame_types};
+use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::{
     counting_server::CountingMcpServer,
     fake_mcp_server::FakeMcpServer,
@@ -330,7 +330,15 @@ async fn denied_change_does_not_run() {
     statuses.sort_unstable();
     assert_eq!(statuses, ["cancelled", "denied"]);
     assert_eq!(tools.count_calls("change"), 0);
-    assert!(!frame_types(&frames).contains(&"tool_start"));
+    // A call that was denied has a start, so that clients can show it, but was never sent.
+    let starts: Vec<&Value> = frames.iter().filter(|frame| frame["type"] == "tool_start").collect();
+    let denied = frames.iter().find(|frame| frame["status"] == "denied").unwrap();
+    assert_eq!(starts.len(), 1, "{frames:#?}");
+    assert_eq!((&starts[0]["sent"], &starts[0]["tool_call_id"]), (&json!(false), &denied["tool_call_id"]));
+    assert!(starts[0]["seq"].as_u64() < denied["seq"].as_u64());
+    for end in frames.iter().filter(|frame| frame["type"] == "tool_end") {
+        assert_eq!((&end["name"], &end["server"]), (&json!("change"), &starts[0]["server"]), "{end}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

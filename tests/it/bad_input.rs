@@ -143,7 +143,7 @@ async fn every_response_has_security_headers() {
 async fn wrong_method_returns_allow_header() {
     let service = TestService::with(&ScriptedModel::new([])).await;
     let response = service.request(Method::PUT, "/v1/sessions").send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET, POST"));
+    assert_eq!((response.status().as_u16(), response.headers()["allow"].to_str().unwrap()), (405, "GET, HEAD, POST"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ const COMMANDS: &[&[&str]] = &[
     &[],
     &["serve"],
     &["demo"],
+    &["ask"],
     &["chat"],
     &["doctor"],
     &["prompt"],

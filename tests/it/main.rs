@@ -9,6 +9,7 @@ mod service;
 
 mod agui_door;
 mod approvals;
+mod ask;
 mod asyncapi;
 mod audit;
 mod bad_input;

@@ -112,7 +112,10 @@ async fn session_limit_evicts_the_oldest_idle_session() {
     service.post(&format!("{busy}/messages"), json!({"content": "think"})).await;
     gate.arrived().await;
     let idle = service.create_session().await;
-    let newest = service.create_session().await;
+    let response = service.request(Method::POST, "/v1/sessions").send().await.unwrap();
+    let warning = response.headers()["warning"].to_str().unwrap().to_owned();
+    assert!(warning.starts_with("299 k8sops \"session ") && warning.contains(&id_from_path(&idle)), "{warning}");
+    let newest = response.headers()["location"].to_str().unwrap().to_owned();
     let mut left = session_ids(&service.get("/v1/sessions").await);
     left.sort();
     let mut expected = vec![id_from_path(&busy), id_from_path(&newest)];
@@ -123,6 +126,79 @@ async fn session_limit_evicts_the_oldest_idle_session() {
     service.events(&newest, "").await.until("run_finished").await;
     gate.open();
     service.events(&busy, "").await.until("run_finished").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_of_an_alert_is_never_evicted() {
+    let service = TestService::start(ServiceSetup {
+        model: Some(ScriptedModel::new([])),
+        env: vec![("MAX_SESSIONS", "2".into())],
+        ..ServiceSetup::default()
+    })
+    .await;
+    let incident = service.post("/v1/sessions", json!({"origin": "alert"})).await;
+    assert_eq!(incident["origin"], "alert");
+    let created = service.request(Method::POST, "/v1/sessions").send().await.unwrap();
+    assert!(!created.headers().contains_key("warning"));
+    let first = created.headers()["location"].to_str().unwrap().to_owned();
+    let second = service.create_session().await;
+    let left = session_ids(&service.get("/v1/sessions").await);
+    assert_eq!(
+        left,
+        [id_from_path(&second), incident["session_id"].as_str().unwrap().to_owned()],
+        "{first} was deleted"
+    );
+    service.post("/v1/sessions", json!({"origin": "alert"})).await;
+    let (status, problem) = service.refused(service.request(Method::POST, "/v1/sessions")).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("too_many_sessions")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_answers_like_get_without_a_body() {
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let session = service.create_session().await;
+    service.turn(&session, "hi").await;
+    for path in [
+        "/".to_owned(),
+        "/healthz".to_owned(),
+        "/readyz".to_owned(),
+        "/docs/".to_owned(),
+        "/openapi.json".to_owned(),
+        "/metrics".to_owned(),
+        "/v1/info".to_owned(),
+        "/v1/sessions".to_owned(),
+        session.clone(),
+        format!("{session}/messages"),
+        format!("{session}/settings"),
+        "/v1/nothing".to_owned(),
+        format!("{session}x"),
+    ] {
+        let head = service.request(Method::HEAD, &path).send().await.unwrap();
+        let got = service.request(Method::GET, &path).send().await.unwrap();
+        assert_eq!(head.status(), got.status(), "{path}");
+        for response in [&head, &got] {
+            for name in ["x-content-type-options", "x-frame-options", "content-security-policy", "referrer-policy"] {
+                assert!(response.headers().contains_key(name), "{path}: {name}");
+            }
+        }
+        assert_eq!(head.headers().get("content-type"), got.headers().get("content-type"), "{path}");
+        // Its size changes with each request.
+        if path != "/metrics" && got.status().is_success() {
+            assert_eq!(head.headers()["content-length"], got.headers()["content-length"], "{path}");
+        }
+        assert_eq!(head.bytes().await.unwrap().len(), 0, "{path}");
+    }
+    // A stream ends where it begins, and a handshake opens no WebSocket.
+    let stream = service.request(Method::HEAD, &format!("{session}/events")).send().await.unwrap();
+    assert_eq!(
+        (stream.status().as_u16(), &stream.headers()["content-type"]),
+        (200, &"text/event-stream".parse().unwrap())
+    );
+    let upgrade = service.request(Method::HEAD, &format!("{session}/ws"));
+    let refused = upgrade.header("upgrade", "websocket").header("connection", "upgrade").send().await.unwrap();
+    assert_eq!(refused.status(), 426);
+    let posted = service.request(Method::HEAD, &format!("{session}/cancel")).send().await.unwrap();
+    assert_eq!((posted.status().as_u16(), &posted.headers()["allow"]), (405, &"POST".parse().unwrap()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -156,8 +156,9 @@ const FOLDS = {
       arguments: frame.arguments,
       effect: frame.effect,
       attempt: frame.attempt,
-      startedAt: frame.ts,
-      phase: 'running',
+      // A call that was denied was not sent.
+      startedAt: frame.sent === false ? null : frame.ts,
+      phase: frame.sent === false ? 'planned' : 'running',
       progress: null,
     });
   },

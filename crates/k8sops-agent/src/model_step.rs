@@ -220,7 +220,7 @@ impl Run {
         let beyond: Vec<EventBody> = beyond
             .map(|call| {
                 let words = LimitReached::Calls.describe(&self.limits);
-                tool_call_ended(call, ToolStatus::Error, format!("not run: {words}"))
+                tool_call_ended(call, &self.find_tool_server(call), ToolStatus::Error, format!("not run: {words}"))
             })
             .collect();
         let CitedOutputs { citations, unknown } = find_citations(&reply.content, &view.messages);

@@ -33,10 +33,17 @@ pub fn run_failure_events(run: &OpenRun, failure: RunFailed) -> Vec<EventBody> {
 }
 
 /// Returns the end of a call that was not executed, or that returned nothing.
-pub(crate) fn tool_call_ended(call: &ToolCall, status: ToolStatus, content: impl Into<String>) -> EventBody {
+pub(crate) fn tool_call_ended(
+    call: &ToolCall,
+    server: &str,
+    status: ToolStatus,
+    content: impl Into<String>,
+) -> EventBody {
     let content = content.into();
     EventBody::ToolEnd(ToolEnd {
         tool_call_id: call.id.clone(),
+        name: call.name.clone(),
+        server: server.to_owned(),
         status,
         bytes: content.len() as u64,
         content,
@@ -48,11 +55,10 @@ pub(crate) fn tool_call_ended(call: &ToolCall, status: ToolStatus, content: impl
 
 /// Returns the end of a call whose run cannot continue.
 pub(crate) fn end_interrupted_call(open: &OpenToolCall) -> EventBody {
-    match &open.started {
-        Some(started) if started.effect != ToolEffect::Read => {
-            tool_call_ended(&open.call, ToolStatus::Unknown, OUTCOME_UNKNOWN)
-        }
-        Some(_) => tool_call_ended(&open.call, ToolStatus::Error, "the run failed while the call ran"),
-        None => tool_call_ended(&open.call, ToolStatus::Cancelled, "not run: the run failed before"),
-    }
+    let (status, content) = match &open.started {
+        Some(started) if started.effect != ToolEffect::Read => (ToolStatus::Unknown, OUTCOME_UNKNOWN),
+        Some(_) => (ToolStatus::Error, "the run failed while the call ran"),
+        None => (ToolStatus::Cancelled, "not run: the run failed before"),
+    };
+    tool_call_ended(&open.call, open.server(), status, content)
 }

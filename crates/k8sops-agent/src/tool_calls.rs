@@ -87,7 +87,12 @@ impl Run {
     ) -> Result<(), LogClosed> {
         let messages = environment.messages;
         let call = &open.call;
-        let end = |status, content: &str| self.log.append_events(vec![tool_call_ended(call, status, content)]);
+        let end = async |status, content: &str| {
+            let known = open.server();
+            let server = if known.is_empty() { self.find_tool_server(call) } else { known.to_owned() };
+            self.log.append_events(vec![tool_call_ended(call, &server, status, content)]).await
+        };
+        let attempt = open.started.as_ref().map_or(1, |s| s.attempt + 1);
 
         // An earlier owner sent this call. Only a `read` call may be sent again.
         if let Some(started) = &open.started
@@ -121,7 +126,8 @@ impl Run {
             };
             let reason = match &class.approval {
                 ApprovalRequirement::Deny { reason } => {
-                    return end(ToolStatus::Denied, &format!("not allowed: {reason}")).await;
+                    let message = format!("not allowed: {reason}");
+                    return self.deny_call(call, &class, arguments, attempt, &message).await;
                 }
                 ApprovalRequirement::Ask { reason } => Some(reason.clone()),
                 // An answer stands even if the operator's rules have changed since: a denial as well as edited arguments.
@@ -138,14 +144,17 @@ impl Run {
                             return end(ToolStatus::Error, "the tool no longer exists; nothing was run").await;
                         };
                         if let ApprovalRequirement::Deny { reason } = &edited_class.approval {
-                            return end(ToolStatus::Denied, &format!("not allowed, even as edited: {reason}")).await;
+                            let message = format!("not allowed, even as edited: {reason}");
+                            return self.deny_call(call, &edited_class, edited, attempt, &message).await;
                         }
                         class = edited_class;
                         arguments = edited;
                         approved = Some(approval);
                     }
                     ApprovalAnswer::Approved(approval, None) => approved = Some(approval),
-                    ApprovalAnswer::Denied(message) => return end(ToolStatus::Denied, &message).await,
+                    ApprovalAnswer::Denied(message) => {
+                        return self.deny_call(call, &class, arguments, attempt, &message).await;
+                    }
                     ApprovalAnswer::Cancelled => return end(ToolStatus::Cancelled, NOT_RUN).await,
                     ApprovalAnswer::Halted => return Ok(()),
                 }
@@ -163,9 +172,28 @@ impl Run {
                 lapsed = Some(LapsedApproval { id: approval.approval_id, what });
                 continue;
             }
-            let attempt = open.started.as_ref().map_or(1, |s| s.attempt + 1);
             return self.run_call(run_id, call, &class, arguments, attempt, environment).await;
         }
+    }
+
+    /// Ends a call that was denied. Its start is committed with its end, so that no owner takes it for one that was sent.
+    async fn deny_call(
+        &self,
+        call: &ToolCall,
+        class: &ClassifiedCall,
+        arguments: Map<String, Value>,
+        attempt: u32,
+        message: &str,
+    ) -> Result<(), LogClosed> {
+        let start = ToolStart { sent: false, ..tool_start(call, class, arguments, attempt) };
+        let end = tool_call_ended(call, class.tool.server(), ToolStatus::Denied, message);
+        self.log.append_events(vec![EventBody::ToolStart(start), end]).await
+    }
+
+    /// Returns the server of the tool that a call names; empty if there is no such tool.
+    pub(crate) fn find_tool_server(&self, call: &ToolCall) -> String {
+        let class = self.tools.classify_call(&call.name, call.arguments.as_object().unwrap_or(&Map::new()), None);
+        class.map(|class| class.tool.server().to_owned()).unwrap_or_default()
     }
 
     /// Compares what an approval showed with what holds now.
@@ -187,18 +215,11 @@ impl Run {
         attempt: u32,
         environment: &CallEnvironment<'_>,
     ) -> Result<(), LogClosed> {
-        let start = ToolStart {
-            tool_call_id: call.id.clone(),
-            name: call.name.clone(),
-            server: class.tool.server().to_owned(),
-            arguments: Value::Object(arguments.clone()),
-            effect: class.effect,
-            attempt,
-        };
+        let start = tool_start(call, class, arguments.clone(), attempt);
         self.log.append_events(vec![EventBody::ToolStart(start)]).await?;
         if let Some((status, why)) = self.find_obstacle(call, class.effect).await {
             self.log.record_unsent_call(&call.id);
-            return self.log.append_events(vec![tool_call_ended(call, status, why)]).await;
+            return self.log.append_events(vec![tool_call_ended(call, class.tool.server(), status, why)]).await;
         }
         // Another process may have taken over the session and ended this call as `unknown`.
         if !self.log.holds_lease() {
@@ -237,6 +258,8 @@ impl Run {
         output.extend(RunLimits::repeat_remark(call, &output, environment.messages));
         let end = ToolEnd {
             tool_call_id: call.id.clone(),
+            name: call.name.clone(),
+            server: class.tool.server().to_owned(),
             status: outcome.status,
             content: output,
             structured: outcome.structured,
@@ -321,6 +344,19 @@ impl Run {
     fn newest_approval(&self, call: &ToolCallId) -> Option<ApprovalState> {
         let run = self.log.view().run?;
         run.calls.into_iter().find(|open| &open.call.id == call)?.approval
+    }
+}
+
+/// Returns the start of a call that is about to be sent.
+fn tool_start(call: &ToolCall, class: &ClassifiedCall, arguments: Map<String, Value>, attempt: u32) -> ToolStart {
+    ToolStart {
+        tool_call_id: call.id.clone(),
+        name: call.name.clone(),
+        server: class.tool.server().to_owned(),
+        arguments: Value::Object(arguments),
+        effect: class.effect,
+        attempt,
+        sent: true,
     }
 }
 

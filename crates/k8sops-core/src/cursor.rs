@@ -152,7 +152,7 @@ impl EventCursor {
             FeedStep::Events(events) => self.push_or_start_over(&events).await?,
             FeedStep::ReadStore => {
                 let held = self.feed.held_position();
-                let page = match self.log.read_events(self.session, self.after, REPLAY_PAGE_SIZE).await {
+                let page = match self.log.read_events(self.session, self.after, self.page_limit()).await {
                     Err(StoreError::NotFound(_)) => return Ok(CursorState::SessionDeleted),
                     page => page?,
                 };
@@ -172,6 +172,12 @@ impl EventCursor {
             }
         }
         Ok(CursorState::Open)
+    }
+
+    /// How many events to read: what is missing as far as is known, so that a reader who is close behind reads a small page.
+    fn page_limit(&self) -> usize {
+        let missing = usize::try_from(self.feed.last_seq().saturating_sub(self.after)).unwrap_or(usize::MAX);
+        missing.clamp(1, REPLAY_PAGE_SIZE)
     }
 
     /// Moves events into `ready`, unless the first says that the event at the cursor is lost.

@@ -62,8 +62,8 @@ pub use event::{
     AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
     DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved,
     LogTruncated, MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome,
-    RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionWarning,
-    SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionOrigin,
+    SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::{HeldPosition, MessageOpening, SessionFeed};
 pub use frame::{
@@ -91,7 +91,7 @@ pub use ports::{
 };
 pub use preview::{MessagePreview, TextDelta};
 pub use preview_update::{PreviewExtent, PreviewPosition, PreviewUpdate};
-pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, find_tool_end, load_state};
+pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, find_tool_end, load_state};
 pub use request_context::RequestContext;
 pub use request_form::{ConversationForm, RequestForm, SimplificationStep, SimplifiedRequest, simplification_key};
 pub use settings::{ReasoningEffort, SessionSettings, SettingsPatch};

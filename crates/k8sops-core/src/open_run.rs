@@ -183,7 +183,7 @@ impl OpenRun {
                     input.resolved = Some(e.clone());
                 }
             }
-            EventBody::ToolStart(e) => {
+            EventBody::ToolStart(e) if e.sent => {
                 if let Some(call) = self.open_call(&e.tool_call_id) {
                     call.started = Some(StartedToolCall {
                         at: ts,
@@ -299,6 +299,14 @@ impl OpenToolCall {
     /// Whether the call is approved and was not sent yet.
     fn awaits_its_turn(&self) -> bool {
         self.started.is_none() && self.approval.as_ref().is_some_and(|approval| approval.resolved.is_some())
+    }
+
+    /// The server of the call, as far as the log says it; empty otherwise.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        let started = self.started.as_ref().map(|started| started.server.as_str()).filter(|server| !server.is_empty());
+        let asked = self.approval.as_ref().map(|approval| approval.requested.server.as_str());
+        started.or(asked).unwrap_or_default()
     }
 }
 

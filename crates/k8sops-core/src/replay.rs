@@ -14,6 +14,10 @@ use crate::{
 /// How many events are read at once when a log is replayed.
 pub const REPLAY_PAGE_SIZE: usize = 256;
 
+/// How many events or commands are always small together. A store may read more of them on connections that wait for one
+/// another, so a reader that expects few asks for no more than this.
+pub const SMALL_PAGE_SIZE: usize = 10;
+
 /// A session as it was loaded from the store.
 #[derive(Debug)]
 pub struct LoadedSession {
@@ -168,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        event::{EventAuthor, SessionCreated, SessionWarning},
+        event::{EventAuthor, SessionCreated, SessionOrigin, SessionWarning},
         lineage::LogLineage,
         ports::{EventPage, LogCommit},
         settings::SessionSettings,
@@ -211,6 +215,7 @@ mod tests {
             title: None,
             settings: SessionSettings::for_model("p", "m"),
             by: EventAuthor::System,
+            origin: SessionOrigin::User,
         };
         let warning = || EventBody::Warning(SessionWarning::new("note", "text"));
         let bodies = [EventBody::SessionCreated(created), warning(), warning()];

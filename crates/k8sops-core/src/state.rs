@@ -327,7 +327,7 @@ fn estimated_message_bytes(message: &ChatMessage) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EventAuthor, EventDraft, SessionCreated, SessionId, SessionSettings};
+    use crate::{EventAuthor, EventDraft, SessionCreated, SessionId, SessionOrigin, SessionSettings};
 
     #[test]
     fn drop_oldest_turns_keeps_the_newest_turn() {
@@ -338,6 +338,7 @@ mod tests {
             title: None,
             settings: SessionSettings::for_model("p", "m"),
             by: EventAuthor::System,
+            origin: SessionOrigin::User,
         });
         let created = EventDraft::new(created).into_event(SessionId::new(), 1);
         let mut state = SessionState::from_first_event(&created).unwrap();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    event::{EventBody, SessionEvent, SessionWarning},
+    event::{EventBody, SessionEvent, SessionOrigin, SessionWarning},
     ids::{RunId, SessionId, UserId},
     message::TokenUsage,
     settings::SessionSettings,
@@ -45,6 +45,9 @@ pub struct SessionSummary {
     /// Whether the conversation has messages from which memories were not extracted yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_learn: bool,
+    /// What the session was opened for.
+    #[serde(default, skip_serializing_if = "SessionOrigin::is_user")]
+    pub origin: SessionOrigin,
     /// Whether the inbox has a message whose run has not started. Not part of the log: the store sets it as of the instant
     /// at which the summary is read.
     #[serde(skip)]
@@ -69,6 +72,7 @@ impl SessionSummary {
             open_run: None,
             usage: TokenUsage::default(),
             to_learn: false,
+            origin: created.origin,
             waiting: false,
         })
     }

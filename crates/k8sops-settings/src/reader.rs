@@ -16,7 +16,7 @@ use crate::{
     dotenv::parse_dotenv,
     layer::{LayerNode, RawValue},
     sources::{SettingOrigin, SettingSources, expand_home},
-    suggestion::nearest_name,
+    suggestion::{misspelled_name, nearest_name},
     yaml::{self, ParsedDocument, ReferenceValues},
 };
 
@@ -148,19 +148,22 @@ impl SettingReader {
         read.map_or(SettingOrigin::Default, |setting| setting.origin.clone())
     }
 
-    /// Warns of variables that begin with `prefix` and that nothing reads: no setting, and no word of the user's YAML, where
-    /// references and keys of providers name variables.
+    /// Warns of variables that begin with `prefix`, or that are probably misspelled, and that nothing reads: no setting, and no
+    /// word of the user's YAML, where references and keys of providers name variables.
     pub fn warn_of_unknown_variables(&mut self, prefix: &str) {
         let known = self.catalog.variable_names();
         let names: BTreeSet<&String> = self.environment.keys().chain(self.dotenv.keys()).collect();
         let is_read = |name: &String| known.contains(&name.as_str()) || self.yaml_words.contains(name);
-        let unknown = names.into_iter().filter(|name| name.starts_with(prefix) && !is_read(name));
-        let warnings = unknown.map(|name| {
-            let hint = match nearest_name(name, known.iter().copied()) {
+        let unknown = names.into_iter().filter(|name| !is_read(name));
+        let warnings = unknown.filter_map(|name| {
+            let is_ours = name.starts_with(prefix);
+            let find = if is_ours { nearest_name } else { misspelled_name };
+            let hint = match find(name, &known) {
                 Some(meant) => format!("did you mean {meant}?"),
-                None => "`k8sops config --reference` lists all variables".to_owned(),
+                None if is_ours => "`k8sops config --reference` lists all variables".to_owned(),
+                None => return None,
             };
-            format!("{name} is set and is not a variable of k8sops; {hint}")
+            Some(format!("{name} is set and is not a variable of k8sops; {hint}"))
         });
         let warnings: Vec<String> = warnings.collect();
         self.report.warnings.extend(warnings);

@@ -181,10 +181,13 @@ fn tool_call(run: RunId) -> [EventDraft; 3] {
         arguments,
         effect: ToolEffect::Read,
         attempt: 1,
+        sent: true,
     };
     let content = "checkout   3/3   3   3   41d   registry.example/checkout:1.4.2   ready\n".repeat(4);
     let end = ToolEnd {
         tool_call_id: id,
+        name: "get_deployment".into(),
+        server: "k8s".into(),
         status: ToolStatus::Ok,
         bytes: content.len() as u64,
         content,

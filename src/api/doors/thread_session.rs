@@ -3,13 +3,13 @@
 //! The id of the session is a digest of user, door and thread, so that it is the same on every replica and after a restart. A
 //! thread that is the id of one of the user's sessions is that session.
 
-use k8sops_core::{SessionId, UserId};
+use k8sops_core::{SessionId, SessionOrigin, UserId};
 use sha2::{Digest, Sha256};
 
 use super::client_door::ClientDoor;
 use crate::{
     api::{problem::ProblemDetails, state::ApiState},
-    runtime::{SessionOrigin, SessionsError},
+    runtime::{NewSession, SessionOpening, SessionsError},
 };
 
 /// The longest name of a thread, in bytes.
@@ -19,7 +19,7 @@ const MAX_THREAD_BYTES: usize = 512;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ThreadSession {
     pub(super) session: SessionId,
-    pub(super) origin: SessionOrigin,
+    pub(super) opening: SessionOpening,
 }
 
 /// Opens the session of a thread, or creates it.
@@ -30,12 +30,16 @@ pub(super) async fn open_thread(
     thread: &str,
 ) -> Result<ThreadSession, ProblemDetails> {
     if let Some(session) = find_thread(state, user, door, thread).await? {
-        return Ok(ThreadSession { session, origin: SessionOrigin::Existing });
+        return Ok(ThreadSession { session, opening: SessionOpening::Existing });
     }
-    let settings = state.default_settings.load().as_ref().clone();
     let session = thread_session_id(user, door, thread);
-    let (_, origin) = state.sessions.open_or_create_session(user, session, settings).await?;
-    Ok(ThreadSession { session, origin })
+    let (_, opening) = state.sessions.open_or_create_session(user, session, new_session(state)).await?;
+    Ok(ThreadSession { session, opening })
+}
+
+/// Returns a session with the default settings and no title.
+pub(super) fn new_session(state: &ApiState) -> NewSession {
+    NewSession { title: None, settings: state.default_settings.load().as_ref().clone(), origin: SessionOrigin::User }
 }
 
 /// Finds the session of a thread, for requests that send no message: they must not make room for a session that stays empty.

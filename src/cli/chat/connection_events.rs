@@ -2,11 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::{
-    connection::ConnectionEvent,
-    formatting::sanitize_text,
-    terminal_chat::TerminalChat,
-    transcript::{LineStyle, ScreenUpdate},
+use super::terminal_chat::TerminalChat;
+use crate::cli::{
+    service::ConnectionEvent,
+    terminal::{LineStyle, ScreenUpdate, sanitize_text},
 };
 
 impl<W: Write> TerminalChat<W> {

@@ -12,9 +12,9 @@ use uuid::Uuid;
 use super::{
     line_source::TerminalInput,
     terminal_chat::{LoopControl, OpenPrompt, TerminalChat},
-    transcript::LineStyle,
     user_input::{HELP_TEXT, TypedAnswer, UserInput, parse_approval_answer, parse_user_input},
 };
+use crate::cli::terminal::LineStyle;
 
 /// If a cancel request has no effect for this long, the next Ctrl-C leaves the chat.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,14 +5,7 @@ use std::io::{self, BufRead, IsTerminal as _};
 use rustyline::{Config, DefaultEditor, ExternalPrinter as _, error::ReadlineError};
 use tokio::sync::mpsc;
 
-/// Where the user's lines come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InputSource {
-    /// A terminal, which already shows what the user types.
-    Terminal,
-    /// A pipe or a file.
-    Pipe,
-}
+use crate::cli::terminal::PrintAbovePrompt;
 
 /// A request for one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,9 +53,6 @@ impl LineSource {
         self.inputs.recv().await.unwrap_or(TerminalInput::End)
     }
 }
-
-/// Prints whole lines above a prompt.
-pub(super) type PrintAbovePrompt = Box<dyn FnMut(String) + Send>;
 
 /// Starts to read standard input: with a line editor if it is a terminal, line by line otherwise.
 #[must_use]

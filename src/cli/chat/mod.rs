@@ -11,22 +11,16 @@
 //! ```
 //! [`transcript`] is pure and [`screen`] only writes. [`terminal_chat`] joins them and decides when the user is prompted.
 
-mod api_client;
 mod command;
-mod connection;
 mod connection_events;
-mod formatting;
 mod line_handling;
 mod line_source;
 mod question_answers;
-mod screen;
 mod session_commands;
 mod terminal_chat;
-mod transcript;
 mod user_input;
 
 #[cfg(test)]
 mod tests;
 
-pub use api_client::ApiClientError;
 pub use command::{ChatOptions, run};

@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    line_source::{InputSource, LinePrompt},
+    line_source::LinePrompt,
     terminal_chat::{LoopControl, OpenPrompt, TerminalChat},
-    transcript::{LineStyle, PendingQuestion, QuestionSubject},
     user_input::{TypedAnswer, parse_approval_answer},
+};
+use crate::cli::{
+    terminal::{InputSource, LineStyle},
+    transcript::{PendingQuestion, QuestionSubject},
 };
 
 const NO_LONGER_OPEN: &str = "this question was answered elsewhere, or is no longer open";

@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use super::{
-    api_client::{ApiClientError, ModelSelection},
-    formatting::{sanitize_text, truncate_chars},
-    line_source::{InputSource, LinePrompt},
+    line_source::LinePrompt,
     terminal_chat::{OpenPrompt, TerminalChat},
-    transcript::LineStyle,
+};
+use crate::cli::{
+    service::{ApiClientError, ModelSelection},
+    terminal::{InputSource, LineStyle, sanitize_text, truncate_chars},
 };
 
 impl<W: Write> TerminalChat<W> {
@@ -48,21 +49,13 @@ impl<W: Write> TerminalChat<W> {
         if let Some(id) = number.and_then(|n| self.listed_sessions.get(n.checked_sub(1)?)) {
             return Ok(id.clone());
         }
-        let sessions = self.client.list_sessions().await?;
-        let ids: Vec<&str> = sessions.iter().map(|session| text_field(session, "session_id")).collect();
-        if let Some(id) = number.and_then(|n| ids.get(n.checked_sub(1)?)) {
-            return Ok((*id).to_owned());
-        }
-        let matches: Vec<&&str> = ids.iter().filter(|id| id.starts_with(given) || id.ends_with(given)).collect();
-        match matches[..] {
-            [id] => Ok((*id).to_owned()),
-            [] => {
-                // A session that is not on the first page can be found only by its whole id.
-                let session = self.client.get_session(given).await?;
-                Ok(text_field(&session, "session_id").to_owned())
+        if let Some(number) = number {
+            let sessions = self.client.list_sessions().await?;
+            if let Some(session) = number.checked_sub(1).and_then(|index| sessions.get(index)) {
+                return Ok(text_field(session, "session_id").to_owned());
             }
-            _ => Err(ApiClientError::AmbiguousSession { given: given.to_owned(), matches: matches.len() }),
         }
+        Ok(self.client.find_session(given).await?.id)
     }
 
     /// Runs `/switch`.

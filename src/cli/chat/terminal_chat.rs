@@ -10,13 +10,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{
-    api_client::{ApiClient, ModelSelection},
-    connection::{ConnectionEvent, SessionConnection},
-    formatting::sanitize_text,
-    line_source::{InputSource, LinePrompt, LineSource, TerminalInput},
-    screen::TerminalScreen,
-    transcript::{LineStyle, QuestionSubject, ScreenUpdate, TranscriptView},
+use super::line_source::{LinePrompt, LineSource, TerminalInput};
+use crate::cli::{
+    service::{ApiClient, ConnectionEvent, ModelSelection, SessionConnection},
+    terminal::{InputSource, LineStyle, ScreenUpdate, TerminalScreen, sanitize_text},
+    transcript::{QuestionSubject, TranscriptView},
 };
 
 /// An answer to a yes-or-no question that arrives sooner was typed before the user could read the question.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::timeout;
 
-use crate::cli::CommandOutcome;
+use crate::cli::{CommandOutcome, terminal::sanitize_text};
 
 /// Time limit of a check that sets none of its own.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(45);
@@ -53,12 +53,13 @@ impl ReportLine {
     /// Formats the line as it is printed, without the line end.
     #[must_use]
     pub(super) fn render(&self) -> String {
-        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Servers and providers write a part of it.
+        let one_line = |text: &str| sanitize_text(text).split_whitespace().collect::<Vec<_>>().join(" ");
         match &self.finding {
-            CheckFinding::Ok(fact) => format!("ok    {}: {}", self.subject, one_line(fact)),
-            CheckFinding::Note(fact) => format!("note  {}: {}", self.subject, one_line(fact)),
+            CheckFinding::Ok(fact) => format!("ok    {}: {}", one_line(&self.subject), one_line(fact)),
+            CheckFinding::Note(fact) => format!("note  {}: {}", one_line(&self.subject), one_line(fact)),
             CheckFinding::Fail { found, advice } => {
-                format!("FAIL  {}: {} — {}", self.subject, one_line(found), one_line(advice))
+                format!("FAIL  {}: {} — {}", one_line(&self.subject), one_line(found), one_line(advice))
             }
         }
     }

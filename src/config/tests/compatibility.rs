@@ -12,7 +12,7 @@ struct ReleasedSetting {
 }
 
 /// Defaults that were changed on purpose since then.
-const CHANGED_DEFAULTS: [(&str, &str); 1] = [("mcp.connect_timeout", "120s")];
+const CHANGED_DEFAULTS: [(&str, &str); 2] = [("mcp.connect_timeout", "120s"), ("memory.max_sessions", "1000")];
 
 /// The settings of 0.1.0, from its sources.
 fn released_settings() -> Vec<ReleasedSetting> {

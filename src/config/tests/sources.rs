@@ -104,6 +104,9 @@ fn unknown_variables_are_warned_of() {
         ("ANTHROPIC_API_KEY", "k"),
         ("K8SOPS_PROT", "1"),
         ("K8SOPS_BANANA", "1"),
+        ("LLM_PROVDER", "openai"),
+        ("log_level", "debug"),
+        ("REDIS_PORT", "6379"),
         ("AUTH_MODE", "none"),
     ]));
     assert_eq!(
@@ -111,6 +114,8 @@ fn unknown_variables_are_warned_of() {
         [
             "K8SOPS_BANANA is set and is not a variable of k8sops; `k8sops config --reference` lists all variables",
             "K8SOPS_PROT is set and is not a variable of k8sops; did you mean K8SOPS_PORT?",
+            "LLM_PROVDER is set and is not a variable of k8sops; did you mean LLM_PROVIDER?",
+            "log_level is set and is not a variable of k8sops; did you mean LOG_LEVEL?",
         ]
     );
     let found = load_problems(env_sources(&[("AUTH_MODE", "oidc")]));

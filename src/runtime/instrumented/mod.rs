@@ -1,6 +1,7 @@
 //! Instruments runs: the spans of the run, its model calls, tool calls and commits, and the audit records. The agent receives
 //! instrumented models and tools, and does not know about it.
 
+mod finished_runs;
 mod model;
 mod tools;
 
@@ -53,13 +54,14 @@ pub(super) fn span_context(state: &SessionState) -> SpanContext {
     SpanContext { session: state.summary.session_id, run: run.map(|run| run.run_id), request }
 }
 
-/// Counts committed events and returns their audit records. `before` is the state without these events.
+/// Counts committed events, logs the ends of runs, and returns the audit records of the events. `before` is the state without these events.
 pub(super) fn observe_commit(
     metrics: &Metrics,
     before: &SessionState,
     events: &[std::sync::Arc<SessionEvent>],
 ) -> Vec<AuditRecord> {
     let user: &UserId = &before.summary.user_id;
+    finished_runs::log_finished_runs(before, events);
     for event in events {
         metrics.count_event(event, before);
     }

@@ -208,7 +208,7 @@ impl RuntimeFixture {
         });
         let user: UserId = "default".parse().unwrap();
         let settings = SessionSettings::for_model("p", "m");
-        let session = sessions.create_session(&user, None, settings).await.unwrap().session_id;
+        let session = sessions.create_session(&user, new_session(settings)).await.unwrap().summary.session_id;
         Self { sessions, store, user, session, clock_offset_ms }
     }
 
@@ -398,4 +398,9 @@ proptest! {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_all().start_paused(true).build().unwrap().block_on(interleave_commands(actions, replies, decision));
     }
+}
+
+/// A session of a user with these settings.
+fn new_session(settings: SessionSettings) -> NewSession {
+    NewSession { title: None, settings, origin: SessionOrigin::User }
 }

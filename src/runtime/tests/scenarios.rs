@@ -148,7 +148,9 @@ async fn answer_after_the_expiry_does_not_count_whatever_the_timers_say() {
         });
         assert_eq!(resolved.await.unwrap(), ApprovalDecision::Expired);
         fixture.rest(ApprovalDecision::Deny).await;
-        assert!(!fixture.log().await.iter().any(|event| matches!(event.body, EventBody::ToolStart(_))));
+        assert!(
+            !fixture.log().await.iter().any(|event| matches!(&event.body, EventBody::ToolStart(start) if start.sent))
+        );
     }
 }
 
@@ -340,7 +342,7 @@ async fn audit_records_survive_disconnected_clients() {
         let fixture = RuntimeFixture::with_audit(&ScriptedModel::new([]), audit.clone()).await;
         hang_up_after(
             looks,
-            fixture.sessions.create_session(&fixture.user, None, SessionSettings::for_model("p", "m")),
+            fixture.sessions.create_session(&fixture.user, new_session(SessionSettings::for_model("p", "m"))),
         )
         .await;
         hang_up_after(looks, fixture.sessions.delete_session(&fixture.user, fixture.session)).await;

@@ -108,6 +108,8 @@ async fn a_trusted_call_runs_unless_its_arguments_come_from_an_output() {
         })]);
         log.commit(vec![EventBody::ToolEnd(ToolEnd {
             tool_call_id: "c0".parse().unwrap(),
+            name: "look".into(),
+            server: "test".into(),
             status: ToolStatus::Ok,
             content: "payments-api done-by-attacker".into(),
             structured: None,

@@ -156,6 +156,7 @@ async fn after_a_crash_only_calls_that_look_are_sent_again() {
             arguments: json!({}),
             effect,
             attempt: 1,
+            sent: true,
         })
     };
     log.commit(vec![

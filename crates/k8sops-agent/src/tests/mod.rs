@@ -66,6 +66,7 @@ impl Log {
             title: None,
             settings,
             by: EventAuthor::User(user),
+            origin: SessionOrigin::User,
         });
         let first = EventDraft::new(first).into_event(session, 1);
         let log = Self {

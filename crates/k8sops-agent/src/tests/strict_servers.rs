@@ -201,6 +201,8 @@ fn log_turn(rng: &mut Rng, log: &Log, main: StrictServer) {
             let content = random_output(rng);
             log.commit(vec![EventBody::ToolEnd(ToolEnd {
                 tool_call_id: call.id.clone(),
+                name: call.name.clone(),
+                server: "test".into(),
                 status: statuses[rng.usize(..statuses.len())],
                 bytes: content.len() as u64,
                 content,

@@ -6,28 +6,33 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    event::{EventAuthor, EventBody, EventDraft, LogTruncated, SessionCreated, SessionWarning},
+    event::{EventAuthor, EventBody, EventDraft, LogTruncated, SessionCreated, SessionOrigin, SessionWarning},
     lineage::{LogHead, LogLineage},
     ports::{EventPage, LogCommit},
     settings::SessionSettings,
     state::SessionState,
 };
 
-/// A log in memory that can lose its newest events. An event is stored with the chain value before it.
+/// A log in memory that can lose its newest events.
 #[derive(Default)]
-struct LossyLog(Mutex<Vec<(Arc<SessionEvent>, Option<LogLineage>)>>);
+struct LossyLog {
+    /// The events, each with the chain value before it.
+    events: Mutex<Vec<(Arc<SessionEvent>, Option<LogLineage>)>>,
+    /// How many events each read asked for.
+    limits: Mutex<Vec<usize>>,
+}
 
 impl LossyLog {
     fn append(&self, session: SessionId, seq: u64, body: EventBody) -> Arc<SessionEvent> {
         let event = Arc::new(EventDraft::new(body).into_event(session, seq));
-        let mut events = self.0.lock();
+        let mut events = self.events.lock();
         let before = events.last().map(lineage_after);
         events.push((event.clone(), before));
         event
     }
 
     fn head(&self) -> LogHead {
-        let events = self.0.lock();
+        let events = self.events.lock();
         let last = events.last().unwrap();
         LogHead { seq: last.0.seq, lineage: Some(lineage_after(last)) }
     }
@@ -48,8 +53,9 @@ impl SessionLog for LossyLog {
     }
 
     async fn read_events(&self, _: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
+        self.limits.lock().push(limit);
         let head = self.head();
-        let events = self.0.lock();
+        let events = self.events.lock();
         let page: Vec<_> = events.iter().filter(|(event, _)| event.seq > after).take(limit).collect();
         Ok(EventPage {
             events: page.iter().map(|(event, _)| event.clone()).collect(),
@@ -82,6 +88,7 @@ impl Fixture {
             title: None,
             settings: SessionSettings::for_model("p", "m"),
             by: EventAuthor::System,
+            origin: SessionOrigin::User,
         };
         log.append(session, 1, EventBody::SessionCreated(created));
         let fixture = Self { log, feed: Arc::new(SessionFeed::new(1)), session };
@@ -102,7 +109,7 @@ impl Fixture {
 
     /// Loses all events but the first three.
     fn lose_events(&self) {
-        self.log.0.lock().truncate(3);
+        self.log.events.lock().truncate(3);
     }
 
     fn append_truncation(&self) -> Arc<SessionEvent> {
@@ -205,7 +212,7 @@ async fn growth_and_late_looks_are_no_fork() {
     let page = fixture.log.read_events(fixture.session, held.published.seq, 10).await.unwrap();
     assert_eq!(held.compare(&page), LogContinuity::Continued);
     // An older version writes no chain values.
-    fixture.log.0.lock().last_mut().unwrap().1 = None;
+    fixture.log.events.lock().last_mut().unwrap().1 = None;
     let mut page = fixture.log.read_events(fixture.session, held.published.seq, 10).await.unwrap();
     page.head_lineage = None;
     assert_eq!(held.compare(&page), LogContinuity::Continued);
@@ -248,4 +255,14 @@ async fn damage_that_another_reader_found_ends_waiting_cursors() {
     fixture.feed.close_damaged();
     let error = cursor.next().await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+}
+
+#[tokio::test]
+async fn cursor_that_is_close_behind_reads_a_small_page() {
+    let fixture = Fixture::new();
+    // As after a take-over: the owner knows where the log ends, and holds none of its events.
+    let feed = Arc::new(SessionFeed::new(5));
+    let mut cursor = EventCursor::new(fixture.log.clone(), fixture.session, feed, 2);
+    assert_eq!(drain(&mut cursor).await, [json!(3), json!(4), json!(5)]);
+    assert_eq!(*fixture.log.limits.lock(), [3]);
 }

@@ -35,7 +35,7 @@ pub enum EventBody {
     InputRequested(InputRequested),
     /// A request for input was answered, or will not be answered any more.
     InputResolved(InputResolved),
-    /// A tool call is about to be sent.
+    /// A tool call is about to be sent, or was denied.
     ToolStart(ToolStart),
     /// A tool call has ended.
     ToolEnd(ToolEnd),

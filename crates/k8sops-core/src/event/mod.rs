@@ -19,7 +19,7 @@ pub use run::{
     SessionWarning, UserMessageEvent,
 };
 pub use servers::{ServerIntroduction, ServersIntroduced};
-pub use session::{LogTruncated, SessionCreated, SettingsChanged, TitleChanged};
+pub use session::{LogTruncated, SessionCreated, SessionOrigin, SettingsChanged, TitleChanged};
 pub use session_event::{EventDraft, SessionEvent};
 pub use tools::{
     ApprovalDecision, ApprovalRequested, ApprovalResolved, InputAction, InputRequested, InputResolved, ToolEnd,

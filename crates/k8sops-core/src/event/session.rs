@@ -10,6 +10,25 @@ use crate::{
     settings::SessionSettings,
 };
 
+/// What a session was opened for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionOrigin {
+    /// A user opened it.
+    #[default]
+    User,
+    /// An alert opened it. It is never deleted to make room for another session.
+    Alert,
+}
+
+impl SessionOrigin {
+    /// Whether it is the default, which is not written.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde needs")]
+    pub(crate) fn is_user(&self) -> bool {
+        *self == Self::User
+    }
+}
+
 /// The creation of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionCreated {
@@ -23,6 +42,9 @@ pub struct SessionCreated {
     /// Who created the session: `user:<id>` or `system`.
     #[schema(value_type = String)]
     pub by: EventAuthor,
+    /// What the session was opened for; absent: `user`.
+    #[serde(default, skip_serializing_if = "SessionOrigin::is_user")]
+    pub origin: SessionOrigin,
 }
 
 /// A change of settings.

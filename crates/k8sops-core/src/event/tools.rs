@@ -142,7 +142,7 @@ pub struct InputResolved {
     pub command_id: Option<CommandId>,
 }
 
-/// The start of a tool call.
+/// The start of a tool call. A call that was denied has one as well, directly before its end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ToolStart {
     /// The tool call.
@@ -157,6 +157,19 @@ pub struct ToolStart {
     pub effect: ToolEffect,
     /// 1, or more if a read call is sent again after an interruption.
     pub attempt: u32,
+    /// Whether the call is about to be sent: false for one that was denied. Absent if it is.
+    #[serde(default = "is_sent_by_default", skip_serializing_if = "is_true")]
+    #[schema(default = true)]
+    pub sent: bool,
+}
+
+fn is_sent_by_default() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde needs")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 /// The end of a tool call.
@@ -164,6 +177,12 @@ pub struct ToolStart {
 pub struct ToolEnd {
     /// The tool call.
     pub tool_call_id: ToolCallId,
+    /// The name of the tool as the model knows it; absent in logs of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The MCP server of the tool; absent if there is no such tool, and in logs of older versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server: String,
     /// How the call ended.
     pub status: ToolStatus,
     /// The output, shortened to the output budget.

@@ -139,7 +139,7 @@ impl<'de> Visitor<'de> for NodeSeed<'_> {
             } else {
                 map.next_value::<IgnoredAny>()?;
                 let names: Vec<&str> = known.iter().flatten().map(|(name, _)| *name).collect();
-                let hint = match nearest_name(&key.value, names.iter().copied()) {
+                let hint = match nearest_name(&key.value, &names) {
                     Some(name) => format!("did you mean `{name}`?"),
                     None => format!("allowed: {}", names.join(", ")),
                 };

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use k8sops_core::{
     CommandBody, CommandId, EventAuthor, EventBody, EventDraft, LogCommit, LogLineage, MemoryId, MemoryKind, MessageId,
     OnBusy, RequestContext, RunFinished, RunId, RunOutcome, RunStarted, SessionCommand, SessionCreated, SessionEvent,
-    SessionId, SessionLease, SessionSettings, SessionState, SessionStore, SessionWarning, StoreError, Timestamp,
-    TokenUsage, UserId, UserMemory, UserMessageEvent, load_state,
+    SessionId, SessionLease, SessionOrigin, SessionSettings, SessionState, SessionStore, SessionWarning, StoreError,
+    Timestamp, TokenUsage, UserId, UserMemory, UserMessageEvent, load_state,
 };
 
 /// A user.
@@ -23,6 +23,7 @@ pub fn session_created_at(session: SessionId, user: &UserId, millis: i64) -> Ses
         title: None,
         settings: SessionSettings::for_model("p", "m"),
         by: EventAuthor::System,
+        origin: SessionOrigin::User,
     };
     let draft = EventDraft { ts: Timestamp::from_millis(millis), run_id: None, body: EventBody::SessionCreated(body) };
     draft.into_event(session, 1)

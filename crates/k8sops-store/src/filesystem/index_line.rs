@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{known_log::KnownLog, session_file::SessionFile, session_work::SessionWork};
-use k8sops_core::{SessionId, SessionSettings, SessionSummary, Timestamp, TokenUsage, UserId};
+use k8sops_core::{SessionId, SessionOrigin, SessionSettings, SessionSummary, Timestamp, TokenUsage, UserId};
 
 /// What a list of sessions shows in place of the newest message of a session that cannot be read.
 const DAMAGED_PREVIEW: &str = "(damaged: the stored data of this session cannot be read)";
@@ -57,6 +57,7 @@ impl IndexLine {
             open_run: None,
             usage: TokenUsage::default(),
             to_learn: false,
+            origin: SessionOrigin::User,
             waiting: false,
         });
         let preview = DAMAGED_PREVIEW.to_owned();

@@ -8,11 +8,11 @@ use super::{
     encoding::{StreamEntry, parse_json, to_json},
     lost_keys::foreign_log,
     scripts::{RestoreReceipts, RestoredReceipt, SubmitCommand, SubmitReply},
-    store::{RedisStore, ReplySize, SMALL_PAGE},
+    store::{RedisStore, ReplySize},
 };
 use k8sops_core::{
     CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, InboxEntry, LostMessages, NotificationTopic,
-    REPLAY_PAGE_SIZE, SessionCommand, SessionId, SessionLog as _, StoreError, UserId, load_state,
+    REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, SessionCommand, SessionId, SessionLog as _, StoreError, UserId, load_state,
 };
 
 /// How many receipts of a session are kept.
@@ -106,8 +106,8 @@ impl Inbox for RedisStore {
 
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
         // Nearly always, this is all.
-        let mut entries = self.read_inbox(session, SMALL_PAGE).await?;
-        if entries.len() == SMALL_PAGE {
+        let mut entries = self.read_inbox(session, SMALL_PAGE_SIZE).await?;
+        if entries.len() == SMALL_PAGE_SIZE {
             entries = self.read_inbox(session, INBOX_LIMIT_ALL).await?;
         }
         entries.iter().map(inbox_entry).collect()

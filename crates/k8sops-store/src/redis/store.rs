@@ -19,15 +19,13 @@ use super::{
     subscriber::NotificationSubscriber,
     unanswered_commits::UnansweredCommits,
 };
-use k8sops_core::{Notifications, SessionStore, StoreError};
+use k8sops_core::{Notifications, SMALL_PAGE_SIZE, SessionStore, StoreError};
 
 /// The most connections of each pool. A server sends one reply at a time, so that more would not be faster; and one is held
 /// only while a reply arrives, however slow the client that it is for.
 const BULK_CONNECTIONS: usize = 8;
 /// A reply of 100 MB takes 8 s over 100 Mbit/s.
 const BULK_RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most events or commands that are always small together.
-pub(super) const SMALL_PAGE: usize = 10;
 
 /// The most connections that wait for confirmations: two servers' rounds.
 const CONFIRMATION_CONNECTIONS: usize = 2 * MAX_ROUNDS;
@@ -120,7 +118,7 @@ pub(super) enum ReplySize {
 impl ReplySize {
     /// The size of a page of at most `count` events or commands.
     pub(super) fn of_page(count: usize) -> Self {
-        if count <= SMALL_PAGE { Self::Small } else { Self::Large }
+        if count <= SMALL_PAGE_SIZE { Self::Small } else { Self::Large }
     }
 }
 

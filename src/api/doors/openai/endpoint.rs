@@ -20,7 +20,7 @@ use crate::{
             door_errors::OpenAiError,
             run_cursor::RunCursor,
             spoken_answer::SpokenAnswer,
-            thread_session::{ThreadSession, find_thread, open_thread},
+            thread_session::{ThreadSession, find_thread, new_session, open_thread},
             turn_follower::{DisconnectQuery, OnDisconnect, TurnFollower, TurnStep},
             turn_opening::{MessageTurn, TurnMessage, TurnOpener},
             turn_stream::turn_response,
@@ -33,7 +33,7 @@ use crate::{
         problem_code::ProblemCode,
         state::ApiState,
     },
-    runtime::SessionOrigin,
+    runtime::SessionOpening,
 };
 
 document_errors!(GetModelErrors: ModelNotFound);
@@ -205,9 +205,9 @@ impl CompletionTurn {
         }
         let thread = self.open_session().await?;
         let opener = self.opener(thread.session);
-        let content = match thread.origin {
-            SessionOrigin::Created => self.history.message_with_quotes(self.state.server.max_message_bytes),
-            SessionOrigin::Existing => self.history.message.clone(),
+        let content = match thread.opening {
+            SessionOpening::Created => self.history.message_with_quotes(self.state.server.max_message_bytes),
+            SessionOpening::Existing => self.history.message.clone(),
         };
         // A chat client that sends while a run is in progress has stopped reading it.
         let message = TurnMessage { content, command_id: self.headers.key.clone(), on_busy: OnBusy::Interrupt };
@@ -265,15 +265,14 @@ impl CompletionTurn {
     async fn open_session(&self) -> Result<ThreadSession, ProblemDetails> {
         let user = &self.caller.user;
         if let Some(session) = self.find_session().await? {
-            return Ok(ThreadSession { session, origin: SessionOrigin::Existing });
+            return Ok(ThreadSession { session, opening: SessionOpening::Existing });
         }
         let by_key = self.headers.key.as_ref().map(|key| format!("key {key}"));
         if let Some(thread) = self.headers.thread.as_ref().or(by_key.as_ref()) {
             return open_thread(&self.state, user, ClientDoor::OpenAi, thread).await;
         }
-        let settings = self.state.default_settings.load().as_ref().clone();
-        let created = self.state.sessions.create_session(user, None, settings).await?;
-        Ok(ThreadSession { session: created.session_id, origin: SessionOrigin::Created })
+        let created = self.state.sessions.create_session(user, new_session(&self.state)).await?;
+        Ok(ThreadSession { session: created.summary.session_id, opening: SessionOpening::Created })
     }
 
     /// Returns what is said before the run says anything.

@@ -17,10 +17,12 @@ use self::scripted_service::{
     ScriptedService,
 };
 use super::{
-    api_client::ApiClient,
-    line_source::{InputSource, LinePrompt, LineSource, TerminalInput},
-    screen::{TerminalCapabilities, TerminalScreen},
+    line_source::{LinePrompt, LineSource, TerminalInput},
     terminal_chat::{InitialSession, TerminalChat},
+};
+use crate::cli::{
+    service::ApiClient,
+    terminal::{InputSource, TerminalCapabilities, TerminalScreen},
 };
 
 /// No step of these tests takes this long unless it is broken.
@@ -383,7 +385,7 @@ async fn session_and_model_commands_call_the_api() {
     let screen = user.output.text();
     for seen in [
         "  1  Payments",
-        "✗ there is no such session",
+        "✗ there is no session whose id starts or ends with `9`",
         "> from before",
         "* demo/rules",
         "OpenAI  (not configured)",

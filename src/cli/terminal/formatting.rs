@@ -6,7 +6,7 @@ use serde_json::Value;
 ///
 /// The text of models and tools is untrusted: an escape sequence could repaint the question that the user is about to
 /// answer.
-pub(super) fn sanitize_text(text: &str) -> String {
+pub(in crate::cli) fn sanitize_text(text: &str) -> String {
     text.chars()
         .filter_map(|c| match c {
             '\n' | '\t' => Some(c),
@@ -17,8 +17,16 @@ pub(super) fn sanitize_text(text: &str) -> String {
         .collect()
 }
 
+/// Returns the part of an id that tells it from others: ids start with a time, which those of one hour share.
+pub(in crate::cli) fn short_id(id: &str) -> &str {
+    match id.char_indices().rev().nth(7) {
+        Some((at, _)) => &id[at..],
+        None => id,
+    }
+}
+
 /// Returns the first `max` characters, followed by `…` if the text is longer.
-pub(super) fn truncate_chars(text: &str, max: usize) -> String {
+pub(in crate::cli) fn truncate_chars(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
@@ -26,18 +34,18 @@ pub(super) fn truncate_chars(text: &str, max: usize) -> String {
 }
 
 /// Formats a JSON value in one line of at most `max` characters.
-pub(super) fn compact_json(value: &Value, max: usize) -> String {
+pub(in crate::cli) fn compact_json(value: &Value, max: usize) -> String {
     truncate_chars(&sanitize_text(&value.to_string()), max)
 }
 
 /// Formats a JSON value in full, indented.
-pub(super) fn indented_json(value: &Value) -> String {
+pub(in crate::cli) fn indented_json(value: &Value) -> String {
     let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
     text.lines().map(|line| format!("  {}", sanitize_text(line))).collect::<Vec<_>>().join("\n")
 }
 
 /// Formats a duration in milliseconds: `240 ms`, `1.5 s`, `2 min 5 s`.
-pub(super) fn format_duration(ms: u64) -> String {
+pub(in crate::cli) fn format_duration(ms: u64) -> String {
     match ms {
         0..1_000 => format!("{ms} ms"),
         1_000..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
@@ -46,7 +54,7 @@ pub(super) fn format_duration(ms: u64) -> String {
 }
 
 /// Formats a number of bytes: `12 B`, `3.5 KiB`, `3.0 MiB`.
-pub(super) fn format_bytes(bytes: u64) -> String {
+pub(in crate::cli) fn format_bytes(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
         1_024..1_048_576 => format!("{}.{} KiB", bytes >> 10, ((bytes & 1_023) * 10) >> 10),
@@ -55,7 +63,7 @@ pub(super) fn format_bytes(bytes: u64) -> String {
 }
 
 /// Formats a count: `7`, `12.3k`, `2.3M`.
-pub(super) fn format_count(number: u64) -> String {
+pub(in crate::cli) fn format_count(number: u64) -> String {
     match number {
         0..1_000 => number.to_string(),
         1_000..1_000_000 => format!("{}.{}k", number / 1_000, number % 1_000 / 100),

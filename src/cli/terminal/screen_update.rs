@@ -2,7 +2,7 @@
 
 /// The style of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli::chat) enum LineStyle {
+pub(in crate::cli) enum LineStyle {
     /// No style.
     Plain,
     /// A message of the user.
@@ -21,7 +21,7 @@ pub(in crate::cli::chat) enum LineStyle {
 
 /// An update of the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli::chat) enum ScreenUpdate {
+pub(in crate::cli) enum ScreenUpdate {
     /// More text of the model, which may end in the middle of a line.
     Text(String),
     /// One or more whole lines that start at the margin.
@@ -31,11 +31,11 @@ pub(in crate::cli::chat) enum ScreenUpdate {
 }
 
 /// Returns an update that shows a remark of the chat itself.
-pub(super) fn note_line(line: impl Into<String>) -> ScreenUpdate {
+pub(in crate::cli) fn note_line(line: impl Into<String>) -> ScreenUpdate {
     ScreenUpdate::Line(LineStyle::Note, line.into())
 }
 
 /// Returns an update that shows a failure or a warning.
-pub(super) fn failure_line(line: impl Into<String>) -> ScreenUpdate {
+pub(in crate::cli) fn failure_line(line: impl Into<String>) -> ScreenUpdate {
     ScreenUpdate::Line(LineStyle::Failure, line.into())
 }

@@ -4,11 +4,10 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        api_client::ModelSelection,
-        line_source::InputSource,
-        screen::{TerminalCapabilities, TerminalScreen},
+        service::ModelSelection,
+        terminal::{InputSource, ScreenUpdate, TerminalCapabilities, TerminalScreen},
     },
-    QuestionSubject, ScreenUpdate, TranscriptView,
+    QuestionSubject, TranscriptView,
 };
 
 /// Applies frames to a view and returns what is on the screen, without styles.

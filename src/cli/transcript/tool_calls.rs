@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{
-    super::formatting::{compact_json, format_bytes, format_duration, indented_json, sanitize_text, truncate_chars},
+    super::terminal::{compact_json, format_bytes, format_duration, indented_json, sanitize_text, truncate_chars},
     frame_fields::text_field,
     pending_question::{PendingQuestion, QuestionSubject},
-    screen_update::{LineStyle, ScreenUpdate, note_line},
     view::TranscriptView,
 };
+use crate::cli::terminal::{LineStyle, ScreenUpdate, note_line};
 
 /// The number of characters of a tool call's arguments that are shown.
 const MAX_ARGUMENTS: usize = 100;

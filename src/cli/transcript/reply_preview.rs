@@ -1,9 +1,7 @@
 //! The preview of the message that the model is writing.
 
-use super::{
-    super::formatting::sanitize_text,
-    screen_update::{ScreenUpdate, note_line},
-};
+use super::super::terminal::sanitize_text;
+use crate::cli::terminal::{ScreenUpdate, note_line};
 
 /// The message that the model is writing.
 pub(super) struct ReplyPreview {

@@ -1,4 +1,4 @@
-//! The REST calls that the chat needs.
+//! The REST calls that commands need.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::config::TOKEN_VARIABLE;
+use crate::{cli::terminal::sanitize_text, config::TOKEN_VARIABLE};
 use k8sops_core::{is_loopback, mask_url};
 
 /// Time limit of a whole request.
@@ -43,6 +43,8 @@ pub enum ApiClientError {
     Rejected {
         /// The HTTP status.
         status: u16,
+        /// The code of the problem, if it is one of k8sops.
+        code: Option<String>,
         /// The explanation of the service.
         message: String,
     },
@@ -53,6 +55,12 @@ pub enum ApiClientError {
         address: String,
         /// What is wrong with the response.
         problem: &'static str,
+    },
+    /// No session has such an id.
+    #[error("there is no session whose id starts or ends with `{given}`")]
+    NoSuchSession {
+        /// What is given.
+        given: String,
     },
     /// An abbreviated session id matches several sessions.
     #[error("{matches} session ids match `{given}`; give more characters")]
@@ -66,14 +74,40 @@ pub enum ApiClientError {
 
 /// A model, with the provider that offers it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ModelSelection {
-    pub(super) provider: String,
-    pub(super) model: String,
+pub(in crate::cli) struct ModelSelection {
+    pub(in crate::cli) provider: String,
+    pub(in crate::cli) model: String,
+}
+
+/// A session that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct FoundSession {
+    pub(in crate::cli) id: String,
+    /// The seq of its newest event.
+    pub(in crate::cli) last_seq: u64,
+}
+
+impl FoundSession {
+    fn from_json(session: &Value) -> Self {
+        let id = session["session_id"].as_str().unwrap_or_default().to_owned();
+        Self { id, last_seq: session["last_seq"].as_u64().unwrap_or(0) }
+    }
+}
+
+/// What answers at the URL of a service.
+#[derive(Debug)]
+pub(in crate::cli) enum ServiceProbe {
+    /// A k8sops service, which may reject the caller.
+    Answers,
+    /// Nothing.
+    Absent(ApiClientError),
+    /// Another program.
+    Foreign(ApiClientError),
 }
 
 /// A client of one service.
 #[derive(Debug, Clone)]
-pub(super) struct ApiClient {
+pub(in crate::cli) struct ApiClient {
     base: Url,
     http: reqwest::Client,
     token: Option<SecretString>,
@@ -84,7 +118,7 @@ impl ApiClient {
     ///
     /// # Errors
     /// The URL is not a service URL, or the HTTP client cannot be set up.
-    pub(super) fn new(url: &str) -> Result<Self, ApiClientError> {
+    pub(in crate::cli) fn new(url: &str) -> Result<Self, ApiClientError> {
         let invalid = || ApiClientError::InvalidUrl(mask_url(url));
         let mut base = Url::parse(url).map_err(|_| invalid())?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
@@ -104,12 +138,12 @@ impl ApiClient {
 
     /// Returns the client with the key or token of a user.
     #[must_use]
-    pub(super) fn with_token(self, token: SecretString) -> Self {
+    pub(in crate::cli) fn with_token(self, token: SecretString) -> Self {
         Self { token: Some(token), ..self }
     }
 
     /// Returns the `Authorization` header, if there is a token that is a valid header value.
-    pub(super) fn authorization_header(&self) -> Option<HeaderValue> {
+    pub(in crate::cli) fn authorization_header(&self) -> Option<HeaderValue> {
         let token = self.token.as_ref()?.expose_secret().trim();
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
         value.set_sensitive(true);
@@ -118,23 +152,63 @@ impl ApiClient {
 
     /// Returns the address of the service, with credentials masked.
     #[must_use]
-    pub(super) fn address(&self) -> String {
+    pub(in crate::cli) fn address(&self) -> String {
         mask_url(self.base.as_str().trim_end_matches("/v1/"))
     }
 
+    /// Finds out what answers at the URL.
+    pub(in crate::cli) async fn probe(&self) -> ServiceProbe {
+        match self.get_info().await {
+            Ok(info) if info["name"] == env!("CARGO_PKG_NAME") => ServiceProbe::Answers,
+            Ok(_) => ServiceProbe::Foreign(ApiClientError::UnexpectedResponse {
+                address: self.address(),
+                problem: "it does not say that it is k8sops",
+            }),
+            Err(ApiClientError::Rejected { code: Some(_), .. }) => ServiceProbe::Answers,
+            Err(error @ ApiClientError::Unreachable { .. }) => ServiceProbe::Absent(error),
+            Err(error) => ServiceProbe::Foreign(error),
+        }
+    }
+
+    /// Fetches facts about the service.
+    pub(in crate::cli) async fn get_info(&self) -> Result<Value, ApiClientError> {
+        self.send_request(Method::GET, "info", None).await
+    }
+
     /// Fetches the newest sessions.
-    pub(super) async fn list_sessions(&self) -> Result<Vec<Value>, ApiClientError> {
+    pub(in crate::cli) async fn list_sessions(&self) -> Result<Vec<Value>, ApiClientError> {
         let page = self.send_request(Method::GET, "sessions?limit=50", None).await?;
         Ok(page["sessions"].as_array().cloned().unwrap_or_default())
     }
 
     /// Fetches one session.
-    pub(super) async fn get_session(&self, id: &str) -> Result<Value, ApiClientError> {
+    pub(in crate::cli) async fn get_session(&self, id: &str) -> Result<Value, ApiClientError> {
         self.send_request(Method::GET, &session_path(id), None).await
     }
 
+    /// Returns the newest session, if there is one.
+    pub(in crate::cli) async fn newest_session(&self) -> Result<Option<FoundSession>, ApiClientError> {
+        Ok(self.list_sessions().await?.first().map(FoundSession::from_json))
+    }
+
+    /// Returns the session with an id, or with an id that starts or ends with what is given.
+    pub(in crate::cli) async fn find_session(&self, given: &str) -> Result<FoundSession, ApiClientError> {
+        let sessions: Vec<FoundSession> = self.list_sessions().await?.iter().map(FoundSession::from_json).collect();
+        let is_meant = |found: &&FoundSession| found.id.starts_with(given) || found.id.ends_with(given);
+        let matches: Vec<&FoundSession> = sessions.iter().filter(is_meant).collect();
+        match matches[..] {
+            [found] => Ok(found.clone()),
+            [] if uuid::Uuid::try_parse(given).is_err() => {
+                Err(ApiClientError::NoSuchSession { given: given.to_owned() })
+            }
+            // A session that is not on the first page can be found only by its whole id.
+            [] => Ok(FoundSession::from_json(&self.get_session(given).await?)),
+            _ => Err(ApiClientError::AmbiguousSession { given: given.to_owned(), matches: matches.len() }),
+        }
+    }
+
     /// Creates a session and returns its id.
-    pub(super) async fn create_session(
+    pub(in crate::cli) async fn create_session(
         &self,
         title: Option<&str>,
         selection: Option<&ModelSelection>,
@@ -155,29 +229,33 @@ impl ApiClient {
     }
 
     /// Renames a session.
-    pub(super) async fn rename_session(&self, id: &str, title: &str) -> Result<(), ApiClientError> {
+    pub(in crate::cli) async fn rename_session(&self, id: &str, title: &str) -> Result<(), ApiClientError> {
         self.send_request(Method::PATCH, &session_path(id), Some(json!({"title": title}))).await.map(drop)
     }
 
     /// Deletes a session.
-    pub(super) async fn delete_session(&self, id: &str) -> Result<(), ApiClientError> {
+    pub(in crate::cli) async fn delete_session(&self, id: &str) -> Result<(), ApiClientError> {
         self.send_request(Method::DELETE, &session_path(id), None).await.map(drop)
     }
 
     /// Changes the model of a session.
-    pub(super) async fn set_session_model(&self, id: &str, selection: &ModelSelection) -> Result<(), ApiClientError> {
+    pub(in crate::cli) async fn set_session_model(
+        &self,
+        id: &str,
+        selection: &ModelSelection,
+    ) -> Result<(), ApiClientError> {
         let body = json!({"provider": selection.provider, "model": selection.model});
         self.send_request(Method::PATCH, &format!("{}/settings", session_path(id)), Some(body)).await.map(drop)
     }
 
     /// Fetches the catalog of providers and models.
-    pub(super) async fn list_providers(&self) -> Result<Value, ApiClientError> {
+    pub(in crate::cli) async fn list_providers(&self) -> Result<Value, ApiClientError> {
         self.send_request(Method::GET, "providers", None).await
     }
 
     /// Returns the WebSocket URL of a session's events: those after `after`, or a snapshot followed by new events.
     #[must_use]
-    pub(super) fn events_url(&self, id: &str, after: Option<u64>) -> String {
+    pub(in crate::cli) fn events_url(&self, id: &str, after: Option<u64>) -> String {
         let from = after.map_or_else(|| "after=0&snapshot=true".to_owned(), |seq| format!("after={seq}"));
         let rest = self.base.as_str().strip_prefix("http").unwrap_or_default();
         format!("ws{rest}{}/ws?{from}", session_path(id))
@@ -199,15 +277,19 @@ impl ApiClient {
         if status.is_success() {
             return Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null));
         }
-        Err(ApiClientError::Rejected { status: status.as_u16(), message: problem_message(status.as_u16(), &bytes) })
+        let problem: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let code = problem["code"].as_str().map(str::to_owned);
+        let message = problem_message(status.as_u16(), &bytes);
+        Err(ApiClientError::Rejected { status: status.as_u16(), code, message })
     }
 }
 
 /// Returns the message of a `problem+json` body; for any other body, a message that names the status.
-pub(super) fn problem_message(status: u16, body: &[u8]) -> String {
+pub(in crate::cli) fn problem_message(status: u16, body: &[u8]) -> String {
     let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let message = ["detail", "title", "code"].iter().find_map(|key| problem[key].as_str());
-    let message = message.map_or_else(|| format!("the service returned HTTP {status}"), str::to_owned);
+    // The text may come from another program, or quote one.
+    let message = message.map_or_else(|| format!("the service returned HTTP {status}"), sanitize_text);
     // The message of the service addresses clients that write the header themselves.
     if status == 401 { format!("{message} (set --token or {TOKEN_VARIABLE})") } else { message }
 }

@@ -4,34 +4,36 @@
 //! Otherwise text is written as it arrives, and a spinner shows the current activity.
 
 use std::{
-    io::{self, IsTerminal as _, Write},
+    io::{self, IsTerminal, Write},
     time::Instant,
 };
 
 use super::{
     formatting::{format_duration, truncate_chars},
-    line_source::PrintAbovePrompt,
-    transcript::{LineStyle, ScreenUpdate},
+    screen_update::{LineStyle, ScreenUpdate},
 };
 
 /// What the terminal supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TerminalCapabilities {
+pub(in crate::cli) struct TerminalCapabilities {
     /// Whether a line can be overwritten, which the spinner needs.
-    pub(super) overwrite: bool,
+    pub(in crate::cli) overwrite: bool,
     /// Whether colors are enabled.
-    pub(super) colors: bool,
+    pub(in crate::cli) colors: bool,
 }
 
 impl TerminalCapabilities {
-    /// Detects the capabilities of standard output.
+    /// Detects the capabilities of an output.
     #[must_use]
-    pub(super) fn detect() -> Self {
-        let overwrite = io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+    pub(in crate::cli) fn detect(output: &impl IsTerminal) -> Self {
+        let overwrite = output.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let colors = overwrite && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { overwrite, colors }
     }
 }
+
+/// Prints whole lines above a prompt.
+pub(in crate::cli) type PrintAbovePrompt = Box<dyn FnMut(String) + Send>;
 
 const SPINNER_FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
@@ -39,8 +41,10 @@ const SPINNER_FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "�
 const MAX_SPINNER_TEXT: usize = 50;
 
 /// Writes updates to an output.
-pub(super) struct TerminalScreen<W> {
+pub(in crate::cli) struct TerminalScreen<W> {
     out: W,
+    /// Where lines and the spinner go, if not to `out`.
+    side: Option<W>,
     capabilities: TerminalCapabilities,
     print_above: Option<PrintAbovePrompt>,
     prompt_open: bool,
@@ -56,9 +60,14 @@ pub(super) struct TerminalScreen<W> {
 impl<W: Write> TerminalScreen<W> {
     /// Creates a screen that writes to `out`, and with `print_above` while a prompt is open.
     #[must_use]
-    pub(super) fn new(out: W, capabilities: TerminalCapabilities, print_above: Option<PrintAbovePrompt>) -> Self {
+    pub(in crate::cli) fn new(
+        out: W,
+        capabilities: TerminalCapabilities,
+        print_above: Option<PrintAbovePrompt>,
+    ) -> Self {
         Self {
             out,
+            side: None,
             capabilities,
             print_above,
             prompt_open: false,
@@ -70,11 +79,21 @@ impl<W: Write> TerminalScreen<W> {
         }
     }
 
+    /// Returns the screen with another output for lines and the spinner, so that `out` receives text alone.
+    #[must_use]
+    pub(in crate::cli) fn with_side_output(self, side: W) -> Self {
+        Self { side: Some(side), ..self }
+    }
+
+    fn side(&mut self) -> &mut W {
+        self.side.as_mut().unwrap_or(&mut self.out)
+    }
+
     /// Writes updates.
     ///
     /// # Errors
     /// The output is closed.
-    pub(super) fn apply_updates(&mut self, updates: impl IntoIterator<Item = ScreenUpdate>) -> io::Result<()> {
+    pub(in crate::cli) fn apply_updates(&mut self, updates: impl IntoIterator<Item = ScreenUpdate>) -> io::Result<()> {
         for update in updates {
             match update {
                 ScreenUpdate::Text(text) => self.write_text(&text)?,
@@ -90,12 +109,17 @@ impl<W: Write> TerminalScreen<W> {
                 }
             }
         }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.side().flush()?;
         self.out.flush()
     }
 
     /// Returns whether the spinner is in use, so that [`Self::advance_spinner`] must be called regularly.
     #[must_use]
-    pub(super) fn needs_ticks(&self) -> bool {
+    pub(in crate::cli) fn needs_ticks(&self) -> bool {
         self.capabilities.overwrite && !self.prompt_open && !self.in_line && self.activity.is_some()
     }
 
@@ -103,7 +127,7 @@ impl<W: Write> TerminalScreen<W> {
     ///
     /// # Errors
     /// The output is closed.
-    pub(super) fn advance_spinner(&mut self) -> io::Result<()> {
+    pub(in crate::cli) fn advance_spinner(&mut self) -> io::Result<()> {
         if !self.needs_ticks() {
             return Ok(());
         }
@@ -114,16 +138,16 @@ impl<W: Write> TerminalScreen<W> {
         let line = format!("{frame} {text} {}", format_duration(elapsed_ms));
         self.spinner_frame += 1;
         let line = self.colorize(LineStyle::Note, &line);
-        write!(self.out, "\r\x1b[2K{line}")?;
+        write!(self.side(), "\r\x1b[2K{line}")?;
         self.spinner_visible = true;
-        self.out.flush()
+        self.flush()
     }
 
     /// Prepares the screen for a prompt.
     ///
     /// # Errors
     /// The output is closed.
-    pub(super) fn begin_prompt(&mut self) -> io::Result<()> {
+    pub(in crate::cli) fn begin_prompt(&mut self) -> io::Result<()> {
         self.clear_spinner()?;
         self.finish_line()?;
         // Without a line editor there is no prompt on the screen that text could run into.
@@ -135,7 +159,7 @@ impl<W: Write> TerminalScreen<W> {
     ///
     /// # Errors
     /// The output is closed.
-    pub(super) fn end_prompt(&mut self) -> io::Result<()> {
+    pub(in crate::cli) fn end_prompt(&mut self) -> io::Result<()> {
         self.prompt_open = false;
         let buffered = std::mem::take(&mut self.buffered_text);
         if buffered.is_empty() { Ok(()) } else { self.write_text(&buffered) }
@@ -178,7 +202,7 @@ impl<W: Write> TerminalScreen<W> {
         }
         self.clear_spinner()?;
         self.finish_line()?;
-        writeln!(self.out, "{line}")
+        writeln!(self.side(), "{line}")
     }
 
     fn colorize(&self, style: LineStyle, line: &str) -> String {
@@ -204,7 +228,8 @@ impl<W: Write> TerminalScreen<W> {
 
     fn clear_spinner(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.spinner_visible) {
-            self.out.write_all(b"\r\x1b[2K")?;
+            self.side().write_all(b"\r\x1b[2K")?;
+            self.side().flush()?;
         }
         Ok(())
     }
@@ -212,6 +237,7 @@ impl<W: Write> TerminalScreen<W> {
     fn finish_line(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.in_line) {
             self.out.write_all(b"\n")?;
+            self.out.flush()?;
         }
         Ok(())
     }

@@ -10,7 +10,6 @@ mod lost_events;
 mod messages;
 mod pending_question;
 mod reply_preview;
-mod screen_update;
 mod snapshot;
 mod tool_calls;
 mod view;
@@ -18,8 +17,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::{
+pub(in crate::cli) use self::{
     pending_question::{PendingQuestion, QuestionSubject},
-    screen_update::{LineStyle, ScreenUpdate},
     view::TranscriptView,
 };

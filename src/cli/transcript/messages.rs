@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use super::{
-    super::formatting::sanitize_text,
+    super::terminal::sanitize_text,
     frame_fields::{list_field, text_field},
     reply_preview::ReplyPreview,
-    screen_update::{LineStyle, ScreenUpdate, note_line},
     view::{RunPhase, TranscriptView},
 };
+use crate::cli::terminal::{LineStyle, ScreenUpdate, note_line};
 
 impl TranscriptView {
     pub(super) fn apply_user_message(&mut self, frame: &Value) -> Vec<ScreenUpdate> {

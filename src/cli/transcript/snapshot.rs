@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    super::{api_client::ModelSelection, formatting::sanitize_text},
+    super::{service::ModelSelection, terminal::sanitize_text},
     frame_fields::{list_field, text_field},
-    screen_update::{LineStyle, ScreenUpdate, note_line},
     tool_calls::result_style,
     view::{RunPhase, TranscriptView},
 };
+use crate::cli::terminal::{LineStyle, ScreenUpdate, note_line};
 
 /// The number of messages of a snapshot that are shown. Older ones are only counted.
 const MAX_SNAPSHOT_MESSAGES: usize = 12;

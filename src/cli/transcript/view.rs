@@ -6,15 +6,14 @@ use serde_json::Value;
 
 use super::{
     super::{
-        api_client::ModelSelection,
-        formatting::{compact_json, format_count, format_duration, sanitize_text},
-        line_source::InputSource,
+        service::ModelSelection,
+        terminal::{InputSource, compact_json, format_count, format_duration, sanitize_text},
     },
     frame_fields::{list_field, text_field},
     pending_question::PendingQuestion,
     reply_preview::ReplyPreview,
-    screen_update::{LineStyle, ScreenUpdate, failure_line, note_line},
 };
+use crate::cli::terminal::{LineStyle, ScreenUpdate, failure_line, note_line};
 
 /// The most characters of the arguments of a lost call that are shown.
 const MAX_ARGUMENT_CHARS: usize = 60;
@@ -33,7 +32,7 @@ pub(super) enum RunPhase {
 
 /// A session as the terminal shows it.
 #[derive(Default)]
-pub(in crate::cli::chat) struct TranscriptView {
+pub(in crate::cli) struct TranscriptView {
     /// The seq of the newest event shown.
     pub(super) last_seq: u64,
     /// The newest seq of the log as of the last `hello`. The stream catches up until it reaches this seq.
@@ -64,7 +63,7 @@ pub(in crate::cli::chat) struct TranscriptView {
 
 impl TranscriptView {
     /// Records that a message was sent. A message from the terminal is not printed again.
-    pub(in crate::cli::chat) fn record_sent_message(&mut self, command_id: &str, source: InputSource) {
+    pub(in crate::cli) fn record_sent_message(&mut self, command_id: &str, source: InputSource) {
         self.unconfirmed_messages.insert(command_id.to_owned());
         if source == InputSource::Terminal {
             self.echoed_messages.insert(command_id.to_owned());
@@ -72,26 +71,26 @@ impl TranscriptView {
     }
 
     /// Records that the connection is lost. The activity is unknown until it is back.
-    pub(in crate::cli::chat) fn mark_connection_lost(&mut self) -> Vec<ScreenUpdate> {
+    pub(in crate::cli) fn mark_connection_lost(&mut self) -> Vec<ScreenUpdate> {
         self.connected = false;
         self.update_activity()
     }
 
     /// Returns whether the view waits for the service: for a run, for a sent message, or to catch up.
     #[must_use]
-    pub(in crate::cli::chat) fn is_busy(&self) -> bool {
+    pub(in crate::cli) fn is_busy(&self) -> bool {
         !self.connected || self.is_catching_up() || self.is_in_run()
     }
 
     /// Returns whether a run is in progress or about to start.
     #[must_use]
-    pub(in crate::cli::chat) fn is_in_run(&self) -> bool {
+    pub(in crate::cli) fn is_in_run(&self) -> bool {
         self.phase != RunPhase::Idle || !self.unconfirmed_messages.is_empty()
     }
 
     /// Returns the oldest question that was not answered here, once it is certain that it is still open.
     #[must_use]
-    pub(in crate::cli::chat) fn next_question(&self) -> Option<&PendingQuestion> {
+    pub(in crate::cli) fn next_question(&self) -> Option<&PendingQuestion> {
         if !self.connected || self.is_catching_up() {
             return None;
         }
@@ -100,23 +99,23 @@ impl TranscriptView {
 
     /// Returns a question, if it is still open.
     #[must_use]
-    pub(in crate::cli::chat) fn pending_question(&self, id: &str) -> Option<&PendingQuestion> {
+    pub(in crate::cli) fn pending_question(&self, id: &str) -> Option<&PendingQuestion> {
         self.questions.iter().find(|question| question.id == id)
     }
 
     /// Records that an answer to a question was sent.
-    pub(in crate::cli::chat) fn record_answer(&mut self, question_id: &str, command_id: &str) {
+    pub(in crate::cli) fn record_answer(&mut self, question_id: &str, command_id: &str) {
         self.sent_answers.insert(command_id.to_owned(), question_id.to_owned());
     }
 
     /// Returns the model of the session, if it is known.
     #[must_use]
-    pub(in crate::cli::chat) fn current_model(&self) -> Option<&ModelSelection> {
+    pub(in crate::cli) fn current_model(&self) -> Option<&ModelSelection> {
         self.model.as_ref()
     }
 
     /// Applies the next frame and returns what to show.
-    pub(in crate::cli::chat) fn apply_frame(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
+    pub(in crate::cli) fn apply_frame(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
         if let Some(seq) = frame["seq"].as_u64().filter(|_| frame["type"] != "ack") {
             // The stream repeats nothing, unless a client connects with an old cursor.
             if seq <= self.last_seq {

@@ -31,7 +31,7 @@ const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(5);
 
 /// Why a connection was lost, or could not be opened.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SessionConnectionError {
+pub(in crate::cli) enum SessionConnectionError {
     /// The service rejected the WebSocket.
     #[error("{0}")]
     Rejected(String),
@@ -51,7 +51,7 @@ pub(super) enum SessionConnectionError {
 
 /// What a connection reports.
 #[derive(Debug)]
-pub(super) enum ConnectionEvent {
+pub(in crate::cli) enum ConnectionEvent {
     /// A frame from the service.
     Frame(Value),
     /// The connection was lost or could not be opened. Another attempt follows.
@@ -61,7 +61,7 @@ pub(super) enum ConnectionEvent {
 }
 
 /// The handle of a connection, which is closed when the handle is dropped.
-pub(super) struct SessionConnection {
+pub(in crate::cli) struct SessionConnection {
     commands: mpsc::Sender<Value>,
     events: mpsc::Receiver<ConnectionEvent>,
     task: JoinHandle<()>,
@@ -76,7 +76,7 @@ impl Drop for SessionConnection {
 impl SessionConnection {
     /// Opens the WebSocket of a session in the background. Without `after` the first frame is a snapshot.
     #[must_use]
-    pub(super) fn open(client: ApiClient, session: String, after: Option<u64>) -> Self {
+    pub(in crate::cli) fn open(client: ApiClient, session: String, after: Option<u64>) -> Self {
         let (commands, pending) = mpsc::channel(32);
         let (reports, events) = mpsc::channel(256);
         let task = ConnectionTask {
@@ -92,13 +92,13 @@ impl SessionConnection {
     }
 
     /// Sends a command, as soon as there is a connection.
-    pub(super) async fn send_command(&self, command: Value) {
+    pub(in crate::cli) async fn send_command(&self, command: Value) {
         // The task ends only after `Ended`, which the caller receives next.
         let _ = self.commands.send(command).await;
     }
 
     /// Waits for the next event; `None` after `Ended`.
-    pub(super) async fn next_event(&mut self) -> Option<ConnectionEvent> {
+    pub(in crate::cli) async fn next_event(&mut self) -> Option<ConnectionEvent> {
         self.events.recv().await
     }
 }

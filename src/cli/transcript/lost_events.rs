@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::{
-    super::formatting::{sanitize_text, truncate_chars},
+    super::terminal::{sanitize_text, truncate_chars},
     frame_fields::{list_field, text_field},
-    screen_update::{ScreenUpdate, failure_line, note_line},
     view::TranscriptView,
 };
+use crate::cli::terminal::{ScreenUpdate, failure_line, note_line};
 
 /// The number of characters of a message by which it is recognized.
 const EXCERPT_CHARS: usize = 60;

@@ -1,0 +1,15 @@
+//! The service that a command talks to: its address and key, its REST calls, its WebSocket, and a service that a command starts
+//! for itself.
+
+mod access;
+mod api_client;
+mod local_service;
+mod session_connection;
+
+pub use self::{access::ServiceOptions, api_client::ApiClientError};
+
+pub(super) use self::{
+    access::ServiceAccess,
+    api_client::{ApiClient, FoundSession, ModelSelection},
+    session_connection::{ConnectionEvent, SessionConnection},
+};
