@@ -351,6 +351,27 @@ async fn errors_have_the_form_of_the_door() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn odd_bodies_of_clients_are_read() {
+    let replies: Vec<_> = (0..4).map(|_| vec![text("ok")]).collect();
+    let service = TestService::with(&ScriptedModel::new(replies)).await;
+    let picture = format!("data:image/png;base64,{}", "A".repeat(400_000));
+    for body in [
+        // Cut in the middle of a character.
+        r#"{"model": "k8sops", "messages": [{"role": "user", "content": "hi \ud83d"}]}"#.to_owned(),
+        json!({"messages": [{"role": "user", "content": [
+            {"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": picture}}
+        ]}]})
+        .to_string(),
+        json!({"model": "openai/k8sops", "messages": [user("hi")], "tools": [{"type": "function"}], "n": 1, "stop": null})
+            .to_string(),
+    ] {
+        let (_, answer) = complete(service.request(Method::POST, COMPLETIONS).body(body)).await;
+        assert_eq!(content(&answer), "ok");
+        assert!(answer["choices"][0]["message"].get("tool_calls").is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn chats_belong_to_their_users() {
     let mut keys = ApiKeyFile::new();
     let (anna, ben) = (keys.add("anna", &[UserRole::User]), keys.add("ben", &[UserRole::User]));

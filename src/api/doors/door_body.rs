@@ -6,6 +6,7 @@
 use std::pin::Pin;
 
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use k8sops_core::replace_lone_surrogates;
 use serde::de::DeserializeOwned;
 
 use crate::api::{
@@ -33,7 +34,11 @@ impl<T: DeserializeOwned + 'static> FromRequest for ConversationBody<T> {
                 ProblemDetails::new(ProblemCode::PayloadTooLarge, detail)
             })?;
             let bytes = bytes.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))?;
-            parse_json_body(&bytes).map(Self)
+            // Clients cut texts between the halves of a character, which is no valid JSON for most parsers.
+            match std::str::from_utf8(&bytes) {
+                Ok(text) => parse_json_body(replace_lone_surrogates(text).as_bytes()).map(Self),
+                Err(error) => Err(ProblemDetails::new(ProblemCode::InvalidJson, error.to_string())),
+            }
         })
     }
 }

@@ -33,8 +33,9 @@ impl ClientTask {
             return Some(Self::by_words(&name.to_lowercase()).unwrap_or(Self::by_format(&history.message)));
         }
         let message = first_chars(&history.message);
-        // Open WebUI: every task begins so.
-        if message.trim_start().starts_with("### task:") {
+        // Open WebUI: its tasks begin so, and the last one asks for an emoji.
+        let beginnings = ["### task:", "your task is to reflect the speaker's likely facial expression"];
+        if beginnings.iter().any(|beginning| message.trim_start().starts_with(beginning)) {
             return Some(Self::by_format(&history.message));
         }
         let is_title = [message, first_chars(&history.instructions)].iter().any(|text| asks_for_title(text));
@@ -156,6 +157,7 @@ mod tests {
             ("", open_webui("Generate search queries", r#"{ "queries": ["q"] }"#), r#"{"queries":[]}"#),
             ("", open_webui("Complete the text", r#"{ "text": "<completion>" }"#), r#"{"text":""}"#),
             ("", open_webui("Pick an emoji", "one emoji"), ""),
+            ("", "Your task is to reflect the speaker's likely facial expression through a fitting emoji.".to_owned(), ""),
             (
                 // LobeChat
                 "You are a professional conversation summarizer. Generate a concise title that captures the essence of the \
