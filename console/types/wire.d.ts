@@ -21,6 +21,7 @@ export type ProviderList = Schemas['ProviderList'];
 export type ToolInfo = Schemas['ToolInfo'];
 export type ToolList = Schemas['ToolList'];
 export type MemoryEntry = Schemas['MemoryView'];
+export type ShareList = Schemas['ShareList'];
 export type UsageReport = Schemas['UsageReport'];
 export type TokenUsage = Schemas['Usage'];
 export type ToolStatus = Schemas['ToolStatus'];

@@ -12,28 +12,38 @@ use super::{
     problem::ProblemDetails,
     problem_code::ProblemCode,
     state::ApiState,
+    tickets::{session_of_path, take_ticket},
     ws_handshake::{is_handshake, offers_subprotocol, subprotocol_token},
 };
 use crate::{
     audit::{AuditAction, AuditRecord},
-    auth::{AuthRejection, CallerIdentity, Credentials, MetricsAccess},
+    auth::{AuthRejection, CallerIdentity, Credentials, MetricsAccess, TicketError},
 };
 
 /// The header with the user's token for MCP servers, for callers whose `Authorization` must not be passed on.
 const MCP_TOKEN_HEADER: &str = "x-mcp-authorization";
 
-/// Whether a path is public: the probes, the API description and the files of the console, which are the same for all.
+/// Whether a path is public: the probes, the API description and the files of the console, which are the same for all, and
+/// links to shared sessions, which are credentials themselves.
 fn is_public(path: &str) -> bool {
     matches!(path, "/" | "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.json" | "/docs")
         || path.starts_with("/docs/")
+        || path.starts_with("/shared/")
         || path.starts_with("/console/")
 }
 
 /// Attaches the caller's identity to a request, unless its route is public.
-pub(super) async fn authenticate_request(request: &ServiceRequest) -> Result<(), ProblemDetails> {
+pub(super) async fn authenticate_request(request: &mut ServiceRequest) -> Result<(), ProblemDetails> {
+    let ticket = take_ticket(request);
     let Some(state) = request.app_data::<web::Data<ApiState>>() else { return Ok(()) };
     let path = request.path();
     if is_public(path) || (path == "/metrics" && state.metrics_access == MetricsAccess::Open) {
+        return Ok(());
+    }
+    if let Some(ticket) = ticket {
+        let identity = redeem_ticket(state, &ticket, path).await?;
+        state.quota.count_request(&identity.user)?;
+        request.extensions_mut().insert(identity);
         return Ok(());
     }
     let token = bearer_token(request.request()).or_else(|| subprotocol_token(request.request()));
@@ -57,20 +67,34 @@ pub(super) async fn identify_caller(
 ) -> Result<CallerIdentity, ProblemDetails> {
     let header = |name: &str| request.headers().get_all(name).map(|value| value.as_bytes().to_vec()).collect();
     let peer = request.peer_addr().map(|peer| peer.ip());
-    let identified = state.authenticator.authenticate(&Credentials { bearer: token, peer, header: &header }).await;
-    if matches!(identified, Err(AuthRejection::Invalid(_))) && state.quota.count_rejected_caller().is_reported() {
+    match state.authenticator.authenticate(&Credentials { bearer: token, peer, header: &header }).await {
+        Ok(identity) => Ok(identity),
+        Err(rejection) => Err(reject_caller(state, rejection).await),
+    }
+}
+
+/// Identifies the caller by a ticket, which is used up.
+async fn redeem_ticket(state: &ApiState, ticket: &str, path: &str) -> Result<CallerIdentity, ProblemDetails> {
+    match state.tickets.redeem_ticket(&state.authenticator, ticket, session_of_path(path)).await {
+        Ok(identity) => Ok(identity),
+        Err(TicketError::Rejected(rejection)) => Err(reject_caller(state, rejection).await),
+        Err(TicketError::Store(error)) => Err(error.into()),
+    }
+}
+
+/// Counts a caller that is not accepted, and returns the answer.
+async fn reject_caller(state: &ApiState, rejection: AuthRejection) -> ProblemDetails {
+    if matches!(rejection, AuthRejection::Invalid(_)) && state.quota.count_rejected_caller().is_reported() {
         state.audit.record(vec![AuditRecord::new(AuditAction::LoginFailed)]).await;
     }
-    identified.map_err(|rejection| {
-        let scheme = state.authenticator.challenge_scheme();
-        match rejection {
-            AuthRejection::Missing(why) => ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\"")),
-            AuthRejection::Invalid(why) => {
-                ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\", error=\"invalid_token\""))
-            }
-            AuthRejection::Unavailable(why) => ProblemDetails::new(ProblemCode::IdentityUnavailable, why),
+    let scheme = state.authenticator.challenge_scheme();
+    match rejection {
+        AuthRejection::Missing(why) => ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\"")),
+        AuthRejection::Invalid(why) => {
+            ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\", error=\"invalid_token\""))
         }
-    })
+        AuthRejection::Unavailable(why) => ProblemDetails::new(ProblemCode::IdentityUnavailable, why),
+    }
 }
 
 /// Returns the token of the `Authorization` header.

@@ -192,7 +192,7 @@ pub(super) fn validate_title(title: &str) -> Result<String, ProblemDetails> {
 }
 
 /// Returns a digest of a request. It tells a retry from a different request with the same command id.
-fn fingerprint(request: &impl Serialize) -> String {
+pub(super) fn fingerprint(request: &impl Serialize) -> String {
     let bytes = serde_json::to_vec(request).expect("requests have string keys and no failing Serialize");
     HEXLOWER.encode(&Sha256::digest(bytes)[..16])
 }

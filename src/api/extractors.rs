@@ -54,6 +54,11 @@ impl FromRequest for SessionPath {
 pub(super) struct IdempotencyKey(Option<CommandId>);
 
 impl IdempotencyKey {
+    /// Returns the client's key, if it sent one.
+    pub(super) fn into_client_key(self) -> Option<CommandId> {
+        self.0
+    }
+
     /// Returns the client's key as a command id, or a generated one.
     pub(super) fn into_command_id(self) -> CommandId {
         self.0.unwrap_or_else(CommandId::generate)

@@ -102,10 +102,10 @@ pub async fn track_request<B: MessageBody + 'static>(
 /// # Errors
 /// Those of the inner service.
 pub async fn authenticate<B: MessageBody + 'static>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    match authenticate_request(&request).await {
+    match authenticate_request(&mut request).await {
         Ok(()) => next.call(request).await.map(ServiceResponse::map_into_left_body),
         Err(problem) => Ok(request.error_response(problem).map_into_right_body()),
     }

@@ -5,7 +5,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{
     approvals, catalog, documents,
     doors::{ClientDoor, OpenDoors, agui::endpoint as agui, openai::endpoint as openai},
-    events, inputs, memories, messages, service, sessions, settings, tool_calls, usage, ws,
+    events, export, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
 };
 
 /// Registers every operation of the open doors, both as a route and in the OpenAPI document.
@@ -38,6 +38,10 @@ fn register_native_operations(config: &mut ServiceConfig) {
             .service(sessions::get_session)
             .service(sessions::update_session)
             .service(sessions::delete_session)
+            .service(export::export_session)
+            .service(export::create_share)
+            .service(export::list_shares)
+            .service(export::revoke_share)
             .service(settings::get_settings)
             .service(settings::update_settings)
             .service(messages::send_message)
@@ -56,10 +60,12 @@ fn register_native_operations(config: &mut ServiceConfig) {
             .service(memories::get_memory)
             .service(memories::correct_memory)
             .service(memories::delete_memory)
+            .service(tickets::create_ticket)
             .service(usage::get_usage)
             .service(catalog::list_providers)
             .service(catalog::list_tools)
             .service(catalog::refresh_tools)
             .service(service::get_info),
     );
+    config.service(export::get_shared_report);
 }

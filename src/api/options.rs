@@ -34,6 +34,10 @@ options! {
         ///
         /// It is a client of the API like any other: it can do what its caller may do.
         pub console: bool = required(BOOLEAN, "true").variable("K8SOPS_CONSOLE"),
+        /// Whether users may create links by which others read a session without a key, until they expire.
+        ///
+        /// If it is off, links that exist show nothing.
+        pub shares: bool = required(BOOLEAN, "true").variable("K8SOPS_SHARES"),
         /// Longest time that a graceful shutdown waits for running tool calls; without any it takes no time.
         ///
         /// It is longer than the call timeout of MCP servers, so that no change is interrupted. Closing connections (5 s) and

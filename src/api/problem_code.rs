@@ -54,6 +54,8 @@ pub enum ProblemCode {
     DoesNotFit,
     /// No output is stored for this tool call.
     OutputNotFound,
+    /// There is no such link to a session: it does not exist, has expired, or was revoked.
+    ShareNotFound,
     /// The user has no memory with this id.
     MemoryNotFound,
     /// There is no model with this name.
@@ -113,6 +115,7 @@ impl ProblemCode {
             | Self::ApprovalNotFound
             | Self::InputNotFound
             | Self::OutputNotFound
+            | Self::ShareNotFound
             | Self::MemoryNotFound
             | Self::ModelNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -185,6 +188,7 @@ impl ProblemCode {
             Self::InputClosed => "Question closed",
             Self::DoesNotFit => "Values do not match the schema",
             Self::OutputNotFound => "Output not found",
+            Self::ShareNotFound => "Link not found",
             Self::MemoryNotFound => "Memory not found",
             Self::ModelNotFound => "Model not found",
             Self::Busy => "Session busy",

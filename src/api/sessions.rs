@@ -10,16 +10,17 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     caller::{Caller, CanWrite},
-    commands::{title_command, validate_title},
+    commands::{fingerprint, title_command, validate_title},
     error_responses::document_errors,
     extractors::{IdempotencyKey, JsonBody, QueryParameters, SessionPath},
     problem::ProblemDetails,
     state::ApiState,
 };
-use crate::runtime::{CreatedSession, NewSession};
+use crate::runtime::{CreatedSession, CreationKey, NewSession};
 
 document_errors!(
-    CreateSessionErrors: InvalidJson, InvalidRequest, TooManySessions, PayloadTooLarge, StoreUnavailable, Stopping
+    CreateSessionErrors: InvalidJson, InvalidRequest, SessionNotFound, TooManySessions, PayloadTooLarge, CommandIdReused,
+    StoreUnavailable, Stopping
 );
 document_errors!(ListSessionsErrors: InvalidRequest, StoreUnavailable);
 document_errors!(GetSessionErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable);
@@ -75,7 +76,7 @@ impl SessionView {
 }
 
 /// A new session. All fields are optional.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateSession {
     /// The title. By default it is derived from the first message.
@@ -113,8 +114,11 @@ pub(super) struct CreateSession {
 ///
 /// If the user already has `MAX_SESSIONS` sessions, the least recently active one is deleted, and `Warning` names it. One with a
 /// run in progress, one that waits for an answer, and one that an alert opened are never deleted.
+///
+/// With an `Idempotency-Key`, a repetition within 24 hours returns the same session.
 #[utoipa::path(
     operation_id = "create_session", tag = "sessions",
+    params(("idempotency-key" = Option<String>, Header, description = "Requests with the same key create one session")),
     request_body(content = CreateSession, description = "May be empty"),
     responses(
         (status = 201, description = "The session", body = SessionView, headers(
@@ -128,8 +132,11 @@ pub(super) struct CreateSession {
 pub(super) async fn create_session(
     state: web::Data<ApiState>,
     caller: Caller<CanWrite>,
+    key: IdempotencyKey,
     body: JsonBody<CreateSession>,
 ) -> Result<HttpResponse, ProblemDetails> {
+    let fingerprint = fingerprint(&("create", &body.0));
+    let key = key.into_client_key().map(|id| CreationKey { id, fingerprint });
     let CreateSession { title, provider, model, temperature, max_tokens, reasoning, memory, time_zone, origin } =
         body.0;
     let title = title.map(|title| validate_title(&title)).transpose()?;
@@ -147,7 +154,7 @@ pub(super) async fn create_session(
         state.catalog.validate_settings(&settings)?;
     }
     let new = NewSession { title, settings, origin };
-    let CreatedSession { summary, evicted } = state.sessions.create_session(&caller.user, new).await?;
+    let CreatedSession { summary, evicted } = state.sessions.create_session(&caller.user, new, key).await?;
     let location = format!("/v1/sessions/{}", summary.session_id);
     let mut response = HttpResponse::Created();
     response.insert_header((header::LOCATION, location));

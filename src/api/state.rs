@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{log_throttle::LogThrottle, options::ServerOptions, quota::RequestQuota};
 use crate::{
     audit::AuditTrail,
-    auth::{Authenticator, MetricsAccess},
+    auth::{Authenticator, MetricsAccess, TicketOffice},
     runtime::Sessions,
 };
 
@@ -40,6 +40,8 @@ pub struct ApiState {
     pub store: Arc<dyn SessionStore>,
     /// Authenticates callers.
     pub authenticator: Authenticator,
+    /// Issues and accepts single-use tickets.
+    pub tickets: TicketOffice,
     /// Who may read the metrics.
     pub metrics_access: MetricsAccess,
     /// Limits of requests and streams, per user and in total.

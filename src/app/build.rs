@@ -22,7 +22,7 @@ use super::{
 use crate::{
     api::{ApiState, LogThrottle, RequestQuota, ServiceMode},
     audit::AuditTrail,
-    auth::{AuthMode, Authenticator},
+    auth::{AuthMode, Authenticator, TicketOffice},
     config::AppConfig,
     demo,
     runtime::{Dependencies, Sessions, WallClock},
@@ -131,6 +131,7 @@ impl Application {
             user_tokens,
             audit: audit.clone(),
             memory,
+            tickets: TicketOffice::new(store.clone()),
             store,
             authenticator,
             metrics_access: config.auth.metrics,

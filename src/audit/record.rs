@@ -38,6 +38,12 @@ pub enum AuditAction {
     ToolCallStarted,
     /// A tool call has ended.
     ToolCallEnded,
+    /// A single-use ticket was issued.
+    TicketIssued,
+    /// A link was created by which others read a session.
+    ShareCreated,
+    /// A link was revoked by which others read a session.
+    ShareRevoked,
     /// One memory or all memories of a user were deleted.
     MemoryDeleted,
     /// Requests with invalid credentials were rejected. At most one record per minute is written.

@@ -65,20 +65,25 @@ impl ApiKeyBackend {
 
     pub(super) fn authenticate(&self, token: &str) -> Result<CallerIdentity, AuthRejection> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let handle = self.find_key(&hash)?;
+        Ok(CallerIdentity {
+            user: handle.key().user.clone(),
+            roles: handle.key().roles,
+            user_token: None,
+            expiry: CredentialExpiry::Key(handle),
+        })
+    }
+
+    /// Finds a key in force by its SHA-256.
+    pub(super) fn find_key(&self, hash: &[u8; 32]) -> Result<KeyHandle, AuthRejection> {
         let table = self.0.borrow().clone();
-        let Some(key) = find_key(&table, &hash) else {
+        let Some(key) = find_key(&table, hash) else {
             return Err(AuthRejection::Invalid("the key is unknown or was revoked".into()));
         };
         if key.has_expired() {
             return Err(AuthRejection::Invalid("the key has expired".into()));
         }
-        let handle = KeyHandle::new(key.clone(), self.0.clone());
-        Ok(CallerIdentity {
-            user: key.user.clone(),
-            roles: key.roles,
-            user_token: None,
-            expiry: CredentialExpiry::Key(handle),
-        })
+        Ok(KeyHandle::new(key.clone(), self.0.clone()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Authenticates callers in the configured way.
 
+use data_encoding::HEXLOWER;
 use k8sops_core::UserId;
 use secrecy::SecretString;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -80,6 +81,20 @@ impl Authenticator {
         match &self.0 {
             AuthBackend::Local(backend) => backend.authenticate(credentials),
             AuthBackend::Jwt(jwt) => jwt.authenticate(credentials.require_bearer()?).await,
+        }
+    }
+
+    /// Returns the expiry of the API key with this SHA-256, in hexadecimal.
+    ///
+    /// # Errors
+    /// The key is not in force.
+    pub(super) fn find_key_expiry(&self, hash: &str) -> Result<CredentialExpiry, AuthRejection> {
+        let hash = HEXLOWER.decode(hash.as_bytes()).ok().and_then(|hash| <[u8; 32]>::try_from(hash).ok());
+        match (&self.0, hash) {
+            (AuthBackend::Local(LocalBackend::ApiKeys(keys)), Some(hash)) => {
+                keys.find_key(&hash).map(CredentialExpiry::Key)
+            }
+            _ => Err(AuthRejection::Invalid("the ticket was issued for a key, and keys are not accepted here".into())),
         }
     }
 

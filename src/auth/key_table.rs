@@ -50,6 +50,15 @@ impl KeyHandle {
         Self { key, tables }
     }
 
+    pub(super) fn key(&self) -> &ApiKey {
+        &self.key
+    }
+
+    /// The SHA-256 of the key.
+    pub(super) fn hash(&self) -> &[u8; 32] {
+        &self.key.hash
+    }
+
     /// Resolves when the key expires, changes or is removed from the file.
     pub(super) async fn expired(&self) {
         let expiry = async {

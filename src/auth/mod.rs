@@ -23,6 +23,7 @@ mod key_table;
 mod options;
 mod proxy;
 mod roles;
+mod tickets;
 mod user_ids;
 
 pub use api_keys::NewKey;
@@ -32,4 +33,5 @@ pub use errors::{AuthError, AuthRejection, KeyFileError, KeyFileProblem};
 pub use identity::CallerIdentity;
 pub use options::{AuthConfig, AuthMode, AuthModeName, AuthOptions, JwtOptions, MetricsAccess, ProxyOptions};
 pub use roles::{RoleSet, UserRole};
+pub use tickets::{IssuedTicket, TicketError, TicketOffice};
 pub use user_ids::user_id_from_name;

@@ -61,6 +61,11 @@ impl RoleSet {
         self.0 & (1 << role as u8) != 0
     }
 
+    /// The roles in the set.
+    pub fn iter(self) -> impl Iterator<Item = UserRole> {
+        UserRole::ALL.into_iter().filter(move |role| self.contains(*role))
+    }
+
     /// Whether the caller may read their own sessions: true for any role.
     #[must_use]
     pub fn can_read(self) -> bool {
@@ -88,7 +93,7 @@ impl FromIterator<UserRole> for RoleSet {
 
 impl fmt::Display for RoleSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = UserRole::ALL.into_iter().filter(|role| self.contains(*role)).map(UserRole::name).collect();
+        let names: Vec<_> = self.iter().map(UserRole::name).collect();
         f.write_str(&names.join(", "))
     }
 }

@@ -94,11 +94,8 @@ impl Sessions {
         if !of_others {
             return self.get_session(&command.by, session).await;
         }
-        match self.0.dependencies.store.read_summary(session).await {
-            Ok(Some(summary)) => Ok(summary),
-            Ok(None) | Err(StoreError::Corrupt(_)) => Err(SessionsError::NotFound(session)),
-            Err(error) => Err(error.into()),
-        }
+        // Approvers learn of damage as the session's user does: its approvals were listed to them.
+        self.0.dependencies.store.read_summary(session).await?.ok_or(SessionsError::NotFound(session))
     }
 
     /// Validates a command against the state of the session, and reserves capacity for the run of a message.

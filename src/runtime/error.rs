@@ -69,6 +69,9 @@ pub enum SessionsError {
         /// The size of the whole output.
         bytes: u64,
     },
+    /// There is no such link to a session.
+    #[error("there is no such link: it does not exist, has expired, or was revoked")]
+    ShareNotFound,
     /// The whole preview of an approval is not stored any more.
     #[error("the whole preview of approval {0} is no longer stored; its approval_requested has the shortened form")]
     PreviewMissing(ApprovalId),

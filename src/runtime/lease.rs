@@ -25,7 +25,7 @@ pub(super) struct HeldLease {
     pub(super) lease: SessionLease,
     lease_validity: Arc<LeaseValidity>,
     wakeup: Arc<Wakeup>,
-    _renewing: Option<AbortOnDropHandle<()>>,
+    _renewing: AbortOnDropHandle<()>,
 }
 
 impl Drop for HeldLease {
@@ -98,12 +98,9 @@ impl HeldLease {
         let until = store.notifications().map(|_| LeaseExpiry::after(from, LEASE_TTL));
         let validity =
             Arc::new(LeaseValidity { until: Mutex::new(until), lost: CancellationToken::new(), why: Mutex::default() });
-        let renewing = until.map(|_| {
-            let renewing = tokio::spawn(renew_periodically(store.clone(), lease, validity.clone(), wakeup.clone()));
-            AbortOnDropHandle::new(renewing)
-        });
+        let renewing = tokio::spawn(renew_periodically(store.clone(), lease, validity.clone(), wakeup.clone()));
         wakeup.set_lease_held(true);
-        Ok(Self { lease, lease_validity: validity, wakeup, _renewing: renewing })
+        Ok(Self { lease, lease_validity: validity, wakeup, _renewing: AbortOnDropHandle::new(renewing) })
     }
 
     /// Returns the shared validity of the lease.
@@ -135,6 +132,8 @@ impl LeaseValidity {
     }
 }
 
+/// Renews a lease until it is lost. One that never expires is renewed as well: the store then looks whether another program
+/// has changed the session.
 async fn renew_periodically(
     store: Arc<dyn SessionStore>,
     lease: SessionLease,
@@ -146,23 +145,26 @@ async fn renew_periodically(
     loop {
         sleep(wait).await;
         let from = LeaseExpiry::now();
-        let Some(until) = validity.until() else { return };
-        let left = until.left(from);
-        match timeout(left, store.renew_lease(lease, LEASE_TTL)).await {
-            Ok(Ok(renewal)) => {
+        let until = validity.until();
+        let is_held = || until.is_none_or(|until| until.is_after(LeaseExpiry::now()));
+        let limit = until.map_or(LEASE_TTL, |until| until.left(from));
+        wait = RENEW_INTERVAL;
+        match timeout(limit, store.renew_lease(lease, LEASE_TTL)).await {
+            Ok(Ok(renewal)) if until.is_some() => {
                 // Between the first look into the inbox and the first renewal, a notification may have been lost.
                 if inbox_position.replace(renewal.inbox_position) != Some(renewal.inbox_position) {
                     wakeup.notify();
                 }
                 wakeup.remote_watchers.record_audience(renewal.audience);
                 *validity.until.lock() = Some(LeaseExpiry::after(from, LEASE_TTL));
-                wait = RENEW_INTERVAL;
             }
-            Ok(Err(error @ StoreError::Unavailable(_))) if until.is_after(LeaseExpiry::now()) => {
+            Ok(Ok(_)) => {}
+            Ok(Err(error @ StoreError::Unavailable(_))) if is_held() => {
                 tracing::debug!(session = %lease.session, %error, "lease renewal failed, retrying");
-                wait = RETRY;
+                wait = until.map_or(RENEW_INTERVAL, |_| RETRY);
             }
             Ok(Err(error)) => return validity.mark_lost(error),
+            Err(_) if until.is_none() => {}
             Err(_) => {
                 return validity.mark_lost(StoreError::Unavailable("the lease could not be renewed in time".into()));
             }

@@ -1,13 +1,17 @@
 //! Creates and deletes sessions.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{error::SessionsError, inner::RuntimeInner, memory_extraction, sessions::Sessions};
 use crate::audit::{AuditAction, AuditRecord};
+use data_encoding::HEXLOWER;
 use k8sops_core::{
-    ConfirmableWrite, EventAuthor, EventBody, EventDraft, IdleDeletion, ListCursor, SessionCreated, SessionId,
-    SessionOrigin, SessionSettings, SessionState, SessionSummary, StoreError, UserId, load_state,
+    BackendError, CommandId, ConfirmableWrite, EventAuthor, EventBody, EventDraft, ExpiringRecord, IdleDeletion,
+    ListCursor, RecordGroup, RecordId, RecordInsertion, SessionCreated, SessionId, SessionOrigin, SessionSettings,
+    SessionState, SessionSummary, StoreError, Timestamp, UserId, load_state,
 };
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// A session to create.
 #[derive(Debug, Clone)]
@@ -18,6 +22,27 @@ pub struct NewSession {
     pub settings: SessionSettings,
     /// What it is opened for.
     pub origin: SessionOrigin,
+}
+
+/// Makes the creation of a session safe to repeat.
+#[derive(Debug, Clone)]
+pub struct CreationKey {
+    /// The id that the client chose for the request.
+    pub id: CommandId,
+    /// Tells a repetition from another request with the same id.
+    pub fingerprint: String,
+}
+
+/// How long a creation can be repeated.
+const CREATION_LIFETIME: Duration = Duration::from_hours(24);
+
+/// The content of a creation's record.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredCreation {
+    fingerprint: String,
+    session_id: SessionId,
+    /// Whether the session was created. If it is gone then, it was deleted.
+    is_done: bool,
 }
 
 /// A session that was created.
@@ -40,12 +65,73 @@ pub enum SessionOpening {
 
 impl Sessions {
     /// Creates a session. If the user has `MAX_SESSIONS` already, deletes the one with the oldest activity, but never one with
-    /// an open run, one that waits for its user, or one that an alert opened.
+    /// an open run, one that waits for its user, or one that an alert opened. A repetition with the same key returns the session
+    /// that the first request created.
     ///
     /// # Errors
-    /// `TooMany`, and store errors.
-    pub async fn create_session(&self, user: &UserId, new: NewSession) -> Result<CreatedSession, SessionsError> {
-        self.create_session_as(SessionId::new(), user, new).await
+    /// `TooMany`, and store errors: `CommandIdReused`.
+    pub async fn create_session(
+        &self,
+        user: &UserId,
+        new: NewSession,
+        key: Option<CreationKey>,
+    ) -> Result<CreatedSession, SessionsError> {
+        self.ensure_running()?;
+        let (this, user) = (self.clone(), user.clone());
+        self.run_to_completion(async move {
+            match key {
+                Some(key) => this.create_once(&user, new, key).await,
+                None => this.create_with_id(&user, SessionId::new(), new).await,
+            }
+        })
+        .await
+    }
+
+    /// Creates a session unless an earlier request with the same key did. The id of the session is recorded before it exists, so
+    /// that a repetition after a failure does not create another one.
+    async fn create_once(
+        &self,
+        user: &UserId,
+        new: NewSession,
+        key: CreationKey,
+    ) -> Result<CreatedSession, SessionsError> {
+        let store = &self.0.dependencies.store;
+        let group = RecordGroup::creations_of(user);
+        let mut creation =
+            StoredCreation { fingerprint: key.fingerprint, session_id: SessionId::new(), is_done: false };
+        let record = |creation: &StoredCreation| ExpiringRecord {
+            id: creation_record(&key.id),
+            value: serde_json::to_string(creation).expect("a creation has string keys and no failing Serialize"),
+            expires_at: Timestamp::now().saturating_add(CREATION_LIFETIME),
+        };
+        if let RecordInsertion::Exists(known) = store.insert_record(&group, &record(&creation)).await? {
+            let known: StoredCreation = serde_json::from_str(&known.value)
+                .map_err(|error| StoreError::FileDamaged(BackendError::caused_by("the record of a request", error)))?;
+            if known.fingerprint != creation.fingerprint {
+                return Err(StoreError::CommandIdReused.into());
+            }
+            if let Some(summary) = store.read_summary(known.session_id).await? {
+                // The first request may have failed before it was confirmed.
+                self.0.confirm_write(known.session_id, ConfirmableWrite::Creation).await?;
+                return Ok(CreatedSession { summary, evicted: Vec::new() });
+            }
+            if known.is_done {
+                return Err(SessionsError::NotFound(known.session_id));
+            }
+            creation.session_id = known.session_id;
+        }
+        let session = creation.session_id;
+        let created = match self.create_with_id(user, session, new).await {
+            // Another request with this key was faster.
+            Err(SessionsError::Store(StoreError::Exists(_))) => {
+                let summary = store.read_summary(session).await?.ok_or(SessionsError::NotFound(session))?;
+                CreatedSession { summary, evicted: Vec::new() }
+            }
+            created => created?,
+        };
+        creation.is_done = true;
+        store.replace_record(&group, &record(&creation)).await?;
+        Ok(created)
     }
 
     /// Returns the session with this id, and creates it like [`Self::create_session`] if there is none. Of several callers at
@@ -63,7 +149,10 @@ impl Sessions {
             Err(SessionsError::NotFound(_)) => {}
             found => return Ok((found?, SessionOpening::Existing)),
         }
-        match self.create_session_as(session, user, new).await {
+        self.ensure_running()?;
+        let (this, owner) = (self.clone(), user.clone());
+        let created = self.run_to_completion(async move { this.create_with_id(&owner, session, new).await }).await;
+        match created {
             Err(SessionsError::Store(StoreError::Exists(_))) => {
                 Ok((self.get_session(user, session).await?, SessionOpening::Existing))
             }
@@ -71,34 +160,29 @@ impl Sessions {
         }
     }
 
-    async fn create_session_as(
+    async fn create_with_id(
         &self,
-        session: SessionId,
         user: &UserId,
+        session: SessionId,
         new: NewSession,
     ) -> Result<CreatedSession, SessionsError> {
-        self.ensure_running()?;
         let NewSession { title, settings, origin } = new;
         let by = EventAuthor::User(user.clone());
         let created = SessionCreated { user_id: user.clone(), title, settings, by, origin };
         let event = EventDraft::new(EventBody::SessionCreated(created)).into_event(session, 1);
-        let (this, user) = (self.clone(), user.clone());
-        self.run_to_completion(async move {
-            let evicted = {
-                let _one_at_a_time = this.0.creating.lock().await;
-                let evicted = this.delete_oldest_sessions(&user).await?;
-                this.0.dependencies.store.create_session(&event).await?;
-                evicted
-            };
-            // A former session with this id has nothing to do with this one.
-            this.0.known_logs.forget_log(session);
-            this.0.dependencies.audit.record(AuditRecord::from_event(&event, &user).into_iter().collect()).await;
-            // A client that was given a session must not lose it with all that it sends there.
-            this.0.confirm_write(event.session_id, ConfirmableWrite::Creation).await?;
-            let summary = SessionSummary::from_first_event(&event).expect("a session_created begins a summary");
-            Ok(CreatedSession { summary, evicted })
-        })
-        .await
+        let evicted = {
+            let _one_at_a_time = self.0.creating.lock().await;
+            let evicted = self.delete_oldest_sessions(user).await?;
+            self.0.dependencies.store.create_session(&event).await?;
+            evicted
+        };
+        // A former session with this id has nothing to do with this one.
+        self.0.known_logs.forget_log(session);
+        self.0.dependencies.audit.record(AuditRecord::from_event(&event, user).into_iter().collect()).await;
+        // A client that was given a session must not lose it with all that it sends there.
+        self.0.confirm_write(event.session_id, ConfirmableWrite::Creation).await?;
+        let summary = SessionSummary::from_first_event(&event).expect("a session_created begins a summary");
+        Ok(CreatedSession { summary, evicted })
     }
 
     /// Deletes sessions until there is room for one more, and returns them.
@@ -206,4 +290,10 @@ impl RuntimeInner {
             end.await;
         }
     }
+}
+
+/// Returns the id of the record of a client's request: any text can be the id of a request.
+fn creation_record(id: &CommandId) -> RecordId {
+    let digest = HEXLOWER.encode(&Sha256::digest(id.as_str())[..16]);
+    digest.parse().expect("hexadecimal digits are a valid id")
 }

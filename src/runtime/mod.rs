@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`Sessions`] | the operations of the API: `commands`, `queries`, `lifecycle`, `approvals` |
+//! | [`Sessions`] | the operations of the API: `commands`, `queries`, `lifecycle`, `approvals`, `shares` |
 //! | `session_actor` | the owner of a session, a state machine: inbox, run, pending interactions |
 //! | `log_writer`, `run_handle` | group commit, and the log as its run sees it |
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
@@ -40,6 +40,7 @@ mod run_handle;
 mod session_actor;
 mod session_registry;
 mod sessions;
+mod shares;
 mod store_watch;
 mod takeover;
 #[cfg(test)]
@@ -52,9 +53,10 @@ pub use admission::CapacityLimits;
 pub use approvals::{PreviewReader, WaitingApproval};
 pub use error::SessionsError;
 pub use inner::Dependencies;
-pub use lifecycle::{CreatedSession, NewSession, SessionOpening};
+pub use lifecycle::{CreatedSession, CreationKey, NewSession, SessionOpening};
 pub use options::SessionOptions;
 pub use queries::ToolOutputPart;
 pub use sessions::Sessions;
+pub use shares::SessionShare;
 pub use store_watch::StoreWatch;
 pub use wall_clock::WallClock;

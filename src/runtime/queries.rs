@@ -58,6 +58,10 @@ impl Sessions {
             // Fails again, unless it was repaired.
             let loaded = load_state(self.0.dependencies.store.as_ref(), session).await?;
             self.0.known_logs.record_read(session, &[], loaded.head);
+            if summary.is_processing() {
+                // Its owner has given it up.
+                self.0.wake_owner(session);
+            }
         }
         Ok(summary)
     }

@@ -285,7 +285,7 @@ async fn another_replica_replays_and_resumes() {
     let start = async || {
         let env = vec![("MEMORY_BACKEND", "redis".into()), ("REDIS_URL", redis.url())];
         let (model, servers) = (Some(model.clone() as _), vec![tools.connector()]);
-        let service = TestService::start(ServiceSetup { model, servers, env, ..ServiceSetup::default() }).await;
+        let service = TestService::start(ServiceSetup { env, model, servers, ..ServiceSetup::default() }).await;
         service.wait_for_mcp_servers().await;
         service
     };

@@ -97,6 +97,10 @@ impl TestService {
         eventually("the MCP servers are connected", async || self.get("/v1/info").await["mcp_connected"] == true).await;
     }
 
+    pub(crate) fn data_folder(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
     /// Returns a copy of the data folder as it is now.
     pub(crate) fn copy_data(&self) -> TempDir {
         let copy = TempDir::new().unwrap();

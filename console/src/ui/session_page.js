@@ -11,6 +11,7 @@ import {EmptyState, IconButton, useClock} from './elements.js';
 import {Icon} from './icons.js';
 import {PageFrame} from './page_frame.js';
 import {SessionSettingsDialog} from './session_settings.js';
+import {ShareDialog} from './share_dialog.js';
 import {TimelinePanel} from './timeline_panel.js';
 import {useSession} from './use_session.js';
 
@@ -23,7 +24,7 @@ const FOLLOW_DISTANCE = 80;
 export function SessionPage({sessionId, firstMessage, app}) {
   const session = useSession(sessionId);
   const {state, connection, outgoing} = session;
-  const [dialog, setDialog] = useState(false);
+  const [dialog, setDialog] = useState('');
   const [timeline, setTimeline] = useState(() => matchMedia('(min-width: 1180px)').matches);
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const following = useRef(true);
@@ -83,7 +84,8 @@ export function SessionPage({sessionId, firstMessage, app}) {
         <${ConnectionMark} connection=${connection} />
         <${IconButton} icon="timeline" label=${timeline ? 'Hide the timeline' : 'Show the timeline'} pressed=${timeline}
           onClick=${() => setTimeline(!timeline)} />
-        <${IconButton} icon="settings" label="Settings of this session" onClick=${() => setDialog(true)} />
+        <${IconButton} icon="settings" label="Settings of this session" onClick=${() => setDialog('settings')} />
+        <${IconButton} icon="download" label="Export or share this session" onClick=${() => setDialog('share')} />
         <${IconButton} icon="trash" label="Delete this session" onClick=${() => app.deleteSession(sessionId, title)} />
       </header>
       <main class="scroller" ref=${scroller} onScroll=${onScroll} tabindex="0" id="main">
@@ -104,11 +106,12 @@ export function SessionPage({sessionId, firstMessage, app}) {
       </div>
       <div class="composer-area">
         <${Composer} key=${sessionId} draftKey=${sessionId} running=${running} disabled=${ended} settings=${state.settings} onSend=${send}
-          onStop=${() => session.stop().catch(app.showProblem)} onSettings=${() => setDialog(true)} />
+          onStop=${() => session.stop().catch(app.showProblem)} onSettings=${() => setDialog('settings')} />
       </div>
     </div>
     ${timeline && html`<${TimelinePanel} items=${state.items} owner=${state.owner} onJump=${jump} onClose=${() => setTimeline(false)} />`}
-    ${dialog && html`<${SessionSettingsDialog} sessionId=${sessionId} settings=${state.settings} onClose=${() => setDialog(false)} />`}
+    ${dialog === 'settings' && html`<${SessionSettingsDialog} sessionId=${sessionId} settings=${state.settings} onClose=${() => setDialog('')} />`}
+    ${dialog === 'share' && html`<${ShareDialog} sessionId=${sessionId} onClose=${() => setDialog('')} />`}
   </div>`;
 }
 

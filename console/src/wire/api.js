@@ -76,6 +76,23 @@ export async function callApi(method, path, {body, commandId, keepalive} = {}) {
 }
 
 /**
+ * Downloads a file of the API under the name that the answer gives it.
+ *
+ * @param {string} path
+ */
+export async function downloadFile(path) {
+  /** @type {Record<string, string>} */
+  const headers = readToken() ? {authorization: `Bearer ${readToken()}`} : {};
+  const response = await fetch(apiUrl(path), {headers});
+  if (!response.ok) throw new ApiProblem(parseObject(await response.text()), response.status);
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = /filename="([^"]+)"/.exec(response.headers.get('content-disposition') ?? '')?.[1] ?? 'report';
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+/**
  * Sends a command until the service accepts or rejects it. The same id goes with every attempt, so that it is executed once.
  *
  * @template [T=any]

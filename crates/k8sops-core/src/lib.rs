@@ -45,6 +45,7 @@ mod ports;
 mod preview;
 mod preview_update;
 mod replay;
+mod report;
 mod request_context;
 mod request_form;
 mod settings;
@@ -83,15 +84,20 @@ pub use money::UsdAmount;
 pub use net::{is_loopback, mask_url, printable_excerpt};
 pub use open_run::{ApprovalState, ElicitationState, InteractionStatus, OpenRun, OpenToolCall, StartedToolCall};
 pub use ports::{
-    BackendError, ClaimedSessions, ConfirmableWrite, DamagedSession, EventPage, INBOX_LIMIT, INBOX_LIMIT_ALL,
-    IdleDeletion, Inbox, LeaseEpoch, LeaseRenewal, Leases, ListCursor, LogCommit, LostMessages, MemoryStore,
-    MemoryWrite, NotificationTopic, Notifications, OutputPart, OutputStore, OwnSessions, PreviewPage, RemainingWork,
-    RemoteAudience, ReplayStart, SessionIndex, SessionLease, SessionLog, SessionStore, StoreError, StoreNotification,
-    StoreOutage, UpkeepClaim, UsageStore, WATCHER_TTL, WriteConfirmation, random_key,
+    BackendError, ClaimedSessions, ConfirmableWrite, DamagedSession, EventPage, ExpiringRecord, INBOX_LIMIT,
+    INBOX_LIMIT_ALL, IdleDeletion, Inbox, LeaseEpoch, LeaseRenewal, Leases, ListCursor, LogCommit, LostMessages,
+    MemoryStore, MemoryWrite, NotificationTopic, Notifications, OutputPart, OutputStore, OwnSessions, PreviewPage,
+    RecordGroup, RecordId, RecordInsertion, RecordStore, RemainingWork, RemoteAudience, ReplayStart, SessionIndex,
+    SessionLease, SessionLog, SessionStore, StoreError, StoreNotification, StoreOutage, UpkeepClaim, UsageStore,
+    WATCHER_TTL, WriteConfirmation, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
 pub use preview_update::{PreviewExtent, PreviewPosition, PreviewUpdate};
 pub use replay::{LoadedSession, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, find_tool_end, load_state};
+pub use report::{
+    ReportBuilder, ReportEntry, ReportItem, ReportedApproval, ReportedCall, ReportedMessage, ReportedNotice,
+    ReportedOutcome, ReportedQuestion, ReportedReply, SessionReport,
+};
 pub use request_context::RequestContext;
 pub use request_form::{ConversationForm, RequestForm, SimplificationStep, SimplifiedRequest, simplification_key};
 pub use settings::{ReasoningEffort, SessionSettings, SettingsPatch};

@@ -15,15 +15,16 @@ use super::{
     lease_state::LeaseState,
     log_retention::LogRetention,
     output_limit::{count_outputs_to_drop, truncate_output},
+    record_map::RecordMap,
     user_memory_set::{UserMemorySet, find_nearest_in_set},
 };
 use k8sops_core::{
-    ClaimedSessions, CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, IdleDeletion, Inbox,
-    InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId,
-    MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore, OwnSessions, RemainingWork, SessionCommand,
-    SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary,
-    StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories,
-    WriteConfirmation,
+    ClaimedSessions, CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, ExpiringRecord, IdleDeletion,
+    Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId,
+    MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore, OwnSessions, RecordGroup, RecordId,
+    RecordInsertion, RecordStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
+    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay,
+    UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 /// Sessions in the memory of the process.
@@ -35,6 +36,7 @@ pub struct InMemoryStore {
     deployment_key: OnceLock<[u8; 32]>,
     usage: Mutex<BTreeMap<(UserId, UsageDay), UserDailyUsage>>,
     memories: Mutex<HashMap<UserId, Arc<Mutex<UserMemorySet>>>>,
+    records: RecordMap,
 }
 
 #[derive(Debug)]
@@ -430,5 +432,29 @@ impl MemoryStore for InMemoryStore {
 
     async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
         Ok(std::mem::take(&mut *self.memory_set(user).lock()).len())
+    }
+}
+
+#[async_trait]
+impl RecordStore for InMemoryStore {
+    async fn insert_record(&self, group: &RecordGroup, record: &ExpiringRecord) -> Result<RecordInsertion, StoreError> {
+        Ok(self.records.insert(group, record))
+    }
+
+    async fn replace_record(&self, group: &RecordGroup, record: &ExpiringRecord) -> Result<(), StoreError> {
+        self.records.replace(group, record);
+        Ok(())
+    }
+
+    async fn read_record(&self, group: &RecordGroup, id: &RecordId) -> Result<Option<ExpiringRecord>, StoreError> {
+        Ok(self.records.read(group, id))
+    }
+
+    async fn take_record(&self, group: &RecordGroup, id: &RecordId) -> Result<Option<ExpiringRecord>, StoreError> {
+        Ok(self.records.take(group, id))
+    }
+
+    async fn list_records(&self, group: &RecordGroup) -> Result<Vec<ExpiringRecord>, StoreError> {
+        Ok(self.records.list(group))
     }
 }

@@ -23,6 +23,7 @@ mod log_retention;
 mod memory_record;
 mod options;
 mod output_limit;
+mod record_map;
 mod redis;
 mod user_memory_set;
 mod vector_index;

@@ -5,11 +5,12 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use k8sops_core::{
     ClaimedSessions, CommandId, CommandReceipt, ConfirmableWrite, DailyUsage, DamagedSession, EmbeddingVector,
-    EventPage, IdleDeletion, Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, LostBranch,
-    LostMessages, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite, Notifications, OutputPart,
-    OutputStore, OwnSessions, RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex,
-    SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UpkeepClaim,
-    UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
+    EventPage, ExpiringRecord, IdleDeletion, Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit,
+    LogLineage, LostBranch, LostMessages, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
+    Notifications, OutputPart, OutputStore, OwnSessions, RecordGroup, RecordId, RecordInsertion, RecordStore,
+    RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog,
+    SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore,
+    UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 /// A write that passes the hooks.
@@ -154,4 +155,12 @@ forward_port!(MemoryStore {
     fn release_embedding_upkeep(user: &UserId, holder: &str) -> ();
     fn delete_memory(user: &UserId, id: MemoryId) -> bool;
     fn delete_all_memories(user: &UserId) -> usize;
+});
+
+forward_port!(RecordStore {
+    fn insert_record(group: &RecordGroup, record: &ExpiringRecord) -> RecordInsertion;
+    fn replace_record(group: &RecordGroup, record: &ExpiringRecord) -> ();
+    fn read_record(group: &RecordGroup, id: &RecordId) -> Option<ExpiringRecord>;
+    fn take_record(group: &RecordGroup, id: &RecordId) -> Option<ExpiringRecord>;
+    fn list_records(group: &RecordGroup) -> Vec<ExpiringRecord>;
 });

@@ -208,7 +208,7 @@ impl RuntimeFixture {
         });
         let user: UserId = "default".parse().unwrap();
         let settings = SessionSettings::for_model("p", "m");
-        let session = sessions.create_session(&user, new_session(settings)).await.unwrap().summary.session_id;
+        let session = sessions.create_session(&user, new_session(settings), None).await.unwrap().summary.session_id;
         Self { sessions, store, user, session, clock_offset_ms }
     }
 

@@ -342,7 +342,7 @@ async fn audit_records_survive_disconnected_clients() {
         let fixture = RuntimeFixture::with_audit(&ScriptedModel::new([]), audit.clone()).await;
         hang_up_after(
             looks,
-            fixture.sessions.create_session(&fixture.user, new_session(SessionSettings::for_model("p", "m"))),
+            fixture.sessions.create_session(&fixture.user, new_session(SessionSettings::for_model("p", "m")), None),
         )
         .await;
         hang_up_after(looks, fixture.sessions.delete_session(&fixture.user, fixture.session)).await;

@@ -9,6 +9,7 @@
 //! | [`OutputStore`] | whole outputs of tool calls |
 //! | [`UsageStore`] | what users used, by day |
 //! | [`MemoryStore`] | what is remembered of users, with embedding vectors |
+//! | [`RecordStore`] | small records that expire: tickets, links, requests that are executed once |
 //! | [`WriteConfirmation`] | whether a write survives a failure of the store |
 //! | [`Notifications`] | what several processes see of each other's work |
 //!
@@ -22,6 +23,7 @@ mod leases;
 mod memory_store;
 mod notifications;
 mod output_store;
+mod record_store;
 mod session_index;
 mod session_log;
 mod session_store;
@@ -37,6 +39,7 @@ pub use notifications::{
     NotificationTopic, Notifications, PreviewPage, RemoteAudience, StoreNotification, WATCHER_TTL,
 };
 pub use output_store::{OutputPart, OutputStore, random_key};
+pub use record_store::{ExpiringRecord, RecordGroup, RecordId, RecordInsertion, RecordStore};
 pub use session_index::{ClaimedSessions, DamagedSession, IdleDeletion, ListCursor, OwnSessions, SessionIndex};
 pub use session_log::{EventPage, LogCommit, ReplayStart, SessionLog};
 pub use session_store::SessionStore;

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use super::{
-    Inbox, Leases, MemoryStore, Notifications, OutputStore, SessionIndex, SessionLog, StoreError, UsageStore,
-    WriteConfirmation,
+    Inbox, Leases, MemoryStore, Notifications, OutputStore, RecordStore, SessionIndex, SessionLog, StoreError,
+    UsageStore, WriteConfirmation,
 };
 
 /// A storage backend. Every method of its ports may be called at any time from any task.
@@ -12,7 +12,7 @@ use super::{
 /// An `Arc<dyn SessionStore>` coerces to an `Arc` of each single port.
 #[async_trait]
 pub trait SessionStore:
-    SessionLog + Inbox + Leases + SessionIndex + OutputStore + UsageStore + MemoryStore + WriteConfirmation
+    SessionLog + Inbox + Leases + SessionIndex + OutputStore + UsageStore + MemoryStore + RecordStore + WriteConfirmation
 {
     /// The name of the backend, as `MEMORY_BACKEND` spells it.
     fn backend_name(&self) -> &'static str;

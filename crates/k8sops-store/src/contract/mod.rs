@@ -12,6 +12,7 @@ mod fixtures;
 mod inbox;
 mod memories;
 mod outputs;
+mod records;
 mod rules;
 mod session_index;
 mod session_log;

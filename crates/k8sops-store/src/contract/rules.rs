@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use super::{inbox, memories, outputs, session_index, session_log, usage};
+use super::{inbox, memories, outputs, records, session_index, session_log, usage};
 use k8sops_core::SessionStore;
 
 /// A running check of a rule.
@@ -53,6 +53,9 @@ rules![
     memories::only_valid_memories_are_found,
     memories::embedding_spaces_are_separate,
     memories::embedding_upkeep_is_claimed_and_released,
+    records::record_is_inserted_once_and_replaced,
+    records::record_is_taken_by_one,
+    records::expired_record_does_not_exist,
     usage::usage_is_kept_by_user_and_day,
     outputs::outputs_are_read_in_parts_and_deleted_with_their_session,
     outputs::oldest_outputs_are_dropped_at_the_limit,

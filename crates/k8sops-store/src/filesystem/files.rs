@@ -61,6 +61,19 @@ impl FileStamp {
     }
 }
 
+/// When a file was last changed, and when what the file system knows of it was. Programs can set back the former only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ChangeTimes {
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl ChangeTimes {
+    pub(super) fn from_metadata(data: &Metadata) -> Self {
+        Self { modified: (data.mtime(), data.mtime_nsec()), changed: (data.ctime(), data.ctime_nsec()) }
+    }
+}
+
 /// The error of a file operation.
 pub(super) fn unavailable(path: &Path, error: io::Error) -> StoreError {
     let outage = match error.kind() {

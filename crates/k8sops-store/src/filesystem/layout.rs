@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use k8sops_core::{MemoryId, SessionId, ToolCallId, UsageDay, UserId};
+use k8sops_core::{MemoryId, RecordGroup, SessionId, ToolCallId, UsageDay, UserId};
 
 /// How the names of outputs end from format 2 on. The id of a call has no dot.
 pub(super) const OUTPUT_EXTENSION: &str = ".output";
@@ -82,6 +82,11 @@ impl StoreLayout {
 
     pub(super) fn memory_file(&self, user: &UserId, memory: MemoryId) -> PathBuf {
         self.user_memories(user).join(format!("{memory}.json"))
+    }
+
+    /// The folder of a group of records.
+    pub(super) fn records(&self, group: &RecordGroup) -> PathBuf {
+        self.root.join("records").join(group.kind()).join(group.owner())
     }
 
     pub(super) fn usage(&self) -> PathBuf {

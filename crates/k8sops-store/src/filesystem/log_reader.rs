@@ -1,7 +1,7 @@
 //! Reads the lines of a session's file of which every line was committed.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     path::PathBuf,
     sync::Arc,
@@ -45,12 +45,18 @@ impl LogReader {
     /// Whether the open file is still the one at its path, with the lines that are known. If not, another program has
     /// replaced or changed it. Bytes behind the committed lines may be `excused`.
     pub(super) fn is_current(&self, excused: ExtraBytes) -> Result<bool, StoreError> {
+        self.find_metadata(excused).map(|data| data.is_some())
+    }
+
+    /// What the file system knows of the file at its path; `None` if the file [is not current](Self::is_current).
+    pub(super) fn find_metadata(&self, excused: ExtraBytes) -> Result<Option<Metadata>, StoreError> {
         match std::fs::symlink_metadata(&self.path) {
             Ok(data) => {
                 let has_size = excused == ExtraBytes::Excused || data.len() == self.committed_bytes;
-                Ok(has_size && FileIdentity::from_metadata(&data) == self.identity)
+                let is_current = has_size && FileIdentity::from_metadata(&data) == self.identity;
+                Ok(is_current.then_some(data))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unavailable(&self.path, error)),
         }
     }

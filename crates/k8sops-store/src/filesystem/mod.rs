@@ -41,6 +41,7 @@ mod open_files;
 mod output_files;
 mod permissions;
 mod ports;
+mod record_files;
 mod recovery_scan;
 mod session_file;
 mod session_files;

@@ -10,11 +10,12 @@ use super::{
 };
 use crate::user_memory_set::find_nearest_in_set;
 use k8sops_core::{
-    ClaimedSessions, CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, IdleDeletion,
-    Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId, MemoryStore,
-    MemoryVersion, MemoryWrite, OutputPart, OutputStore, OwnSessions, RemainingWork, ReplayStart, SessionCommand,
-    SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary,
-    StoreError, ToolCallId, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
+    ClaimedSessions, CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, ExpiringRecord,
+    IdleDeletion, Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId,
+    MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore, OwnSessions, RecordGroup, RecordId,
+    RecordInsertion, RecordStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex,
+    SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore,
+    UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 #[async_trait]
@@ -251,5 +252,33 @@ impl MemoryStore for FilesystemStore {
     async fn delete_all_memories(&self, user: &UserId) -> Result<usize, StoreError> {
         let user = user.clone();
         self.with_files(move |files| files.memories.delete_all_memories(&user)).await
+    }
+}
+
+#[async_trait]
+impl RecordStore for FilesystemStore {
+    async fn insert_record(&self, group: &RecordGroup, record: &ExpiringRecord) -> Result<RecordInsertion, StoreError> {
+        let (group, record) = (group.clone(), record.clone());
+        self.with_files(move |files| files.records.insert_record(&group, &record)).await
+    }
+
+    async fn replace_record(&self, group: &RecordGroup, record: &ExpiringRecord) -> Result<(), StoreError> {
+        let (group, record) = (group.clone(), record.clone());
+        self.with_files(move |files| files.records.replace_record(&group, &record)).await
+    }
+
+    async fn read_record(&self, group: &RecordGroup, id: &RecordId) -> Result<Option<ExpiringRecord>, StoreError> {
+        let (group, id) = (group.clone(), id.clone());
+        self.with_files(move |files| files.records.read_record(&group, &id)).await
+    }
+
+    async fn take_record(&self, group: &RecordGroup, id: &RecordId) -> Result<Option<ExpiringRecord>, StoreError> {
+        let (group, id) = (group.clone(), id.clone());
+        self.with_files(move |files| files.records.take_record(&group, &id)).await
+    }
+
+    async fn list_records(&self, group: &RecordGroup) -> Result<Vec<ExpiringRecord>, StoreError> {
+        let group = group.clone();
+        self.with_files(move |files| files.records.list_records(&group)).await
     }
 }

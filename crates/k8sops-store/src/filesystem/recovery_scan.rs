@@ -28,13 +28,15 @@ pub(super) fn scan_sessions(
     for folder in fs::read_dir(&sessions).map_err(failed)? {
         let folder = folder.map_err(failed)?;
         let user = folder.file_name().to_str().and_then(|name| name.parse::<UserId>().ok());
-        let (Some(user), true) = (user, folder.file_type().is_ok_and(|kind| kind.is_dir())) else {
+        let is_folder = folder.file_type().is_ok_and(|kind| kind.is_dir());
+        let is_of_user = |user: &UserId| is_folder || known.values().any(|line| line.summary.user_id == *user);
+        let Some(user) = user.filter(is_of_user) else {
             tracing::warn!(path = %folder.path().display(), "ignored: not the folder of a user's sessions");
             continue;
         };
         let files = match fs::read_dir(folder.path()).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(files) => files,
-            // A folder that cannot be read does not prevent the sessions of other users from being served.
+            // What cannot be read, or is no folder, does not prevent the sessions of other users from being served.
             Err(error) => {
                 tracing::error!(path = %folder.path().display(), %error, "sessions of a user cannot be read");
                 let of_user = known.values().filter(|line| line.summary.user_id == user);
@@ -83,13 +85,21 @@ fn scan_file(
         }
         return ScannedFile::Ignored;
     }
-    let session = parse_session_file_name(file, ".jsonl");
-    let (Some(session), true) = (session, file.file_type().is_ok_and(|kind| kind.is_file())) else {
+    let (Some(session), Ok(kind)) = (parse_session_file_name(file, ".jsonl"), file.file_type()) else {
         tracing::warn!(path = %path.display(), "ignored: not the file of a session");
         return ScannedFile::Ignored;
     };
-    let bytes = file.metadata().map(|data| data.len()).ok();
     let known = known.get(&session).filter(|line| line.summary.user_id == *user);
+    if !kind.is_file() {
+        // Only what has replaced the file of a session that is known: a link may lead to the session of another user.
+        let Some(line) = known else {
+            tracing::warn!(path = %path.display(), "ignored: not the file of a session");
+            return ScannedFile::Ignored;
+        };
+        tracing::error!(%session, path = %path.display(), "session damaged: its file was replaced by something else");
+        return ScannedFile::Damaged(damaged_line_of(user, session, Some(line), &path));
+    }
+    let bytes = file.metadata().map(|data| data.len()).ok();
     if let Some(line) = known.filter(|line| Some(line.bytes) == bytes) {
         return ScannedFile::Readable(line.clone());
     }

@@ -11,7 +11,7 @@ use std::{
 use super::{
     commit_journal::{CommitJournal, WrittenLines},
     disk_io::{self, DiskOperation},
-    files::{FileIdentity, create_private_file, replacement_path, sync_parent_folder, unavailable},
+    files::{ChangeTimes, FileIdentity, create_private_file, replacement_path, sync_parent_folder, unavailable},
     journal_format::{FOLLOWED_BYTES, JournalEntry},
     journal_replay::checksum_before,
     known_log::KnownLog,
@@ -54,6 +54,8 @@ pub(super) struct SessionFile {
     pub(super) inbox: InboxState,
     pub(super) lease: LeaseState,
     write_state: WriteState,
+    /// The times of the file after the newest write; `None` if they are not known.
+    change_times: Option<ChangeTimes>,
     /// The checksum of the bytes before the next line, if it is known, see [`JournalEntry::follows`].
     follows: Option<String>,
     /// The summary or the inbox has changed since the last view of them.
@@ -71,6 +73,16 @@ impl KeptState {
     fn new(state: SessionState) -> Self {
         Self { bytes: state.estimated_bytes(), state }
     }
+}
+
+/// What another program did to an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ForeignChange {
+    None,
+    /// It is the same file of the same size. Its content may be changed, or only its times or rights.
+    Touched,
+    /// Another file is in its place, or it has another size.
+    Replaced,
 }
 
 /// Whether an open file can be written to.
@@ -112,6 +124,7 @@ impl SessionFile {
             inbox: InboxState::default(),
             lease: LeaseState::after_epoch(0),
             write_state: WriteState::Ready,
+            change_times: None,
             follows: None,
             has_changed: true,
         };
@@ -173,6 +186,8 @@ impl SessionFile {
             let cut = disk_io::resize_file(&file, path, end).and_then(|()| disk_io::sync_file(&file, path));
             cut.map_err(failed)?;
         }
+        // Before the lines were read, unless this process has changed the file since.
+        let change_times = (end == file_bytes).then(|| ChangeTimes::from_metadata(&data));
         Ok(Self {
             log: LogReader::new(path.to_owned(), file, end).map_err(failed)?,
             must_name_format: replay.format != Some(FormatRecord::current()),
@@ -185,18 +200,28 @@ impl SessionFile {
             inbox: replay.inbox,
             lease: LeaseState::after_epoch(replay.epoch),
             write_state,
+            change_times,
             follows: None,
             has_changed: true,
         })
     }
 
-    /// See [`LogReader::is_current`].
-    pub(super) fn is_current(&self) -> Result<bool, StoreError> {
-        self.log.is_current(if self.write_state == WriteState::MustUndo {
-            ExtraBytes::Excused
-        } else {
-            ExtraBytes::Foreign
-        })
+    /// Finds what another program did to the file since this process has used it.
+    pub(super) fn find_foreign_change(&self) -> Result<ForeignChange, StoreError> {
+        let excused = if self.write_state == WriteState::MustUndo { ExtraBytes::Excused } else { ExtraBytes::Foreign };
+        let Some(data) = self.log.find_metadata(excused)? else { return Ok(ForeignChange::Replaced) };
+        let is_touched = self.change_times.is_some_and(|times| times != ChangeTimes::from_metadata(&data));
+        Ok(if is_touched { ForeignChange::Touched } else { ForeignChange::None })
+    }
+
+    /// Continues the ownership of the same file, which was opened again and found to have the same content.
+    pub(super) fn continue_lease(&mut self, earlier: &Self) {
+        let is_same = self.summary == earlier.summary
+            && self.log.committed_bytes == earlier.log.committed_bytes
+            && self.inbox.entries.len() == earlier.inbox.entries.len();
+        if is_same {
+            self.lease = earlier.lease.clone();
+        }
     }
 
     /// Makes the file as it was committed, if that was not possible when a write failed.
@@ -402,6 +427,7 @@ impl SessionFile {
             return Ok(());
         }
         self.recover_from_failed_write(journal)?;
+        self.change_times = None;
         if let Err(error) = self.write_lines(bytes, journal) {
             // A part of the lines must not become the beginning of the next line.
             if self.truncate_to_committed(journal).is_err() {
@@ -411,7 +437,12 @@ impl SessionFile {
         }
         self.log.committed_bytes += bytes.len() as u64;
         self.must_name_format = false;
+        self.record_change_times();
         Ok(())
+    }
+
+    fn record_change_times(&mut self) {
+        self.change_times = self.log.file.metadata().ok().map(|data| ChangeTimes::from_metadata(&data));
     }
 
     fn write_lines(&mut self, bytes: &[u8], journal: &CommitJournal) -> io::Result<()> {
@@ -453,6 +484,7 @@ impl SessionFile {
         self.follows = None;
         self.must_name_format = false;
         self.log.committed_bytes = bytes.len() as u64;
+        self.record_change_times();
         Ok(())
     }
 

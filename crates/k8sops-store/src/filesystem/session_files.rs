@@ -21,8 +21,9 @@ use super::{
     open_files::{FileHandle, OpenFiles, OpenSlot},
     output_files::OutputFiles,
     recovery_scan::modified_at,
-    session_file::SessionFile,
+    session_file::{ForeignChange, SessionFile},
     session_views::SessionViews,
+    trash::discard_folder,
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{
@@ -89,13 +90,18 @@ impl SessionFiles {
         work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut handle = slot.file.lock();
-        if let FileHandle::Open(file) = &*handle
-            && !file.is_current()?
-        {
-            // The owner of the session learns that its lease is lost.
-            tracing::error!(path = %path.display(), "file was changed by another program, reading it again");
-            self.views.remove(session);
-            *handle = FileHandle::Closed;
+        let mut touched = None;
+        if let FileHandle::Open(file) = &*handle {
+            let change = file.find_foreign_change()?;
+            if change == ForeignChange::Replaced {
+                // The owner of the session learns that its lease is lost.
+                tracing::error!(path = %path.display(), "file was changed by another program, reading it again");
+            }
+            if change != ForeignChange::None {
+                self.views.remove(session);
+                let replaced = std::mem::take(&mut *handle);
+                touched = if change == ForeignChange::Touched { Some(replaced) } else { None };
+            }
         }
         if let FileHandle::Closed | FileHandle::Readable(..) = &*handle {
             let opened = self.open_file(path, session).inspect_err(|error| {
@@ -103,7 +109,11 @@ impl SessionFiles {
                     self.mark_damaged(path, session);
                 }
             });
-            *handle = FileHandle::Open(Box::new(opened?));
+            let mut opened = Box::new(opened?);
+            if let Some(FileHandle::Open(earlier)) = touched {
+                opened.continue_lease(&earlier);
+            }
+            *handle = FileHandle::Open(opened);
         }
         let FileHandle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
         let result = work(file);
@@ -186,9 +196,16 @@ impl SessionFiles {
     }
 
     /// Returns the error of a file that the index knows and that does not exist: its folder is away, or the file was removed
-    /// without the store.
+    /// or replaced without the store.
     fn explain_missing_file(&self, path: &Path) -> Result<(), StoreError> {
-        let Err(error) = fs::metadata(path) else { return Ok(()) };
+        let error = match fs::metadata(path) {
+            Ok(found) if found.is_file() => return Ok(()),
+            Ok(_) => {
+                let found = format!("{} is not a file: restore it, or delete the session", path.display());
+                return Err(StoreError::Corrupt(found.into()));
+            }
+            Err(error) => error,
+        };
         let folder = path.parent().unwrap_or(self.layout.root());
         if error.kind() != io::ErrorKind::NotFound || !folder.is_dir() {
             return Err(unavailable(path, error));
@@ -426,6 +443,8 @@ impl SessionFiles {
     /// the next start.
     fn remove_session_file(&self, path: &Path) -> Result<(), StoreError> {
         match disk_io::remove_file(path) {
+            // Something else is in its place.
+            Err(_) if path.is_dir() => discard_folder(&self.layout, path).map(drop),
             Err(error) if error.kind() == io::ErrorKind::NotFound => match self.explain_missing_file(path) {
                 // It is in its folder no more.
                 Err(StoreError::Corrupt(_)) | Ok(()) => Ok(()),

@@ -12,6 +12,7 @@ use super::{
     memory_files::MemoryFiles,
     output_files::OutputFiles,
     permissions::tighten_permissions,
+    record_files::RecordFiles,
     recovery_scan::scan_sessions,
     session_file::SessionFile,
     session_files::SessionFiles,
@@ -34,6 +35,7 @@ pub(super) struct StoreFiles {
     pub(super) outputs: OutputFiles,
     pub(super) usage: UsageFiles,
     pub(super) memories: MemoryFiles,
+    pub(super) records: RecordFiles,
     probe: DiskProbe,
     lock: FolderLock,
 }
@@ -103,6 +105,7 @@ impl StoreFiles {
             outputs,
             usage,
             memories: MemoryFiles::new(layout.clone()),
+            records: RecordFiles::new(layout.clone()),
             probe: DiskProbe::default(),
             layout,
             lock,
@@ -112,7 +115,10 @@ impl StoreFiles {
     /// Checks that the folder can be read and written to.
     pub(super) fn check_access(&self) -> Result<(), StoreError> {
         let sessions = self.layout.sessions();
-        std::fs::metadata(&sessions).map_err(|error| unavailable(&sessions, error))?;
+        let found = std::fs::metadata(&sessions).map_err(|error| unavailable(&sessions, error))?;
+        if !found.is_dir() {
+            return Err(unavailable(&sessions, std::io::ErrorKind::NotADirectory.into()));
+        }
         self.probe.check(self.layout.root())?;
         self.sessions.retry_index_writes();
         Ok(())

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
-    lost_keys::foreign_log,
+    lost_keys::name_foreign_key,
     scripts::{RestoreReceipts, RestoredReceipt, SubmitCommand, SubmitReply},
     store::{RedisStore, ReplySize},
 };
 use k8sops_core::{
     CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, Inbox, InboxEntry, LostMessages, NotificationTopic,
-    REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, SessionCommand, SessionId, SessionLog as _, StoreError, UserId, load_state,
+    REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, SessionCommand, SessionId, SessionLog as _, StoreError, UserId,
 };
 
 /// How many receipts of a session are kept.
@@ -74,11 +74,7 @@ impl Inbox for RedisStore {
                 self.registry.unschedule_session(session).await?;
                 Err(self.registry.missing_session(session).await)
             }
-            SubmitReply::Damaged { last_seq } => {
-                // Loading it names the key that is gone.
-                load_state(self, session).await?;
-                Err(foreign_log(session, last_seq, "it does not"))
-            }
+            SubmitReply::Damaged { last_seq } => Err(self.explain_damage(session, last_seq).await),
         }
     }
 
@@ -115,9 +111,9 @@ impl Inbox for RedisStore {
 
     async fn find_lost_messages(&self, session: SessionId) -> Result<LostMessages, StoreError> {
         // Before the inbox: a message that arrives in between is in the inbox only.
-        let waiting: Option<u64> =
+        let waiting: Option<i64> =
             self.reads.query(redis::cmd("HGET").arg(self.keys.meta(session)).arg("waiting")).await?;
-        let waiting = waiting.unwrap_or(0);
+        let waiting = waiting.and_then(|messages| u64::try_from(messages).ok()).unwrap_or(0);
         if waiting == 0 {
             return Ok(LostMessages::default());
         }
@@ -192,8 +188,11 @@ impl RedisStore {
         let mut read = redis::pipe();
         read.cmd("EXISTS").arg(self.keys.log(session)).cmd("EXISTS").arg(self.keys.meta(session));
         read.cmd("XRANGE").arg(self.keys.inbox(session)).arg("-").arg("+").arg("COUNT").arg(limit);
-        let (has_log, exists, entries): (bool, bool, Vec<StreamEntry>) =
-            self.read(&read, ReplySize::of_page(limit)).await?;
+        let found = self.read(&read, ReplySize::of_page(limit)).await;
+        let (has_log, exists, entries): (bool, bool, Vec<StreamEntry>) = match found {
+            Ok(found) => found,
+            Err(error) => return Err(name_foreign_key(&self.reads, &self.keys, session, error).await),
+        };
         if exists && has_log { Ok(entries) } else { Err(self.registry.missing_session(session).await) }
     }
 }

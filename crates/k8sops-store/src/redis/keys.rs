@@ -18,6 +18,7 @@
 //! | `{prefix}:{user:USER}:spaces` | set | the names of those vector sets |
 //! | `{prefix}:{user:USER}:upkeep` | string | the process that computes the vectors of this user |
 //! | `{prefix}:usage:USER:DAY` | hash | what each session of a user used on a day |
+//! | `{prefix}:{KIND:OWNER}:records`, `…:expiries` | hash, sorted set | records that expire (tickets, shares, creations), and when |
 //! | `{prefix}:work` | sorted set | sessions that may have work, by when they are due |
 //! | `{prefix}:approvals` | sorted set | sessions with pending approvals, by when these expire |
 //! | `{prefix}:key` | string | 32 random bytes of the deployment |
@@ -25,7 +26,7 @@
 //! The braces of `{session}` and `{user:USER}` are part of the names: they are the hash tags that keep all keys of a session,
 //! and all memories of a user, on one node of a cluster.
 
-use k8sops_core::{EmbeddingSpace, NotificationTopic, SessionId, UsageDay, UserId};
+use k8sops_core::{EmbeddingSpace, NotificationTopic, RecordGroup, SessionId, UsageDay, UserId};
 
 #[derive(Debug, Clone)]
 pub(super) struct RedisKeys {
@@ -81,6 +82,11 @@ impl RedisKeys {
         format!("{}:{{user:{user}}}:{name}", self.prefix)
     }
 
+    /// The pattern of all keys with memories of a user.
+    pub(super) fn all_memory_keys(&self, user: &UserId) -> String {
+        self.memory_key(user, "*")
+    }
+
     pub(super) fn memories(&self, user: &UserId) -> String {
         self.memory_key(user, "memories")
     }
@@ -108,6 +114,15 @@ impl RedisKeys {
 
     pub(super) fn usage(&self, user: &UserId, day: UsageDay) -> String {
         format!("{}:usage:{user}:{day}", self.prefix)
+    }
+
+    pub(super) fn records(&self, group: &RecordGroup) -> String {
+        format!("{}:{{{}:{}}}:records", self.prefix, group.kind(), group.owner())
+    }
+
+    /// When each record of a group expires.
+    pub(super) fn record_expiries(&self, group: &RecordGroup) -> String {
+        format!("{}:{{{}:{}}}:expiries", self.prefix, group.kind(), group.owner())
     }
 
     pub(super) fn deployment_key(&self) -> String {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
+    lost_keys::of_shared_key,
     memory_cache::CachedUser,
     scripts::{
         ClaimEmbeddingUpkeep, DeleteMemories, DeleteMemoriesReply, MemoryFields, ReadMemoryVersion, UpkeepReply,
@@ -65,10 +66,11 @@ impl RedisStore {
             spaces_key: self.keys.embedding_spaces(user),
             probe_vector_sets: vector_sets.is_none(),
         };
-        let version = self.reads.run_script(&read).await?;
+        let version = self.reads.run_script(&read).await.map_err(of_shared_key(&read.memories_key))?;
         let in_set = *vector_sets.get_or_insert(version.has_vector_sets);
         let version = MemoryVersion { epoch: version.epoch, writes: version.writes };
-        self.refresh_cache(user, &cached, version, in_set).await?;
+        let refreshed = self.refresh_cache(user, &cached, version, in_set).await;
+        refreshed.map_err(of_shared_key(&self.keys.all_memory_keys(user)))?;
         drop(vector_sets);
         Ok((cached, in_set))
     }
@@ -201,10 +203,14 @@ impl RedisStore {
                 vectors_key: self.keys.memory_vectors(user),
                 spaces_key: spaces_key.clone(),
                 upkeep_key: self.keys.embedding_upkeep(user),
-                vector_set_keys: self.writes.query(cmd("SMEMBERS").arg(&spaces_key)).await?,
+                vector_set_keys: {
+                    let found = self.writes.query(cmd("SMEMBERS").arg(&spaces_key)).await;
+                    found.map_err(of_shared_key(&spaces_key))?
+                },
                 memory_id: id.map(|id| id.to_string()),
             };
-            match self.writes.run_script(&delete).await? {
+            let deleted = self.writes.run_script(&delete).await;
+            match deleted.map_err(of_shared_key(&self.keys.all_memory_keys(user)))? {
                 DeleteMemoriesReply::Deleted { count } => return Ok(count),
                 DeleteMemoriesReply::SpacesChanged => {}
             }
@@ -339,7 +345,8 @@ impl MemoryStore for RedisStore {
             new_epoch: UserMemorySet::next_version(version).epoch,
             changes: fields?,
         };
-        Ok(match self.bulk_writes.run_script(&write).await? {
+        let written = self.bulk_writes.run_script(&write).await;
+        Ok(match written.map_err(of_shared_key(&self.keys.all_memory_keys(user)))? {
             WriteMemoriesReply::Written => MemoryWrite::Written,
             WriteMemoriesReply::VersionConflict => MemoryWrite::VersionConflict,
         })

@@ -24,6 +24,7 @@ mod outage;
 mod outputs;
 mod pool;
 mod query;
+mod records;
 mod registry;
 mod script;
 mod scripts;

@@ -11,6 +11,7 @@ use flate2::{Compression, read::DeflateDecoder, write::DeflateEncoder};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    lost_keys::of_shared_key,
     offload::offload_large,
     scripts::{OutputField, OutputsReply, WriteOutputs},
     store::RedisStore,
@@ -80,8 +81,12 @@ impl OutputStore for RedisStore {
         let key = k8sops_core::random_key();
         let name = self.keys.deployment_key();
         self.writes.query::<()>(redis::cmd("SET").arg(&name).arg(&key[..]).arg("NX")).await?;
-        let stored: Vec<u8> = self.writes.query(redis::cmd("GET").arg(&name)).await?;
-        stored.try_into().map_err(|_| StoreError::Corrupt(format!("key {name} is not 32 bytes long").into()))
+        let stored = self.writes.query::<Vec<u8>>(redis::cmd("GET").arg(&name)).await;
+        let stored = stored
+            .and_then(|stored| stored.try_into().map_err(|_| StoreError::Corrupt("it is not 32 bytes long".into())));
+        let stored = stored.map_err(of_shared_key(&name))?;
+        self.registry.record_deployment_key(true);
+        Ok(stored)
     }
 
     async fn save_output(

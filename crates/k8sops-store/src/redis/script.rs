@@ -47,7 +47,8 @@ impl ScriptSource {
     /// Puts the check of rights, shared functions and the declarations of the local variables in front of a script. They are
     /// on its first line, so that line numbers in the errors of Redis are those of the file.
     pub(super) fn new(body: &str, parameters: &ScriptParameters<'_>) -> Self {
-        let text = check_rights(body) + &shared_functions(body) + &parameters.declare_locals() + body;
+        let functions = shared_functions(body);
+        let text = check_rights(&(functions.clone() + body)) + &functions + &parameters.declare_locals() + body;
         Self { digest: redis::Script::new(&text), text }
     }
 
@@ -58,7 +59,10 @@ impl ScriptSource {
 }
 
 /// Functions that several scripts call, by name.
-const SHARED_FUNCTIONS: [(&str, &str); 1] = [("server_identity", include_str!("lua/server_identity.lua"))];
+const SHARED_FUNCTIONS: [(&str, &str); 2] = [
+    ("has_all_entries", include_str!("lua/has_all_entries.lua")),
+    ("server_identity", include_str!("lua/server_identity.lua")),
+];
 
 /// Returns the shared functions that a script calls, on one line.
 fn shared_functions(body: &str) -> String {

@@ -84,7 +84,7 @@ script_reply! {
         "fenced" => Fenced { current_epoch: u64 },
         "conflict" => SeqConflict { last_seq: u64 },
         "forked" => Forked { seq: u64 },
-        "log_missing" => LogMissing,
+        "log_damaged" => LogDamaged { last_seq: u64 },
     }
 }
 
@@ -405,6 +405,34 @@ script_reply! {
     UpkeepReply {
         "granted" => Granted,
         "held" => HeldByAnother,
+    }
+}
+
+script! {
+    PutRecord = "lua/put_record.lua" -> PutRecordReply {
+        keys { records_key, expiries_key }
+        arguments { id: String, record: Vec<u8>, expires_at: String, now: String, replace: bool }
+    }
+}
+
+script_reply! {
+    PutRecordReply {
+        "written" => Written,
+        "exists" => Exists { record: String },
+    }
+}
+
+script! {
+    TakeRecord = "lua/take_record.lua" -> TakeRecordReply {
+        keys { records_key, expiries_key }
+        arguments { id: String }
+    }
+}
+
+script_reply! {
+    TakeRecordReply {
+        "taken" => Taken { record: String },
+        "not_found" => NotFound,
     }
 }
 

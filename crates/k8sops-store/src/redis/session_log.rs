@@ -8,7 +8,9 @@ use tokio::time::Instant;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
-    lost_keys::{foreign_log, missing_log},
+    lost_keys::{
+        LogExtent, SmallFields, add_integrity_checks, foreign_log, has_required_fields, missing_log, name_foreign_key,
+    },
     offload::offload_large,
     registry::ListUpdate,
     scripts::{
@@ -18,7 +20,7 @@ use super::{
 };
 use k8sops_core::{
     EventBody, EventPage, LeaseEpoch, LogCommit, LogHead, LogLineage, LostBranch, NotificationTopic, SessionEvent,
-    SessionId, SessionLog, SessionState, SessionSummary, StoreError,
+    SessionId, SessionLog, SessionState, SessionSummary, StoreError, load_state,
 };
 
 /// How long a commit is retried whose reply is lost. Less than the duration of a lease.
@@ -102,18 +104,22 @@ impl SessionLog for RedisStore {
                 Err(StoreError::SeqConflict { session, expected, found: last_seq })
             }
             CommitReply::Forked { seq } => Err(StoreError::Forked { session, seq }),
-            CommitReply::LogMissing => Err(missing_log(session)),
+            CommitReply::LogDamaged { last_seq } => Err(self.explain_damage(session, last_seq).await),
         }
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let StoredPage { fields, entries, has_log, length } = self.read_stored_page(session, after, limit).await?;
-        let (Some(last_seq), Some(oldest_seq)) = (fields.0, fields.1) else {
+        let StoredPage { fields, entries, has_log, has_fields, length } =
+            self.read_stored_page(session, after, limit).await?;
+        let (Some(last_seq), Some(oldest_seq), true) = (fields.0, fields.1, has_fields) else {
             return Err(self.registry.missing_session(session).await);
         };
         // With all events in a checkpoint, the log is empty.
         if !has_log || (length == 0 && oldest_seq <= last_seq) {
             return Err(missing_log(session));
+        }
+        if let Some(extent) = fields.5.as_deref().and_then(LogExtent::parse) {
+            extent.check(session, oldest_seq, last_seq, length)?;
         }
         let bytes = entries.iter().map(StreamEntry::value_bytes).sum();
         offload_large(bytes, move || parse_page(session, last_seq, oldest_seq, &fields, &entries)).await
@@ -153,13 +159,18 @@ struct StoredPage {
     fields: LogFields,
     entries: Vec<StreamEntry>,
     has_log: bool,
+    /// Whether the hash has all fields that an owner needs.
+    has_fields: bool,
     length: u64,
 }
 
 /// The fields of a session's hash that say how its log stands.
-const LOG_FIELDS: &[&str] = &["last_seq", "oldest_seq", "head", "lost_seq", "lost_calls"];
+const LOG_FIELDS: &[&str] = &["last_seq", "oldest_seq", "head", "lost_seq", "lost_calls", "log_extent"];
 /// The values of [`LOG_FIELDS`].
-type LogFields = (Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<String>);
+type LogFields = (Option<u64>, Option<u64>, Option<String>, Option<u64>, Option<String>, Option<String>);
+
+/// What [`RedisStore::read_stored_page`] reads.
+type PageReplies = (LogFields, Vec<StreamEntry>, bool, u64, LogFields, u64, u64, u64, SmallFields, bool);
 
 /// Checks that events follow each other, and that the last one is not beyond `head`, or another one than there.
 fn check_events(
@@ -261,14 +272,27 @@ impl RedisStore {
         read.arg("COUNT").arg(limit.max(1));
         read.cmd("EXISTS").arg(self.keys.log(session)).cmd("XLEN").arg(self.keys.log(session));
         read.cmd("HMGET").arg(self.keys.meta(session)).arg(LOG_FIELDS);
+        add_integrity_checks(&mut read, &self.keys, session);
         for _ in 0..PAGE_ATTEMPTS {
-            let (before, entries, has_log, length, fields): (LogFields, _, bool, u64, LogFields) =
-                self.read(&read, ReplySize::of_page(limit)).await?;
+            let found = self.read(&read, ReplySize::of_page(limit)).await;
+            let (before, entries, has_log, length, fields, .., small_fields, has_summary): PageReplies = match found {
+                Ok(found) => found,
+                Err(error) => return Err(name_foreign_key(&self.reads, &self.keys, session, error).await),
+            };
             if before == fields {
-                return Ok(StoredPage { fields, entries, has_log, length });
+                let has_fields = has_required_fields(&small_fields, has_summary);
+                return Ok(StoredPage { fields, entries, has_log, has_fields, length });
             }
         }
         Err(StoreError::Unavailable(format!("the log of session {session} changed in {PAGE_ATTEMPTS} reads").into()))
+    }
+
+    /// The error of a session whose log a script found not to be whole, up to `last_seq`. It names what is wrong.
+    pub(super) async fn explain_damage(&self, session: SessionId, last_seq: u64) -> StoreError {
+        match load_state(self, session).await {
+            Err(error) => error,
+            Ok(_) => foreign_log(session, last_seq, "it does not"),
+        }
     }
 
     /// Returns the script of a commit, without its checkpoint.

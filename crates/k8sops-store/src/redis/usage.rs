@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 
-use super::store::RedisStore;
+use super::{lost_keys::of_shared_key, store::RedisStore};
 use k8sops_core::{
     DailyUsage, ModelUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UsageStore, UserDailyUsage, UserId,
 };
@@ -14,7 +14,8 @@ impl UsageStore for RedisStore {
     async fn record_usage(&self, user: &UserId, session: SessionId, spent: &DailyUsage) -> Result<(), StoreError> {
         let models = serde_json::to_vec(&spent.models).map_err(|error| StoreError::corrupt("daily usage", error))?;
         let key = self.keys.usage(user, spent.day);
-        self.writes.query::<()>(redis::cmd("HSET").arg(&key).arg(session.to_string()).arg(models)).await?;
+        let recorded = self.writes.query::<()>(redis::cmd("HSET").arg(&key).arg(session.to_string()).arg(models)).await;
+        recorded.map_err(of_shared_key(&key))?;
         // Counted from the last write: usage of a day is recorded on that day, apart from clock skew.
         let ttl_seconds = USAGE_RETENTION_DAYS * 24 * 60 * 60;
         self.writes.query(redis::cmd("EXPIRE").arg(&key).arg(ttl_seconds)).await
@@ -24,7 +25,8 @@ impl UsageStore for RedisStore {
         let mut found = Vec::with_capacity(days.len());
         for day in days {
             let key = self.keys.usage(user, *day);
-            let fields: HashMap<String, Vec<u8>> = self.bulk_reads.query(redis::cmd("HGETALL").arg(&key)).await?;
+            let fields = self.bulk_reads.query(redis::cmd("HGETALL").arg(&key)).await;
+            let fields: HashMap<String, Vec<u8>> = fields.map_err(of_shared_key(&key))?;
             let mut sessions = UserDailyUsage::default();
             for (session, models) in fields {
                 let session: SessionId = session

@@ -271,7 +271,7 @@ impl CompletionTurn {
         if let Some(thread) = self.headers.thread.as_ref().or(by_key.as_ref()) {
             return open_thread(&self.state, user, ClientDoor::OpenAi, thread).await;
         }
-        let created = self.state.sessions.create_session(user, new_session(&self.state)).await?;
+        let created = self.state.sessions.create_session(user, new_session(&self.state), None).await?;
         Ok(ThreadSession { session: created.summary.session_id, opening: SessionOpening::Created })
     }
 

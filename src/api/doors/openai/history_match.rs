@@ -157,6 +157,9 @@ fn letters(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// Messages of the user, each with its reply.
+    type Turns<'a> = Vec<(&'a str, &'a str)>;
+
     fn client_turns(turns: &[(&str, &str)]) -> Vec<ChatTurn> {
         let reply = |reply: &str| (!reply.is_empty()).then(|| reply.to_owned());
         turns.iter().map(|(user, text)| ChatTurn { user: (*user).to_owned(), reply: reply(text) }).collect()
@@ -167,7 +170,7 @@ mod tests {
         let quoted = format!("{QUOTE_HEADING}\n- a\n\nThe new message:\nb");
         let approval = "**Approval needed** … Reply `approve 0fb77b`";
         let not_sent = "Your message was not sent, because …";
-        let cases: [(&str, Vec<(&str, &str)>, Vec<(&str, &str)>, bool); 16] = [
+        let cases: [(&str, Turns<'_>, Turns<'_>, bool); 16] = [
             ("same", vec![("a", "one")], vec![("a", "one")], true),
             ("reply cut by the client's stop", vec![("a", "the pods are")], vec![("a", "The pods are fine.")], true),
             ("stopped before the reply", vec![("a", "")], vec![("a", "The pods are fine.")], true),

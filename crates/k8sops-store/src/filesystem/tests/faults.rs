@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use tempfile::TempDir;
@@ -348,4 +349,115 @@ async fn log_without_an_owner_is_read_once() {
 fn bytes_read() -> u64 {
     let io = fs::read_to_string("/proc/thread-self/io").unwrap();
     io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+/// Changes the times of a file, as each write of another program does that is not within the same few milliseconds.
+fn touch(path: &Path) {
+    let later = SystemTime::now() + Duration::from_secs(1);
+    fs::OpenOptions::new().write(true).open(path).unwrap().set_modified(later).unwrap();
+}
+
+#[tokio::test]
+async fn byte_that_another_program_changed_is_found_before_the_next_write() {
+    let dir = TempDir::new().unwrap();
+    let store = open_store(dir.path()).await;
+    let session = create_test_session(&store).await;
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    writer.append(run_drafts("hi")).await.unwrap();
+    let before = read_session(&store, session).await;
+    let path = session_path(dir.path(), session);
+    let good = fs::read(&path).unwrap();
+    let mut bytes = good.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    touch(&path);
+    let ttl = Duration::from_secs(1);
+    for _ in 0..2 {
+        assert!(matches!(store.renew_lease(writer.lease, ttl).await, Err(StoreError::Corrupt(_))));
+        let submitted = store.submit_command(session, test_command("c", message_body("hi"))).await;
+        assert!(matches!(submitted, Err(StoreError::Corrupt(_))), "{submitted:?}");
+        let appended = writer.append(run_drafts("more")).await;
+        assert!(matches!(appended, Err(StoreError::Corrupt(_))), "{appended:?}");
+        assert!(matches!(store.read_summary(session).await, Err(StoreError::Corrupt(_))));
+        assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is written");
+    }
+    let listed = store.list_sessions(&test_user("anna"), None, 10).await.unwrap();
+    assert!(!listed[0].is_processing(), "{listed:?}");
+    fs::write(&path, &good).unwrap();
+    assert_eq!(read_session(&store, session).await, before);
+    assert!(matches!(store.renew_lease(writer.lease, ttl).await, Err(StoreError::Fenced { .. })));
+}
+
+#[tokio::test]
+async fn owner_keeps_a_file_of_which_only_times_and_rights_were_changed() {
+    let dir = TempDir::new().unwrap();
+    let store = open_store(dir.path()).await;
+    let session = create_test_session(&store).await;
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    let path = session_path(dir.path(), session);
+    for n in 0..3 {
+        writer.append(vec![warning_draft(&n.to_string())]).await.unwrap();
+        store.submit_command(session, test_command(&n.to_string(), message_body("hi"))).await.unwrap();
+        touch(&path);
+        // As a backup does that links each file.
+        let link = dir.path().join(n.to_string());
+        fs::hard_link(&path, link).unwrap();
+        store.renew_lease(writer.lease, Duration::from_secs(1)).await.unwrap();
+        assert_eq!(read_session(&store, session).await.2.len(), n + 1);
+    }
+    writer.append(vec![warning_draft("last")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn folder_in_place_of_a_file_is_damage_and_can_be_deleted() {
+    let dir = TempDir::new().unwrap();
+    let store = open_store(dir.path()).await;
+    let (session, other) = (create_test_session(&store).await, create_test_session(&store).await);
+    drop(store);
+    let store = open_store(dir.path()).await;
+    let path = session_path(dir.path(), session);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("note"), "x").unwrap();
+    let is_damaged =
+        |error: &StoreError| matches!(error, StoreError::Corrupt(why) if why.to_string().contains("is not a file"));
+    let error = store.read_events(session, 0, 10).await.unwrap_err();
+    assert!(is_damaged(&error), "{error}");
+    drop(store);
+    let store = open_store(dir.path()).await;
+    let error = store.read_summary(session).await.unwrap_err();
+    assert!(is_damaged(&error), "{error}");
+    assert_eq!(store.list_sessions(&test_user("anna"), None, 10).await.unwrap().len(), 2);
+    store.delete_session(session).await.unwrap();
+    assert!(!path.exists());
+    assert_eq!(read_session(&store, other).await.0.len(), 1);
+    // What was not the file of a session before does not become one.
+    fs::create_dir(session_path(dir.path(), SessionId::new())).unwrap();
+    drop(store);
+    let store = open_store(dir.path()).await;
+    assert_eq!(store.count_sessions(&test_user("anna")).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn file_in_place_of_a_folder_makes_the_store_unavailable() {
+    let dir = TempDir::new().unwrap();
+    let store = open_store(dir.path()).await;
+    let session = create_test_session(&store).await;
+    let before = read_session(&store, session).await;
+    for folder in [dir.path().join("sessions"), session_path(dir.path(), session).parent().unwrap().to_owned()] {
+        let away = dir.path().join("away");
+        fs::rename(&folder, &away).unwrap();
+        fs::write(&folder, "x").unwrap();
+        assert!(is_unavailable(store.read_events(session, 0, 10).await));
+        assert!(is_unavailable(store.delete_session(session).await));
+        if folder.ends_with("sessions") {
+            let error = store.ping().await.unwrap_err().to_string();
+            assert!(error.contains("sessions: not a directory"), "{error}");
+        }
+        fs::remove_file(&folder).unwrap();
+        fs::rename(&away, &folder).unwrap();
+        store.ping().await.unwrap();
+        assert_eq!(read_session(&store, session).await, before);
+    }
 }

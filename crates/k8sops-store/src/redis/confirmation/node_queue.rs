@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -105,13 +106,37 @@ impl QueueSender {
     }
 }
 
-/// What was found of the server, and until when it holds.
-type KnownMode = parking_lot::Mutex<Option<(ConfirmationMode, Instant)>>;
+/// What was found of the server.
+#[derive(Debug, Default)]
+struct KnownMode {
+    /// The mode, and until when it holds.
+    current: Option<(ConfirmationMode, Instant)>,
+    /// Whether the server has confirmed writes, until a warning said that it does not any more.
+    has_confirmed: bool,
+}
+
+impl KnownMode {
+    /// Records the mode that was found, and logs the end of confirmations: writes go on without them.
+    fn record(&mut self, mode: &ConfirmationMode) {
+        self.current = Some((mode.clone(), Instant::now() + MODE_TTL));
+        if let ConfirmationMode::Off { .. } = mode {
+            if std::mem::take(&mut self.has_confirmed) {
+                tracing::warn!("writes are not confirmed any more: Redis {}", mode.describe());
+            }
+        } else {
+            self.has_confirmed = true;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.current = None;
+    }
+}
 
 /// Starts rounds.
 struct RoundScheduler {
     parameters: Arc<RoundParameters>,
-    mode: Arc<KnownMode>,
+    mode: Arc<Mutex<KnownMode>>,
     queue: mpsc::Receiver<WaitingWrite>,
     waiting: Vec<WaitingWrite>,
     rounds: FuturesUnordered<BoxFuture<'static, ()>>,
@@ -148,7 +173,7 @@ impl RoundScheduler {
 /// One round: the writes that are confirmed together.
 struct ConfirmationRound {
     parameters: Arc<RoundParameters>,
-    mode: Arc<KnownMode>,
+    mode: Arc<Mutex<KnownMode>>,
     writes: Vec<WaitingWrite>,
 }
 
@@ -172,7 +197,7 @@ impl ConfirmationRound {
             let attempt = self.attempt(&first_key, deadline).await;
             match attempt {
                 Err(error) if is_temporary(&error) && Instant::now() + RETRY_DELAY < deadline => {
-                    *self.mode.lock() = None;
+                    self.mode.lock().forget();
                     sleep(RETRY_DELAY).await;
                 }
                 result => break result,
@@ -189,7 +214,7 @@ impl ConfirmationRound {
                 });
             }
             Err(error) => {
-                *self.mode.lock() = None;
+                self.mode.lock().forget();
                 let failure = match error.outage() {
                     // What is to be done is the same as for any other use of the server.
                     Some(StoreOutage::Misconfigured | StoreOutage::AccessDenied) => error,
@@ -234,7 +259,7 @@ impl ConfirmationRound {
         match mode.read_wait(waited) {
             Ok(waited) => Ok(RoundAttempt::Answered(replies, waited)),
             Err(error) if is_mode_outdated(&error) => {
-                *self.mode.lock() = None;
+                self.mode.lock().forget();
                 Err(StoreError::Unavailable("Redis has stopped to write its append-only file".into()))
             }
             Err(error) => Err(to_store_error(error)),
@@ -242,14 +267,14 @@ impl ConfirmationRound {
     }
 
     async fn find_mode(&self, key: &str) -> Result<ConfirmationMode, StoreError> {
-        let known = self.mode.lock().clone();
+        let known = self.mode.lock().current.clone();
         if let Some((mode, until)) = known
             && Instant::now() < until
         {
             return Ok(mode);
         }
         let mode = ConfirmationMode::find(self.parameters.policy, &self.parameters.connections, key).await?;
-        *self.mode.lock() = Some((mode.clone(), Instant::now() + MODE_TTL));
+        self.mode.lock().record(&mode);
         Ok(mode)
     }
 }
@@ -284,5 +309,27 @@ fn write_outcome(write: MarkWrite, reply: Value, waited: &WaitOutcome, limit: Du
         (Ok(MarkReply::NotFound), _) => WriteOutcome::NotFound,
         (Ok(MarkReply::Lost), _) => WriteOutcome::Lost,
         (Err(error), _) => WriteOutcome::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn end_of_confirmations_is_reported_once() {
+        let mut known = KnownMode::default();
+        let off = ConfirmationMode::Off { reason: Some("Redis writes no append-only file".to_owned()) };
+        for (mode, has_confirmed) in [
+            (&off, false),
+            (&ConfirmationMode::AppendOnlyFile { fsync: None }, true),
+            (&off, false),
+            (&off, false),
+            (&ConfirmationMode::Replicas(1), true),
+        ] {
+            known.record(mode);
+            assert_eq!(known.has_confirmed, has_confirmed, "{mode:?}");
+            known.forget();
+        }
     }
 }

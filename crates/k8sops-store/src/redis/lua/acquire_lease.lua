@@ -1,7 +1,11 @@
 -- Acquires the lease of a session under a new epoch, unless the lease of another owner has not expired.
 local last_epoch, holder, expires_at, last_seq, known_history, known_process, last_owner, lost_seq = unpack(redis.call(
   'HMGET', meta_key, 'epoch', 'holder', 'until', 'last_seq', 'server', 'server_process', 'owner', 'lost_seq'))
-if not last_epoch then return {'not_found'} end
+if not last_epoch or not last_seq then return {'not_found'} end
+-- A session that lacks one of these cannot be continued.
+for _, field in ipairs(redis.call('HMGET', meta_key, 'user', 'summary', 'oldest_seq', 'inbox', 'open')) do
+  if not field then return {'not_found'} end
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if holder and holder ~= owner and tonumber(expires_at) > now then

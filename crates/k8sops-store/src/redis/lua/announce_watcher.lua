@@ -3,7 +3,9 @@ local last_seq, holder = unpack(redis.call('HMGET', meta_key, 'last_seq', 'holde
 if not last_seq then return {'not_found'} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('ZREMRANGEBYSCORE', watchers_key, '-inf', string.format('%.0f', now))
+-- A key of another type is replaced.
+local expired = redis.pcall('ZREMRANGEBYSCORE', watchers_key, '-inf', string.format('%.0f', now))
+if type(expired) == 'table' then redis.call('DEL', watchers_key) end
 local was_announced = redis.call('ZSCORE', watchers_key, watcher)
 redis.call('ZADD', watchers_key, string.format('%.0f', now + ttl_ms), watcher)
 redis.call('PEXPIRE', watchers_key, ttl_ms)

@@ -1,8 +1,8 @@
 -- Appends events to the log and consumes commands: the one way to write to a log. All of it takes effect, or nothing.
 -- A call that is repeated with the same commit_id writes nothing, and gets the reply of the first call.
-local current_epoch, holder, last_seq, last_commit, head, lost_seq =
-  unpack(redis.call('HMGET', meta_key, 'epoch', 'holder', 'last_seq', 'commit', 'head', 'lost_seq'))
-if not current_epoch then return {'not_found'} end
+local current_epoch, holder, oldest_seq, last_seq, log_extent, last_commit, head, lost_seq = unpack(redis.call(
+  'HMGET', meta_key, 'epoch', 'holder', 'oldest_seq', 'last_seq', 'log_extent', 'commit', 'head', 'lost_seq'))
+if not current_epoch or not last_seq then return {'not_found'} end
 if last_commit == commit_id then return {'committed'} end
 if current_epoch ~= epoch or not holder then return {'fenced', tonumber(current_epoch)} end
 if last_seq ~= expected_seq then return {'conflict', tonumber(last_seq)} end
@@ -21,7 +21,9 @@ if says_lost then
     if id and not string.find(events[1].json, '"' .. id .. '"', 1, true) then return {'forked', tonumber(last_seq)} end
   end
 end
-if redis.call('EXISTS', log_key) == 0 then return {'log_missing'} end
+if redis.call('EXISTS', log_key) == 0 or not has_all_entries(log_key, oldest_seq, last_seq, log_extent) then
+  return {'log_damaged', tonumber(last_seq)}
+end
 -- A failover has lost a command that the owner read before, and with it the receipt: the command may be sent again, and must
 -- not run twice.
 for _, position in ipairs(consumed) do
@@ -65,10 +67,15 @@ if checkpoint then
   redis.call('SET', checkpoint_key, checkpoint)
   if trim_log then
     -- The checkpoint covers all older events.
-    local oldest_seq = string.format('%.0f', expected_seq + 1)
+    oldest_seq = string.format('%.0f', expected_seq + 1)
     redis.call('XTRIM', log_key, 'MINID', '=', oldest_seq)
     redis.call('HSET', meta_key, 'oldest_seq', oldest_seq)
   end
+end
+-- By this, the loss of events in the middle is noticed.
+if oldest_seq then
+  local extent = string.format('%s %s %.0f', oldest_seq, new_last_seq, redis.call('XLEN', log_key))
+  redis.call('HSET', meta_key, 'log_extent', extent)
 end
 if discard_preview or (closed_message and redis.call('HGET', meta_key, 'open_message') == closed_message) then
   redis.call('DEL', preview_key)

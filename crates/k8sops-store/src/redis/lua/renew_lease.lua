@@ -6,7 +6,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', meta_key, 'until', string.format('%.0f', now + ttl_ms))
 local is_watched = 0
-for _, watcher in ipairs(redis.call('ZRANGEBYSCORE', watchers_key, string.format('%.0f', now), '+inf', 'LIMIT', 0, 2)) do
+-- Announcements are repeated, so that a key of another type must not end the lease.
+local watchers = redis.pcall('ZRANGEBYSCORE', watchers_key, string.format('%.0f', now), '+inf', 'LIMIT', 0, 2)
+for _, watcher in ipairs(watchers) do
   if watcher ~= holder then is_watched = 1 end
 end
 return {'renewed', inbox_position or '0', is_watched}

@@ -1,10 +1,11 @@
 -- Appends a command to the inbox. A command that was accepted before gets its first receipt.
-local last_seq, oldest_seq, inbox_position, waiting, open_work =
-  unpack(redis.call('HMGET', meta_key, 'last_seq', 'oldest_seq', 'inbox', 'waiting', 'open'))
+local last_seq, oldest_seq, log_extent, inbox_position, waiting, open_work =
+  unpack(redis.call('HMGET', meta_key, 'last_seq', 'oldest_seq', 'log_extent', 'inbox', 'waiting', 'open'))
 if not last_seq then return {'not_found'} end
 -- What no owner could load accepts no commands. Its watchers look, and find the same.
 local newest = redis.call('XRANGE', log_key, last_seq .. '-0', '+', 'COUNT', 2)
 local is_whole = #newest == 1 and newest[1][1] == last_seq .. '-0'
+  and has_all_entries(log_key, oldest_seq, last_seq, log_extent)
 local kept_from = tonumber(oldest_seq) or 1
 -- With all events in a checkpoint, the log is empty.
 if kept_from > tonumber(last_seq) then is_whole = #newest == 0 and redis.call('EXISTS', log_key) == 1 end
@@ -24,7 +25,7 @@ local was_used = (tonumber(inbox_position) or 0) > 0
 if was_used and redis.call('EXISTS', receipts_key) == 0 then return {'receipts_missing'} end
 
 if is_message then
-  local queued_messages = tonumber(waiting)
+  local queued_messages = tonumber(waiting) or 0
   if only_if_idle and (open_work == '1' or queued_messages > 0) then return {'busy'} end
   if queued_messages >= tonumber(message_limit) then return {'full', tonumber(message_limit)} end
 end

@@ -15,7 +15,7 @@ fn checked<S: Script>() -> CheckedScript {
     CheckedScript { text: S::source().text(), tags: S::Reply::TAGS }
 }
 
-fn all_scripts() -> [CheckedScript; 21] {
+fn all_scripts() -> [CheckedScript; 23] {
     [
         checked::<CreateSession>(),
         checked::<CommitEvents>(),
@@ -37,6 +37,8 @@ fn all_scripts() -> [CheckedScript; 21] {
         checked::<WriteMemories>(),
         checked::<DeleteMemories>(),
         checked::<ClaimEmbeddingUpkeep>(),
+        checked::<PutRecord>(),
+        checked::<TakeRecord>(),
         checked::<ListMissingRights>(),
     ]
 }
