@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
     auth::{NewKey, UserRole},
-    cli::{ApiClientError, ask, audit, chat, doctor, prompt},
+    cli::{ApiClientError, approvals, ask, audit, chat, doctor, prompt},
     config::{GeneratedDocument, LoadedConfig},
 };
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
@@ -43,6 +43,8 @@ enum CliCommand {
     /// Ask one question and print the answer. Exits with 0 if it was answered, 1 if the run failed, 2 for wrong usage, 3 if a call
     /// waits for an approval, 4 at a limit.
     Ask(ask::AskOptions),
+    /// See what waits for your decision, over all sessions, and decide it.
+    Approvals(approvals::ApprovalsOptions),
     /// Chat in the terminal with a service, or with one that is started for it.
     Chat(chat::ChatOptions),
     /// Check the configuration, authentication, model providers, MCP servers and the store, and say what to do.
@@ -141,6 +143,7 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
         }
         CliCommand::Demo { host, port } => app::serve_demo(app::DemoOptions { host, port }).await?,
         CliCommand::Ask(options) => return ask::run(options).await,
+        CliCommand::Approvals(options) => return approvals::run(options).await,
         CliCommand::Chat(options) => chat::run(options).await?,
         CliCommand::Key { user, role, name } => {
             anyhow::ensure!(!user.trim().is_empty(), "--user must not be empty");

@@ -53,13 +53,23 @@ pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
 
 fn print_instructions(url: &str) {
     println!("{}\n", api::DEMO_NOTICE);
-    println!("k8sops demo listens on {url}  (API pages: {url}/docs)");
+    println!("k8sops demo listens on {url}  (API pages: {url}/docs)\n");
     println!("Open {url}/ in a browser, or try this in another terminal:\n");
-    println!("  k8sops chat --url {url}\n");
+    let program = own_command();
+    println!("  {program} ask --url {url} \"what is broken?\"");
+    println!("  {program} chat --url {url}\n");
+    println!("or without k8sops:\n");
     println!("  id=$(curl -s -XPOST {url}/v1/sessions | grep -o '\"session_id\":\"[^\"]*' | cut -d'\"' -f4)");
     println!(
         "  curl -N -H 'accept: text/event-stream' -d '{{\"content\": \"what is broken?\"}}' {url}/v1/sessions/$id/messages\n"
     );
+}
+
+/// Returns the program as the user has called it, so that the lines work from where the user is.
+fn own_command() -> String {
+    let name = std::env::args().next().filter(|name| !name.is_empty()).unwrap_or_else(|| "k8sops".to_owned());
+    let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
+    if is_plain { name } else { format!("'{}'", name.replace('\'', "'\\''")) }
 }
 
 impl Application {

@@ -7,6 +7,8 @@
 //! - `transcript`: frames of a session to updates of a screen
 //! - `terminal`: text that is safe to print, and the screen
 
+mod approval_card;
+pub mod approvals;
 pub mod ask;
 pub mod audit;
 pub mod chat;

@@ -1,9 +1,9 @@
 //! Clients that third-party generators create from the OpenAPI document: each runs a turn against the demo.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use tempfile::TempDir;
-use tokio::{process::Command, time::timeout};
+use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
 use crate::demo::start_demo;
 use k8sops_testing::{TEST_TIMEOUT, testbed};
@@ -38,6 +38,30 @@ async fn generated_python_client_completes_a_turn() {
     let mut turn = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     turn.arg(format!("{CLIENTS}/turn.py")).arg(&demo.url).env("PYTHONPATH", folder.path());
     assert_eq!(run_in_folder(&mut turn, folder.path()).await.trim(), "done");
+}
+
+/// Runs an example with a yes for its approval.
+async fn run_example(command: &mut Command) -> String {
+    command.args(["scale checkout to 3"]).env("NO_PROXY", "*").env("no_proxy", "*").kill_on_drop(true);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"y\n").await.unwrap();
+    let output = timeout(TEST_TIMEOUT, child.wait_with_output()).await.expect("the example ends").unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn examples_stream_and_approve() {
+    for (program, file) in [("K8SOPS_TEST_PYTHON", "client.py"), ("K8SOPS_TEST_NODE", "client.ts")] {
+        let path = format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR"));
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= 60, "{file} has {lines} lines");
+        let demo = start_demo().await;
+        let said = run_example(Command::new(testbed::path(program)).arg(&path).arg(&demo.url)).await;
+        assert!(said.contains("replicas 2 → 3") && said.contains("Done: deployment.apps/checkout scaled."), "{said}");
+    }
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]

@@ -8,6 +8,7 @@ mod program;
 mod service;
 
 mod agui_door;
+mod approval_commands;
 mod approvals;
 mod ask;
 mod asyncapi;
@@ -62,6 +63,7 @@ mod slow_clients;
 mod start;
 mod stop;
 mod switching;
+mod terminal;
 mod tickets;
 mod tool_search;
 mod traces;

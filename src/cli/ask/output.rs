@@ -66,8 +66,8 @@ impl AskOutput {
     /// The output is closed.
     pub(super) fn show_updates(&mut self, updates: Vec<ScreenUpdate>) -> io::Result<()> {
         let is_shown = |update: &ScreenUpdate| match update {
-            ScreenUpdate::Text(_) => self.format == AnswerFormat::Streamed,
-            ScreenUpdate::Line(LineStyle::Failure | LineStyle::Question, _) => true,
+            ScreenUpdate::Text(_) | ScreenUpdate::EndOfText => self.format == AnswerFormat::Streamed,
+            ScreenUpdate::Line(LineStyle::Failure | LineStyle::Question | LineStyle::Diff, _) => true,
             ScreenUpdate::Line(..) | ScreenUpdate::Activity(_) => self.notes == SideNotes::Shown,
         };
         let shown: Vec<ScreenUpdate> = updates.into_iter().filter(is_shown).collect();

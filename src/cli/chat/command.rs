@@ -34,6 +34,9 @@ pub async fn run(options: ChatOptions) -> anyhow::Result<()> {
     let source = if print_above.is_some() { InputSource::Terminal } else { InputSource::Pipe };
     let screen = TerminalScreen::new(std::io::stdout(), TerminalCapabilities::detect(&std::io::stdout()), print_above);
     let mut chat = TerminalChat::new(access.client.clone(), lines, screen, source);
+    if source == InputSource::Terminal {
+        chat = chat.with_programs();
+    }
     let session = match options.session {
         Some(given) => InitialSession::Given(given),
         None if options.resume => InitialSession::Newest,

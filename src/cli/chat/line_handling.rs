@@ -68,7 +68,8 @@ impl<W: Write> TerminalChat<W> {
 
     fn handle_input_end(&mut self) -> io::Result<LoopControl> {
         self.input_ended = true;
-        let Some(question) = self.session.as_ref().and_then(|session| session.view.next_question()) else {
+        let Some(question) = self.session.as_ref().and_then(|session| session.view.next_question(&self.answerable))
+        else {
             return Ok(LoopControl::Continue);
         };
         let note = format!("{} was not answered; the question stays open in the session", question.name);
@@ -86,6 +87,13 @@ impl<W: Write> TerminalChat<W> {
             UserInput::Model(model) => self.choose_model(model).await?,
             UserInput::Title(title) => self.rename_session(&title).await?,
             UserInput::Delete => self.confirm_delete().await?,
+            UserInput::Show(number) => self.show_output(number).await?,
+            UserInput::Tools => self.show_tools().await?,
+            UserInput::Context => self.show_context().await?,
+            UserInput::Cost => self.show_cost().await?,
+            UserInput::Approvals => self.show_approvals().await?,
+            UserInput::Export(path) => self.export_session(path).await?,
+            UserInput::Again => self.send_again().await?,
             UserInput::Help => self.show_line(LineStyle::Plain, HELP_TEXT)?,
             UserInput::Quit => return Ok(LoopControl::Exit),
             UserInput::Invalid(message) => self.show_line(LineStyle::Failure, message)?,
@@ -93,7 +101,7 @@ impl<W: Write> TerminalChat<W> {
         Ok(LoopControl::Continue)
     }
 
-    async fn send_message(&mut self, content: String) -> io::Result<()> {
+    pub(super) async fn send_message(&mut self, content: String) -> io::Result<()> {
         if self.session.is_none() {
             // Sessions are limited per user, so one is created only when it is needed.
             match self.client.create_session(None, self.next_model.as_ref()).await {

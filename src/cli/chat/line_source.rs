@@ -1,19 +1,50 @@
 //! Lines from standard input, read on a thread because reading blocks.
 
-use std::io::{self, BufRead, IsTerminal as _};
+use std::{
+    fs::DirBuilder,
+    io::{self, BufRead, IsTerminal as _},
+    os::unix::fs::DirBuilderExt as _,
+    path::PathBuf,
+};
 
-use rustyline::{Config, DefaultEditor, ExternalPrinter as _, error::ReadlineError};
+use rustyline::{
+    Cmd, CompletionType, Config, Editor, ExternalPrinter as _, KeyCode, KeyEvent, Modifiers, error::ReadlineError,
+    history::FileHistory,
+};
 use tokio::sync::mpsc;
 
+use super::line_helper::{LineHelper, join_continued_lines};
 use crate::cli::terminal::PrintAbovePrompt;
+
+/// What a line is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinePurpose {
+    /// A message or a command, which the history keeps.
+    Message,
+    /// An answer to a question.
+    Answer,
+}
 
 /// A request for one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LinePrompt {
+    pub(super) purpose: LinePurpose,
     /// The text in front of the line.
     pub(super) prompt: String,
     /// The initial content of the line, for the user to edit.
     pub(super) initial: String,
+}
+
+impl LinePrompt {
+    /// The usual prompt.
+    pub(super) fn message() -> Self {
+        Self { purpose: LinePurpose::Message, prompt: "> ".to_owned(), initial: String::new() }
+    }
+
+    /// The prompt of a question.
+    pub(super) fn answer(prompt: String, initial: String) -> Self {
+        Self { purpose: LinePurpose::Answer, prompt, initial }
+    }
 }
 
 /// What the user did at a prompt.
@@ -60,20 +91,53 @@ pub(super) fn open_line_source() -> (LineSource, Option<PrintAbovePrompt>) {
     let (prompts, requested) = mpsc::channel(1);
     let (entered, inputs) = mpsc::channel(1);
     let source = LineSource::new(prompts, inputs);
-    if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        let config = Config::builder().auto_add_history(true).build();
-        if let Ok(mut editor) = DefaultEditor::with_config(config) {
-            let print_above = editor.create_external_printer().ok().map(|mut printer| -> PrintAbovePrompt {
-                Box::new(move |line| {
-                    let _ = printer.print(line);
-                })
-            });
-            std::thread::spawn(move || edit_lines(&mut editor, requested, &entered));
-            return (source, print_above);
-        }
+    if io::stdin().is_terminal()
+        && io::stdout().is_terminal()
+        && let Ok(mut editor) = open_editor()
+    {
+        let print_above = editor.create_external_printer().ok().map(|mut printer| -> PrintAbovePrompt {
+            Box::new(move |line| {
+                let _ = printer.print(line);
+            })
+        });
+        std::thread::spawn(move || edit_lines(&mut editor, requested, &entered));
+        return (source, print_above);
     }
     std::thread::spawn(move || read_lines(requested, &entered));
     (source, None)
+}
+
+type LineEditor = Editor<LineHelper, FileHistory>;
+
+fn open_editor() -> rustyline::Result<LineEditor> {
+    let config = Config::builder().history_ignore_dups(true)?.completion_type(CompletionType::List).build();
+    let mut editor = LineEditor::with_config(config)?;
+    editor.set_helper(Some(LineHelper));
+    editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
+    if let Some(path) = history_path() {
+        // There is none before the first message.
+        let _ = editor.load_history(&path);
+    }
+    Ok(editor)
+}
+
+/// Returns the file of the messages of earlier chats.
+fn history_path() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("k8sops/history"))
+}
+
+/// Adds a message to the history, in a file that only the user can read.
+fn remember_message(editor: &mut LineEditor, line: &str) {
+    let Ok(true) = editor.add_history_entry(line) else { return };
+    let Some(path) = history_path() else { return };
+    // A chat works without a history, for example where the home is read-only.
+    if let Some(folder) = path.parent()
+        && DirBuilder::new().recursive(true).mode(0o700).create(folder).is_ok()
+    {
+        let _ = editor.append_history(&path);
+    }
 }
 
 fn read_lines(mut requested: mpsc::Receiver<LinePrompt>, entered: &mpsc::Sender<TerminalInput>) {
@@ -97,13 +161,18 @@ fn read_line(reader: &mut impl BufRead) -> TerminalInput {
 }
 
 fn edit_lines(
-    editor: &mut DefaultEditor,
+    editor: &mut LineEditor,
     mut requested: mpsc::Receiver<LinePrompt>,
     entered: &mpsc::Sender<TerminalInput>,
 ) {
-    while let Some(LinePrompt { prompt, initial }) = requested.blocking_recv() {
+    while let Some(LinePrompt { purpose, prompt, initial }) = requested.blocking_recv() {
         let input = match editor.readline_with_initial(&prompt, (&initial, "")) {
-            Ok(line) => TerminalInput::Line(line),
+            Ok(line) => {
+                if purpose == LinePurpose::Message && !line.trim().is_empty() {
+                    remember_message(editor, &line);
+                }
+                TerminalInput::Line(join_continued_lines(&line))
+            }
             Err(ReadlineError::Interrupted) => TerminalInput::Interrupt,
             Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 discard_unread_input();

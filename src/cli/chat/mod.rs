@@ -13,8 +13,12 @@
 
 mod command;
 mod connection_events;
+mod context_report;
+mod export;
 mod line_handling;
+mod line_helper;
 mod line_source;
+mod output_commands;
 mod question_answers;
 mod session_commands;
 mod terminal_chat;

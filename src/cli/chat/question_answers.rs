@@ -11,7 +11,7 @@ use super::{
     user_input::{TypedAnswer, parse_approval_answer},
 };
 use crate::cli::{
-    terminal::{InputSource, LineStyle},
+    terminal::{EditedText, InputSource, LineStyle, edit_in_editor, parse_yaml, yaml_text},
     transcript::{PendingQuestion, QuestionSubject},
 };
 
@@ -24,6 +24,10 @@ impl<W: Write> TerminalChat<W> {
             return self.handle_line(line).await;
         }
         let Some(question) = self.pending_question(id) else {
+            if parse_approval_answer(line) == TypedAnswer::Unclear {
+                // The question is gone, so the line is what it looks like: the next message.
+                return self.handle_line(line).await;
+            }
             self.show_note(NO_LONGER_OPEN)?;
             return Ok(LoopControl::Continue);
         };
@@ -35,12 +39,15 @@ impl<W: Write> TerminalChat<W> {
             (answer, _) => answer,
         };
         let command = match (question.subject, answer) {
+            (QuestionSubject::ToolCall, TypedAnswer::Edit) if self.uses_programs => {
+                return self.edit_arguments(&question).await;
+            }
             (_, TypedAnswer::Edit) => {
                 let prompt = match question.subject {
                     QuestionSubject::ToolCall => "arguments: ",
                     QuestionSubject::ServerInput => "answer: ",
                 };
-                let line_prompt = LinePrompt { prompt: prompt.to_owned(), initial: question.arguments.to_string() };
+                let line_prompt = LinePrompt::answer(prompt.to_owned(), question.arguments.to_string());
                 self.next_prompt = Some((OpenPrompt::Arguments(id.to_owned()), line_prompt));
                 return Ok(LoopControl::Continue);
             }
@@ -86,6 +93,36 @@ impl<W: Write> TerminalChat<W> {
             Err(error) => {
                 self.show_line(LineStyle::Failure, format!("invalid JSON ({error}); nothing was approved"))?;
             }
+        }
+        Ok(LoopControl::Continue)
+    }
+
+    /// Lets the user edit the arguments of a call as YAML, and approves the call with them.
+    async fn edit_arguments(&mut self, question: &PendingQuestion) -> io::Result<LoopControl> {
+        let text = format!(
+            "# {} will run with these arguments when you save and leave.\n# Without a change nothing is decided.\n{}",
+            question.name,
+            yaml_text(&question.arguments)
+        );
+        self.screen.begin_prompt()?;
+        let edited = edit_in_editor(text).await;
+        self.screen.end_prompt()?;
+        match edited {
+            Ok(EditedText::Unchanged) => self.show_note("not changed; nothing is decided")?,
+            Ok(EditedText::Changed(text)) => match parse_yaml(&text) {
+                Ok(arguments @ Value::Object(_)) => {
+                    let command = json!({"type": "approve", "approval_id": question.id, "arguments": arguments});
+                    self.send_answer(&question.id, command).await;
+                }
+                Ok(_) => {
+                    self.show_line(LineStyle::Failure, "the arguments must be fields with values; nothing is decided")?;
+                }
+                Err(error) => {
+                    let line = format!("the arguments are no valid YAML ({error}); nothing is decided");
+                    self.show_line(LineStyle::Failure, line)?;
+                }
+            },
+            Err(error) => self.show_line(LineStyle::Failure, error.to_string())?,
         }
         Ok(LoopControl::Continue)
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::cli::{
     service::{ApiClientError, ModelSelection},
-    terminal::{InputSource, LineStyle, sanitize_text, truncate_chars},
+    terminal::{InputSource, LineStyle, sanitize_text, short_id, truncate_chars},
 };
 
 impl<W: Write> TerminalChat<W> {
@@ -31,10 +31,10 @@ impl<W: Write> TerminalChat<W> {
             let mark = if open.as_deref() == Some(id) { '*' } else { ' ' };
             let running = if session["status"]["is_processing"] == true { ", running" } else { "" };
             let count = session["message_count"].as_u64().unwrap_or(0);
-            // The whole id, because its start is a time that sessions of one hour share.
             let line = format!(
-                "{mark}{:>2}  {:<60}  {count} messages, {}{running}  {id}",
+                "{mark}{:>2}  {}  {:<36}  {count} messages, {}{running}",
                 index + 1,
+                short_id(id),
                 session_name(session),
                 text_field(session, "updated_at").get(..16).unwrap_or_default().replace('T', " "),
             );
@@ -62,7 +62,7 @@ impl<W: Write> TerminalChat<W> {
     pub(super) async fn switch_session(&mut self, given: &str) -> io::Result<()> {
         match self.find_session(given).await {
             Ok(id) => {
-                self.show_note(format!("session {id}"))?;
+                self.show_note(format!("session {}", short_id(&id)))?;
                 self.open_session(id, None);
                 Ok(())
             }
@@ -78,7 +78,7 @@ impl<W: Write> TerminalChat<W> {
         };
         match self.client.create_session(Some(&title), self.next_model.as_ref()).await {
             Ok(id) => {
-                self.show_note(format!("session {id}"))?;
+                self.show_note(format!("session {}", short_id(&id)))?;
                 self.open_session(id, Some(0));
                 Ok(())
             }
@@ -112,7 +112,7 @@ impl<W: Write> TerminalChat<W> {
             Err(error) => return self.show_error(&error),
         };
         let prompt = format!("permanently delete \"{name}\"? [y/n] ");
-        self.next_prompt = Some((OpenPrompt::DeleteSession(id), LinePrompt { prompt, initial: String::new() }));
+        self.next_prompt = Some((OpenPrompt::DeleteSession(id), LinePrompt::answer(prompt, String::new())));
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl<W: Write> TerminalChat<W> {
         Ok(())
     }
 
-    fn show_error(&mut self, error: &ApiClientError) -> io::Result<()> {
+    pub(super) fn show_error(&mut self, error: &ApiClientError) -> io::Result<()> {
         self.show_line(LineStyle::Failure, error.to_string())
     }
 }
@@ -217,7 +217,7 @@ fn find_model_problem(catalog: &Value, selection: &ModelSelection) -> Option<Str
 
 fn session_name(session: &Value) -> String {
     let named = ["title", "preview"].into_iter().map(|key| text_field(session, key)).find(|name| !name.is_empty());
-    truncate_chars(&sanitize_text(named.unwrap_or("(empty)")).replace('\n', " "), 60)
+    truncate_chars(&sanitize_text(named.unwrap_or("(empty)")).replace('\n', " "), 36)
 }
 
 fn text_field<'a>(value: &'a Value, key: &str) -> &'a str {

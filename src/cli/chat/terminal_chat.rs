@@ -1,6 +1,7 @@
 //! The chat loop: one terminal, one service, one open session at a time.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     time::Duration,
 };
@@ -81,6 +82,10 @@ pub(super) struct TerminalChat<W> {
     pub(super) next_model: Option<ModelSelection>,
     /// The input has ended: the chat ends when the current run does.
     pub(super) input_ended: bool,
+    /// Whether an editor and a pager may use the terminal.
+    pub(super) uses_programs: bool,
+    /// Whether the user may answer a request for approval, as far as the service was asked.
+    pub(super) answerable: BTreeMap<String, bool>,
     /// The next Ctrl-C leaves the chat.
     pub(super) exit_armed: bool,
     pub(super) cancel_sent_at: Option<Instant>,
@@ -107,9 +112,17 @@ impl<W: Write> TerminalChat<W> {
             listed_sessions: Vec::new(),
             next_model: None,
             input_ended: false,
+            uses_programs: false,
+            answerable: BTreeMap::new(),
             exit_armed: false,
             cancel_sent_at: None,
         }
+    }
+
+    /// Returns the chat with an editor and a pager, for a terminal that is one.
+    #[must_use]
+    pub(super) fn with_programs(self) -> Self {
+        Self { uses_programs: true, ..self }
     }
 
     /// Shows the greeting and opens the requested session.
@@ -149,6 +162,7 @@ impl<W: Write> TerminalChat<W> {
         let mut ticks = interval(SPINNER_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            self.check_next_question().await?;
             self.prompt_user()?;
             if self.input_ended && self.prompt.is_none() && !self.is_waiting_for_service() {
                 break;
@@ -187,7 +201,7 @@ impl<W: Write> TerminalChat<W> {
     /// Returns whether the user must wait for the service before the next prompt.
     fn is_waiting_for_service(&self) -> bool {
         let Some(session) = &self.session else { return false };
-        if self.input_ended && session.view.next_question().is_some() {
+        if self.input_ended && session.view.next_question(&self.answerable).is_some() {
             // The input has ended, so no answer can come.
             return false;
         }
@@ -195,12 +209,34 @@ impl<W: Write> TerminalChat<W> {
         session.view.is_in_run() || (session.view.is_busy() && !session.lost)
     }
 
+    /// Asks the service whether the user may answer the next request for approval: who may not is not asked.
+    async fn check_next_question(&mut self) -> io::Result<()> {
+        let next = self.session.as_ref().and_then(|session| session.view.next_question(&self.answerable));
+        let Some(question) = next.filter(|question| question.subject == QuestionSubject::ToolCall) else {
+            return Ok(());
+        };
+        let id = question.id.clone();
+        if self.answerable.contains_key(&id) {
+            return Ok(());
+        }
+        let may_answer = match self.client.list_approvals().await {
+            Ok(approvals) => approvals.iter().any(|approval| approval["approval_id"] == id.as_str()),
+            // The service decides when the answer arrives.
+            Err(_) => true,
+        };
+        self.answerable.insert(id, may_answer);
+        if !may_answer {
+            self.show_note("another person must decide this; Ctrl-C cancels the run")?;
+        }
+        Ok(())
+    }
+
     /// Opens a prompt, if it is the user's turn and no prompt is open.
     fn prompt_user(&mut self) -> io::Result<()> {
         if self.prompt.is_some() || self.input_ended {
             return Ok(());
         }
-        let question = self.session.as_ref().and_then(|session| session.view.next_question());
+        let question = self.session.as_ref().and_then(|session| session.view.next_question(&self.answerable));
         // After a cancel, the user is not asked about the calls that are being cancelled.
         let question = question.filter(|_| self.cancel_sent_at.is_none());
         let (prompt, line_prompt) = if let Some(next) = self.next_prompt.take() {
@@ -208,15 +244,15 @@ impl<W: Write> TerminalChat<W> {
         } else if let Some(question) = question {
             let text = match question.subject {
                 QuestionSubject::ToolCall => {
-                    format!("{}: run it? [y]es, [n]o, [e]dit (a comment may follow y or n): ", question.name)
+                    format!("{}: run it? [y]es, [n]o, [e]dit (y or n may have a comment): ", question.name)
                 }
                 QuestionSubject::ServerInput => format!("{}: [y]es, [n]o, [e]dit the answer: ", question.name),
             };
-            (OpenPrompt::Question(question.id.clone()), LinePrompt { prompt: text, initial: String::new() })
+            (OpenPrompt::Question(question.id.clone()), LinePrompt::answer(text, String::new()))
         } else if self.is_waiting_for_service() {
             return Ok(());
         } else {
-            (OpenPrompt::Message, LinePrompt { prompt: "> ".to_owned(), initial: String::new() })
+            (OpenPrompt::Message, LinePrompt::message())
         };
         self.screen.begin_prompt()?;
         self.prompt = Some(prompt);

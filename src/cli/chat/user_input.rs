@@ -19,6 +19,20 @@ pub(super) enum UserInput {
     Title(String),
     /// `/delete`.
     Delete,
+    /// `/show N`, or `/last` without a number.
+    Show(Option<u64>),
+    /// `/tools`.
+    Tools,
+    /// `/context`.
+    Context,
+    /// `/cost`.
+    Cost,
+    /// `/approvals`.
+    Approvals,
+    /// `/export [path]`.
+    Export(Option<String>),
+    /// `/again`.
+    Again,
     /// `/help`.
     Help,
     /// `/quit`.
@@ -27,8 +41,34 @@ pub(super) enum UserInput {
     Invalid(String),
 }
 
+/// All commands, for completion.
+pub(super) const COMMANDS: [&str; 16] = [
+    "/again",
+    "/approvals",
+    "/context",
+    "/cost",
+    "/delete",
+    "/export",
+    "/help",
+    "/last",
+    "/model",
+    "/new",
+    "/quit",
+    "/sessions",
+    "/show",
+    "/switch",
+    "/title",
+    "/tools",
+];
+
 /// The output of `/help`.
 pub(super) const HELP_TEXT: &str = "\
+/show N, /last          the whole output of call [N], or of the last one
+/again                  send your last message again
+/approvals              what waits for your decision, in all sessions
+/tools                  the tools, and which of them ask first
+/context, /cost         tokens of this session by part; what it and today cost
+/export [path]          write this session to a Markdown file
 /sessions               list your sessions, newest first
 /switch N|id            switch to another session
 /new [title]            start a new session
@@ -37,7 +77,8 @@ pub(super) const HELP_TEXT: &str = "\
 /delete                 delete this session
 /quit                   leave the chat (also Ctrl-D); a run in progress continues on the service
 Ctrl-C cancels the run in progress. Pressed twice at the prompt, it leaves the chat.
-A line that starts with a space is always sent as a message.";
+A line that starts with a space is always sent as a message. A backslash at the end of a line, Alt-Enter or an open ``` continue the
+message in the next line; Tab completes commands.";
 
 /// Parses a line that was typed at the ordinary prompt.
 #[must_use]
@@ -59,13 +100,26 @@ pub(super) fn parse_user_input(line: &str) -> UserInput {
         ("/model", model) => UserInput::Model(model),
         ("/title", Some(title)) => UserInput::Title(title),
         ("/delete", None) => UserInput::Delete,
+        ("/show", Some(number)) => match number.trim_matches(['[', ']']).parse() {
+            Ok(number) => UserInput::Show(Some(number)),
+            Err(_) => UserInput::Invalid("/show needs the number of a call: /show 3".to_owned()),
+        },
+        ("/last" | "/show", None) => UserInput::Show(None),
+        ("/tools", None) => UserInput::Tools,
+        ("/context", None) => UserInput::Context,
+        ("/cost", None) => UserInput::Cost,
+        ("/approvals", None) => UserInput::Approvals,
+        ("/export", path) => UserInput::Export(path),
+        ("/again", None) => UserInput::Again,
         ("/help" | "/?", None) => UserInput::Help,
         ("/quit" | "/exit" | "/q", None) => UserInput::Quit,
         ("/switch", None) => UserInput::Invalid("/switch needs a number or an id; /sessions lists them".to_owned()),
         ("/title", None) => UserInput::Invalid("/title needs the new title: /title text".to_owned()),
-        ("/sessions" | "/delete" | "/help" | "/?" | "/quit" | "/exit" | "/q", Some(_)) => {
-            UserInput::Invalid(format!("{command} takes no argument"))
-        }
+        (
+            "/sessions" | "/delete" | "/last" | "/tools" | "/context" | "/cost" | "/approvals" | "/again" | "/help"
+            | "/?" | "/quit" | "/exit" | "/q",
+            Some(_),
+        ) => UserInput::Invalid(format!("{command} takes no argument")),
         _ => UserInput::Invalid(format!(
             "unknown command {command}; /help lists the commands, and a leading space makes the line a message"
         )),
@@ -115,7 +169,10 @@ mod tests {
         for invalid in ["/etc is full", "/switch", "/title ", "/quit now", "/"] {
             assert!(matches!(parse_user_input(invalid), UserInput::Invalid(_)), "{invalid}");
         }
-        for command in ["/sessions", "/switch", "/new", "/model", "/title", "/delete", "/quit"] {
+        assert_eq!(parse_user_input("/show [3]"), UserInput::Show(Some(3)));
+        assert_eq!(parse_user_input("/last"), UserInput::Show(None));
+        assert!(matches!(parse_user_input("/show three"), UserInput::Invalid(_)));
+        for command in COMMANDS.iter().filter(|command| **command != "/help") {
             assert!(HELP_TEXT.contains(command));
         }
     }

@@ -18,6 +18,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time limit of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest text that is fetched, in bytes.
+const MAX_TEXT_BYTES: usize = 64 << 20;
+
 /// The characters that are escaped in a path segment.
 const ESCAPED_IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_');
 
@@ -61,6 +64,26 @@ pub enum ApiClientError {
     NoSuchSession {
         /// What is given.
         given: String,
+    },
+    /// No request for approval has such an id.
+    #[error("{}", no_such_approval(.given))]
+    NoSuchApproval {
+        /// What is given; empty if nothing is.
+        given: String,
+    },
+    /// Several requests for approval wait, and none is named.
+    #[error("{waiting} requests wait; give the id of one, which `k8sops approvals` lists")]
+    WhichApproval {
+        /// How many.
+        waiting: usize,
+    },
+    /// An abbreviated id matches several requests for approval.
+    #[error("{matches} requests have an id like `{given}`; give more characters")]
+    AmbiguousApproval {
+        /// The abbreviated id.
+        given: String,
+        /// The number of matching requests.
+        matches: usize,
     },
     /// An abbreviated session id matches several sessions.
     #[error("{matches} session ids match `{given}`; give more characters")]
@@ -248,6 +271,87 @@ impl ApiClient {
         self.send_request(Method::PATCH, &format!("{}/settings", session_path(id)), Some(body)).await.map(drop)
     }
 
+    /// Fetches the requests for approval that the user may answer.
+    pub(in crate::cli) async fn list_approvals(&self) -> Result<Vec<Value>, ApiClientError> {
+        let list = self.send_request(Method::GET, "approvals", None).await?;
+        Ok(list["approvals"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Answers a request for approval, and returns the answer as it is logged.
+    pub(in crate::cli) async fn resolve_approval(
+        &self,
+        approval: &Value,
+        decision: &str,
+        comment: Option<&str>,
+    ) -> Result<Value, ApiClientError> {
+        let id = |key: &str| approval[key].as_str().unwrap_or_default();
+        let path = format!("{}/approvals/{}", session_path(id("session_id")), escape_segment(id("approval_id")));
+        let body = match comment.filter(|comment| !comment.trim().is_empty()) {
+            Some(comment) => json!({"decision": decision, "comment": comment}),
+            None => json!({"decision": decision}),
+        };
+        self.send_request(Method::POST, &path, Some(body)).await
+    }
+
+    /// Fetches the whole preview of an approval.
+    pub(in crate::cli) async fn get_approval_preview(&self, session: &str, id: &str) -> Result<String, ApiClientError> {
+        self.get_pages(&format!("{}/approvals/{}/preview", session_path(session), escape_segment(id))).await
+    }
+
+    /// Fetches the whole output of a tool call.
+    pub(in crate::cli) async fn get_tool_output(&self, session: &str, call: &str) -> Result<String, ApiClientError> {
+        self.get_pages(&format!("{}/tool_calls/{}/output", session_path(session), escape_segment(call))).await
+    }
+
+    /// Fetches a text of several parts, up to [`MAX_TEXT_BYTES`].
+    async fn get_pages(&self, path: &str) -> Result<String, ApiClientError> {
+        let mut text = String::new();
+        let mut offset = 0;
+        while text.len() < MAX_TEXT_BYTES {
+            let page = self.send_request(Method::GET, &format!("{path}?offset={offset}"), None).await?;
+            text.push_str(page["content"].as_str().unwrap_or_default());
+            match page["next_offset"].as_u64().filter(|next| *next > offset) {
+                Some(next) => offset = next,
+                None => return Ok(text),
+            }
+        }
+        text.push_str("\n[… the rest is left out …]\n");
+        Ok(text)
+    }
+
+    /// Fetches messages of a session, oldest first.
+    pub(in crate::cli) async fn list_messages(&self, session: &str) -> Result<Vec<Value>, ApiClientError> {
+        let mut messages = Vec::new();
+        let mut after = 0;
+        loop {
+            let path = format!("{}/messages?limit=1000&after={after}", session_path(session));
+            let page = self.send_request(Method::GET, &path, None).await?;
+            messages.extend(page["messages"].as_array().cloned().unwrap_or_default());
+            match page["next_after"].as_u64().filter(|next| *next > after) {
+                Some(next) => after = next,
+                None => return Ok(messages),
+            }
+        }
+    }
+
+    /// Fetches a session as Markdown.
+    pub(in crate::cli) async fn export_session(&self, session: &str) -> Result<String, ApiClientError> {
+        let path = format!("{}/export?format=md", session_path(session));
+        let bytes = self.send_bytes(Method::GET, &path, None).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Fetches the tools of all servers.
+    pub(in crate::cli) async fn list_tools(&self) -> Result<Vec<Value>, ApiClientError> {
+        let list = self.send_request(Method::GET, "tools", None).await?;
+        Ok(list["tools"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Fetches the user's tokens and costs.
+    pub(in crate::cli) async fn get_usage(&self) -> Result<Value, ApiClientError> {
+        self.send_request(Method::GET, "usage", None).await
+    }
+
     /// Fetches the catalog of providers and models.
     pub(in crate::cli) async fn list_providers(&self) -> Result<Value, ApiClientError> {
         self.send_request(Method::GET, "providers", None).await
@@ -262,6 +366,11 @@ impl ApiClient {
     }
 
     async fn send_request(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, ApiClientError> {
+        let bytes = self.send_bytes(method, path, body).await?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn send_bytes(&self, method: Method, path: &str, body: Option<Value>) -> Result<Vec<u8>, ApiClientError> {
         let url = self.base.join(path).map_err(|_| ApiClientError::InvalidUrl(path.to_owned()))?;
         let mut request = self.http.request(method, url);
         if let Some(authorization) = self.authorization_header() {
@@ -275,7 +384,7 @@ impl ApiClient {
         let status = response.status();
         let bytes = response.bytes().await.map_err(unreachable)?;
         if status.is_success() {
-            return Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null));
+            return Ok(bytes.to_vec());
         }
         let problem: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let code = problem["code"].as_str().map(str::to_owned);
@@ -296,7 +405,18 @@ pub(in crate::cli) fn problem_message(status: u16, body: &[u8]) -> String {
 
 /// Returns the path of a session. The service rejects an invalid id; here it only must not become another path.
 fn session_path(id: &str) -> String {
-    format!("sessions/{}", utf8_percent_encode(id, ESCAPED_IN_PATH))
+    format!("sessions/{}", escape_segment(id))
+}
+
+fn escape_segment(text: &str) -> String {
+    utf8_percent_encode(text, ESCAPED_IN_PATH).to_string()
+}
+
+fn no_such_approval(given: &str) -> String {
+    if given.is_empty() {
+        return "nothing waits for your decision".to_owned();
+    }
+    format!("nothing with an id like `{given}` waits for your decision; `k8sops approvals` lists what waits")
 }
 
 /// Returns the text of the innermost cause: `connection refused` says more than `error sending request`.

@@ -1,5 +1,7 @@
 //! Text for a terminal: sanitized, shortened, with readable figures.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 /// Removes or replaces everything that a terminal would interpret, and characters that change the order of the text.
@@ -33,15 +35,70 @@ pub(in crate::cli) fn truncate_chars(text: &str, max: usize) -> String {
     }
 }
 
-/// Formats a JSON value in one line of at most `max` characters.
-pub(in crate::cli) fn compact_json(value: &Value, max: usize) -> String {
-    truncate_chars(&sanitize_text(&value.to_string()), max)
+/// Returns whether a character is invisible, or changes the order of the text.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e01ef}')
 }
 
-/// Formats a JSON value in full, indented.
-pub(in crate::cli) fn indented_json(value: &Value) -> String {
-    let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
-    text.lines().map(|line| format!("  {}", sanitize_text(line))).collect::<Vec<_>>().join("\n")
+/// Writes characters that cannot be seen as their code, such as `⟨U+202E⟩`: for what a person approves, which must not look like
+/// something else.
+pub(in crate::cli) fn reveal_text(text: &str) -> String {
+    let mut revealed = String::with_capacity(text.len());
+    for c in text.replace("\r\n", "\n").chars() {
+        if c != '\n' && c != '\t' && (c.is_control() || is_invisible(c)) {
+            let _ = write!(revealed, "⟨U+{:04X}⟩", u32::from(c));
+        } else {
+            revealed.push(c);
+        }
+    }
+    revealed
+}
+
+/// Formats a JSON value in one line of at most `max` characters.
+pub(in crate::cli) fn compact_json(value: &Value, max: usize) -> String {
+    truncate_chars(&reveal_text(&value.to_string()), max)
+}
+
+/// Formats the arguments of a call in one line of at most `max` characters: `name=web namespace=shop`.
+pub(in crate::cli) fn compact_arguments(arguments: &Value, max: usize) -> String {
+    let Some(fields) = arguments.as_object() else { return compact_json(arguments, max) };
+    let is_bare =
+        |text: &&str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || "\"'{}[],=".contains(c));
+    let field = |(name, value): (&String, &Value)| match value.as_str().filter(is_bare) {
+        Some(text) => format!("{name}={text}"),
+        None => format!("{name}={value}"),
+    };
+    let line: Vec<String> = fields.iter().map(field).collect();
+    truncate_chars(&reveal_text(&line.join(" ")).replace('\n', " "), max)
+}
+
+/// Formats a JSON value in full, as indented YAML.
+pub(in crate::cli) fn indented_yaml(value: &Value) -> String {
+    if value.as_object().is_some_and(serde_json::Map::is_empty) {
+        return "  (no arguments)".to_owned();
+    }
+    let text = yaml_text(value);
+    text.trim_end().lines().map(|line| format!("  {}", reveal_text(line))).collect::<Vec<_>>().join("\n")
+}
+
+/// Formats a JSON value as YAML, with texts of several lines as blocks.
+pub(in crate::cli) fn yaml_text(value: &Value) -> String {
+    serde_saphyr::to_string(value).unwrap_or_else(|_| value.to_string())
+}
+
+/// Parses YAML that a person has edited.
+///
+/// # Errors
+/// The text is no YAML; with the line and column.
+pub(in crate::cli) fn parse_yaml(text: &str) -> Result<Value, String> {
+    serde_saphyr::from_str(text).map_err(|error| sanitize_text(error.to_string().lines().next().unwrap_or_default()))
+}
+
+/// Returns who did something, without the kind of author: `user:anna` is anna.
+pub(in crate::cli) fn author_name(by: &str) -> String {
+    sanitize_text(by.strip_prefix("user:").unwrap_or(by))
 }
 
 /// Formats a duration in milliseconds: `240 ms`, `1.5 s`, `2 min 5 s`.
@@ -78,7 +135,23 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(sanitize_text("a\u{1b}[2Jb\r\n\tc\u{9b}d\u{202e}e\u{7}"), "a\u{fffd}[2Jb\n\tc\u{fffd}de\u{fffd}");
-        assert_eq!(indented_json(&serde_json::json!({"a": "\u{202e}x"})), "  {\n    \"a\": \"x\"\n  }");
+        assert_eq!(reveal_text("a\u{202e}b\u{200b}\u{1b}c\r\nd\u{e0041}"), "a⟨U+202E⟩b⟨U+200B⟩⟨U+001B⟩c\nd⟨U+E0041⟩");
+    }
+
+    #[test]
+    fn arguments_are_yaml_or_one_line() {
+        let arguments =
+            serde_json::json!({"name": "web", "replicas": 3, "resource": "kind: Pod\nspec: {}\n", "why": "a b"});
+        assert_eq!(
+            indented_yaml(&arguments),
+            "  name: web\n  replicas: 3\n  resource: |\n    kind: Pod\n    spec: {}\n  why: a b"
+        );
+        assert_eq!(
+            compact_arguments(&serde_json::json!({"name": "web", "n": 3, "w": "a b"}), 80),
+            "n=3 name=web w=\"a b\""
+        );
+        assert_eq!(indented_yaml(&serde_json::json!({"a": "\u{202e}x"})).matches("U+202E").count(), 1);
+        assert_eq!(indented_yaml(&serde_json::json!({})), "  (no arguments)");
     }
 
     #[test]

@@ -8,8 +8,13 @@ use std::{
     time::Instant,
 };
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::{
+    diff_colors::color_diff,
     formatting::{format_duration, truncate_chars},
+    markdown_layout::ColorUse,
+    markdown_stream::MarkdownStream,
     screen_update::{LineStyle, ScreenUpdate},
 };
 
@@ -32,6 +37,34 @@ impl TerminalCapabilities {
     }
 }
 
+impl TerminalCapabilities {
+    fn color_use(self) -> ColorUse {
+        if self.colors { ColorUse::Colors } else { ColorUse::Plain }
+    }
+}
+
+/// Longer lines are hard to read.
+const MAX_TEXT_WIDTH: usize = 110;
+/// The width of a terminal that does not tell its own.
+const USUAL_WIDTH: usize = 80;
+
+/// Returns the width of text in the terminal as it is now.
+fn text_width() -> usize {
+    let columns = terminal_size::terminal_size().map_or(USUAL_WIDTH, |(columns, _)| usize::from(columns.0));
+    columns.min(MAX_TEXT_WIDTH)
+}
+
+/// Returns the end of a line that fits into `width` columns.
+fn newest_columns(line: &str, width: usize) -> String {
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used <= width
+    };
+    let newest: Vec<char> = line.chars().rev().take_while(fits).collect();
+    newest.into_iter().rev().collect()
+}
+
 /// Prints whole lines above a prompt.
 pub(in crate::cli) type PrintAbovePrompt = Box<dyn FnMut(String) + Send>;
 
@@ -48,6 +81,8 @@ pub(in crate::cli) struct TerminalScreen<W> {
     capabilities: TerminalCapabilities,
     print_above: Option<PrintAbovePrompt>,
     prompt_open: bool,
+    /// The text that is being written, where it is shown as Markdown and not as it is.
+    markdown: Option<MarkdownStream>,
     /// Text that waits for the end of its line while a prompt is open.
     buffered_text: String,
     /// Whether the cursor is in the middle of a line of text.
@@ -70,6 +105,7 @@ impl<W: Write> TerminalScreen<W> {
             side: None,
             capabilities,
             print_above,
+            markdown: capabilities.overwrite.then(|| MarkdownStream::new(capabilities.color_use())),
             prompt_open: false,
             buffered_text: String::new(),
             in_line: false,
@@ -97,6 +133,7 @@ impl<W: Write> TerminalScreen<W> {
         for update in updates {
             match update {
                 ScreenUpdate::Text(text) => self.write_text(&text)?,
+                ScreenUpdate::EndOfText => self.finish_text()?,
                 ScreenUpdate::Line(style, line) => self.write_line(style, &line)?,
                 ScreenUpdate::Activity(text) => {
                     // The timer continues if only the details change: `2/5` of the same call.
@@ -120,7 +157,8 @@ impl<W: Write> TerminalScreen<W> {
     /// Returns whether the spinner is in use, so that [`Self::advance_spinner`] must be called regularly.
     #[must_use]
     pub(in crate::cli) fn needs_ticks(&self) -> bool {
-        self.capabilities.overwrite && !self.prompt_open && !self.in_line && self.activity.is_some()
+        let is_writing = self.markdown.as_ref().is_some_and(|markdown| !markdown.is_empty());
+        self.capabilities.overwrite && !self.prompt_open && !self.in_line && !is_writing && self.activity.is_some()
     }
 
     /// Shows the next frame of the spinner.
@@ -148,6 +186,9 @@ impl<W: Write> TerminalScreen<W> {
     /// # Errors
     /// The output is closed.
     pub(in crate::cli) fn begin_prompt(&mut self) -> io::Result<()> {
+        if !self.prompt_open {
+            self.finish_text()?;
+        }
         self.clear_spinner()?;
         self.finish_line()?;
         // Without a line editor there is no prompt on the screen that text could run into.
@@ -162,10 +203,52 @@ impl<W: Write> TerminalScreen<W> {
     pub(in crate::cli) fn end_prompt(&mut self) -> io::Result<()> {
         self.prompt_open = false;
         let buffered = std::mem::take(&mut self.buffered_text);
-        if buffered.is_empty() { Ok(()) } else { self.write_text(&buffered) }
+        if buffered.is_empty() { Ok(()) } else { self.write_plain_text(&buffered) }
     }
 
     fn write_text(&mut self, text: &str) -> io::Result<()> {
+        if let Some(markdown) = &mut self.markdown {
+            let lines = markdown.push(text, text_width());
+            self.write_lines(&lines)?;
+            return self.show_unfinished_line();
+        }
+        self.write_plain_text(text)
+    }
+
+    /// Writes what is left of the text.
+    fn finish_text(&mut self) -> io::Result<()> {
+        let Some(markdown) = self.markdown.as_mut().filter(|markdown| !markdown.is_empty()) else { return Ok(()) };
+        let lines = markdown.finish(text_width());
+        self.write_lines(&lines)
+    }
+
+    fn write_lines(&mut self, lines: &[String]) -> io::Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let text = lines.join("\n") + "\n";
+        if self.prompt_open {
+            self.print_above_prompt(text);
+            return Ok(());
+        }
+        self.clear_spinner()?;
+        self.out.write_all(text.as_bytes())
+    }
+
+    /// Shows the line that is being written where the spinner is otherwise: it is overwritten.
+    fn show_unfinished_line(&mut self) -> io::Result<()> {
+        let Some(markdown) = self.markdown.as_ref().filter(|_| !self.prompt_open && self.side.is_none()) else {
+            return Ok(());
+        };
+        let width = text_width().saturating_sub(2);
+        let line = newest_columns(&markdown.unfinished_line(text_width()), width);
+        let line = self.colorize(LineStyle::Note, &line);
+        write!(self.out, "\r{line}\x1b[K")?;
+        self.spinner_visible = true;
+        Ok(())
+    }
+
+    fn write_plain_text(&mut self, text: &str) -> io::Result<()> {
         if self.prompt_open {
             self.buffered_text.push_str(text);
             if let Some(end) = self.buffered_text.rfind('\n') {
@@ -183,8 +266,9 @@ impl<W: Write> TerminalScreen<W> {
     }
 
     fn write_line(&mut self, style: LineStyle, line: &str) -> io::Result<()> {
+        self.finish_text()?;
         let mark = match style {
-            LineStyle::Plain | LineStyle::User => "",
+            LineStyle::Plain | LineStyle::User | LineStyle::Diff => "",
             LineStyle::Tool => "→ ",
             LineStyle::Success => "✓ ",
             LineStyle::Failure => "✗ ",
@@ -207,7 +291,10 @@ impl<W: Write> TerminalScreen<W> {
 
     fn colorize(&self, style: LineStyle, line: &str) -> String {
         let code = match style {
-            LineStyle::Plain => return line.to_owned(),
+            LineStyle::Diff if self.capabilities.colors => {
+                return line.split('\n').map(color_diff).collect::<Vec<_>>().join("\n");
+            }
+            LineStyle::Plain | LineStyle::Diff => return line.to_owned(),
             _ if !self.capabilities.colors => return line.to_owned(),
             LineStyle::User => "1",
             LineStyle::Tool => "36",
@@ -274,8 +361,9 @@ mod tests {
         screen.advance_spinner().unwrap();
         screen.apply_updates([text("a")]).unwrap();
         assert!(!screen.needs_ticks(), "not in the middle of a line");
+        screen.apply_updates([ScreenUpdate::EndOfText]).unwrap();
         let out = String::from_utf8(screen.out).unwrap();
-        assert!(out.starts_with("\r\x1b[2K⠋ thinking 0 ms\r\x1b[2Ka"), "{out:?}");
+        assert_eq!(out, "\r\x1b[2K⠋ thinking 0 ms\ra\x1b[K\r\x1b[2Ka\n");
     }
 
     #[test]
@@ -288,9 +376,11 @@ mod tests {
         screen.apply_updates([text("before")]).unwrap();
         screen.begin_prompt().unwrap();
         let note = ScreenUpdate::Line(LineStyle::Note, "x".into());
-        screen.apply_updates([text("one\ntw"), text("o"), note, text("three")]).unwrap();
+        screen.apply_updates([text("one\n\ntw"), text("o"), note, text("three")]).unwrap();
         screen.end_prompt().unwrap();
-        assert_eq!(*lines.lock(), ["one\n", "two\n\x1b[2m· x\x1b[0m\n"]);
-        assert_eq!(String::from_utf8(screen.out).unwrap(), "before\nthree");
+        screen.apply_updates([ScreenUpdate::EndOfText]).unwrap();
+        assert_eq!(*lines.lock(), ["one\n", "\ntwo\n", "\x1b[2m· x\x1b[0m\n"]);
+        let out = String::from_utf8(screen.out).unwrap();
+        assert!(out.ends_with("before\nthree\n"), "{out:?}");
     }
 }

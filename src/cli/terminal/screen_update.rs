@@ -17,13 +17,17 @@ pub(in crate::cli) enum LineStyle {
     Question,
     /// A remark of the chat itself.
     Note,
+    /// A unified diff.
+    Diff,
 }
 
 /// An update of the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) enum ScreenUpdate {
-    /// More text of the model, which may end in the middle of a line.
+    /// More text of the model, in Markdown, which may end in the middle of a line.
     Text(String),
+    /// The end of a text of the model.
+    EndOfText,
     /// One or more whole lines that start at the margin.
     Line(LineStyle, String),
     /// The current activity, for the spinner; `None` if there is none.

@@ -13,6 +13,7 @@ use crate::cli::terminal::{LineStyle, ScreenUpdate, note_line};
 impl TranscriptView {
     pub(super) fn apply_user_message(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
         let command_id = text_field(frame, "command_id");
+        self.last_message = Some(text_field(frame, "content").to_owned());
         self.unconfirmed_messages.remove(command_id);
         if self.phase == RunPhase::Idle {
             self.phase = RunPhase::Queued;
@@ -46,6 +47,7 @@ impl TranscriptView {
             if preview.ends_mid_line() {
                 updates.push(ScreenUpdate::Text("\n".to_owned()));
             }
+            updates.push(ScreenUpdate::EndOfText);
         }
         self.end_reasoning();
         self.closed_messages.insert(id.to_owned());

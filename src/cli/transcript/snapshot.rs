@@ -35,6 +35,7 @@ impl TranscriptView {
         let shown_seq = self.last_seq;
         self.last_seq = self.last_seq.max(frame["as_of_seq"].as_u64().unwrap_or(0));
         self.apply_settings(frame);
+        self.output_count.get_or_insert(0);
         let mut updates: Vec<ScreenUpdate> = self.render_what_is_left(frame).into_iter().collect();
         let mut unanswered = self.render_snapshot_messages(frame, shown_seq, &mut updates);
         self.preview = None;
@@ -73,27 +74,30 @@ impl TranscriptView {
             let visible = index >= hidden;
             match text_field(message, "role") {
                 "user" if visible => {
+                    self.last_message = Some(text_field(message, "content").to_owned());
                     let line = format!("> {}", sanitize_text(text_field(message, "content")));
                     updates.push(ScreenUpdate::Line(LineStyle::User, line));
                 }
                 "assistant" => {
                     let content = sanitize_text(text_field(message, "content"));
                     if visible && !content.trim().is_empty() {
-                        updates.push(ScreenUpdate::Line(LineStyle::Plain, content));
+                        updates.push(ScreenUpdate::Text(content.trim_end().to_owned() + "\n"));
+                        updates.push(ScreenUpdate::EndOfText);
                     }
                     for call in list_field(message, "tool_calls") {
                         let id = text_field(call, "id").to_owned();
-                        let name = text_field(call, "name").to_owned();
+                        let name = sanitize_text(text_field(call, "name"));
                         unanswered.insert(id.clone(), name.clone());
                         self.tool_names.insert(id, name);
                     }
                 }
                 "tool" => {
                     unanswered.remove(text_field(message, "tool_call_id"));
+                    let number = self.number_output(message["number"].as_u64(), text_field(message, "tool_call_id"));
                     if visible {
                         let name = sanitize_text(text_field(message, "name"));
                         let status = text_field(message, "status");
-                        let line = format!("{name} {}", sanitize_text(status));
+                        let line = format!("{number}{name} {}", sanitize_text(status));
                         updates.push(ScreenUpdate::Line(result_style(status), line));
                     }
                 }

@@ -1,5 +1,7 @@
 //! Sequences of frames as a service sends them, and what they show on the screen.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -24,7 +26,7 @@ fn play(view: &mut TranscriptView, frames: &[Value]) -> String {
                     screen += &line;
                     screen.push('\n');
                 }
-                ScreenUpdate::Activity(_) => {}
+                ScreenUpdate::EndOfText | ScreenUpdate::Activity(_) => {}
             }
         }
     }
@@ -159,7 +161,7 @@ fn tool_calls_are_shown_as_they_run() {
     let mut said = reply(1, "a", "");
     said["tool_calls"] = json!([call("t1", "pods_list"), call("t2", "pods_log"), call("t3", "pods_delete")]);
     let shown = play(&mut view, &[said, start(2, "t1", "pods_list"), start(3, "t2", "pods_log")]);
-    assert_eq!(shown, "pods_list {\"namespace\":\"prod\"}\npods_log {\"namespace\":\"prod\"}\n");
+    assert_eq!(shown, "", "a call that only reads is shown when it ends");
     assert_eq!(view.activity.as_deref(), Some("2 tools: pods_list, pods_log"));
     let ended = play(
         &mut view,
@@ -172,7 +174,7 @@ fn tool_calls_are_shown_as_they_run() {
             json!({"type": "tool_progress", "tool_call_id": "t2", "progress": 2.0, "total": 5.0}),
         ],
     );
-    assert_eq!(ended, "pods_list ok · 240 ms · 2.0 KiB · truncated for the model\n");
+    assert_eq!(ended, "pods_list namespace=prod · 240 ms · 2.0 KiB · truncated for the model\n");
     assert_eq!(view.activity.as_deref(), Some("pods_log 2/5"));
     let failed = play(
         &mut view,
@@ -187,7 +189,7 @@ fn tool_calls_are_shown_as_they_run() {
     );
     assert_eq!(
         failed,
-        "pods_log error · 5 ms\n  no such pod\u{fffd}[2J\n  l2\n  l3\npods_delete outcome unknown: it may have taken effect\n"
+        "pods_log namespace=prod: error · 5 ms\n  no such pod\u{fffd}[2J\n  l2\n  l3\npods_delete: outcome unknown: it may have taken effect\n"
     );
 }
 
@@ -204,22 +206,19 @@ fn approval_shows_its_arguments_in_full() {
     let shown = play(&mut view, &[reply(5, "a", "It is dö")]);
     assert_eq!(shown, "\n");
     let shown = play(&mut view, &[event(6, "approval_requested", asked)]);
-    assert!(shown.starts_with("scale needs approval: it is mutating (it scales)\n") && shown.contains(&long));
-    assert_eq!(view.next_question().map(|a| a.id.as_str()), Some("p1"));
+    assert!(shown.starts_with("scale changes the cluster\n") && shown.contains(&long), "{shown}");
+    assert_eq!(view.next_question(&BTreeMap::new()).map(|a| a.id.as_str()), Some("p1"));
     view.record_answer("p1", "c9");
-    assert_eq!(view.next_question(), None, "answered here and not resolved yet");
+    assert_eq!(view.next_question(&BTreeMap::new()), None, "answered here and not resolved yet");
     play(&mut view, &[json!({"type": "error", "command_id": "c9", "code": "invalid_request", "message": "no"})]);
-    assert!(view.next_question().is_some(), "a rejected answer is asked for again");
+    assert!(view.next_question(&BTreeMap::new()).is_some(), "a rejected answer is asked for again");
     let resolved = event(
         7,
         "approval_resolved",
         json!({"approval_id": "p1", "decision": "approve", "arguments": {"a": 1}, "by": "user:anna", "comment": "ok then"}),
     );
-    assert_eq!(
-        play(&mut view, &[resolved]),
-        "scale approved by user:anna, with changed arguments {\"a\":1}: ok then\n"
-    );
-    assert_eq!(view.next_question(), None);
+    assert_eq!(play(&mut view, &[resolved]), "scale approved by anna, with changed arguments a=1: ok then\n");
+    assert_eq!(view.next_question(&BTreeMap::new()), None);
 }
 
 #[test]
@@ -240,9 +239,13 @@ fn approval_closes_with_its_call() {
     assert_eq!(view.pending_question("p1"), None);
     // A late rejection of the answer does not open the question again.
     play(&mut view, &[json!({"type": "error", "command_id": "c9", "code": "approval_closed", "message": "too late"})]);
-    assert_eq!(view.next_question().map(|a| a.id.as_str()), Some("p2"), "the question of another call stays open");
+    assert_eq!(
+        view.next_question(&BTreeMap::new()).map(|a| a.id.as_str()),
+        Some("p2"),
+        "the question of another call stays open"
+    );
     play(&mut view, &[ended(7, "t2")]);
-    assert_eq!(view.next_question(), None);
+    assert_eq!(view.next_question(&BTreeMap::new()), None);
     assert!(view.is_in_run(), "the run continues");
 }
 
@@ -308,8 +311,8 @@ fn snapshot_shows_newest_messages_and_running_tools() {
     greeting["status"]["is_processing"] = json!(true);
     let shown = play(&mut view, &[greeting, snapshot.clone()]);
     assert!(shown.starts_with("… 20 older messages\n> m21\n"), "{shown}");
-    assert!(shown.contains("Checking.\nget ok\nscale needs approval"), "{shown}");
-    assert!(view.is_busy() && view.next_question().is_some());
+    assert!(shown.contains("Checking.\n[1] get ok\nscale changes the cluster"), "{shown}");
+    assert!(view.is_busy() && view.next_question(&BTreeMap::new()).is_some());
     assert_eq!(view.running_tools.keys().collect::<Vec<_>>(), ["t3"]);
     // After a gap on a later connection only what is new is shown.
     let mut later = snapshot;
@@ -320,7 +323,7 @@ fn snapshot_shows_newest_messages_and_running_tools() {
     view.mark_connection_lost();
     let shown = play(&mut view, &[hello(50), json!({"type": "gap", "requested": 40, "oldest_seq": 44}), later]);
     assert_eq!(shown, "older events of this session are no longer kept\ndone\n");
-    assert!(!view.is_busy() && view.next_question().is_none());
+    assert!(!view.is_busy() && view.next_question(&BTreeMap::new()).is_none());
 }
 
 #[test]
@@ -349,12 +352,12 @@ fn server_input_is_attributed_to_its_server() {
         "schema": {"type": "object", "properties": {"confirm": {"type": "boolean", "default": false}}}});
     let shown = play(&mut view, &[event(4, "input_requested", asked)]);
     assert!(shown.starts_with("prod asks: Delete 3 pods?") && !shown.contains('\u{1b}'), "{shown}");
-    let question = view.next_question().unwrap();
+    let question = view.next_question(&BTreeMap::new()).unwrap();
     assert_eq!((question.subject, question.id.as_str()), (QuestionSubject::ServerInput, "i1"));
     assert_eq!(question.arguments, json!({"confirm": false}));
     let shown =
         play(&mut view, &[event(5, "input_resolved", json!({"input_id": "i1", "action": "decline", "by": "user:a"}))]);
-    assert_eq!((shown.as_str(), view.next_question()), ("declined by user:a\n", None));
+    assert_eq!((shown.as_str(), view.next_question(&BTreeMap::new())), ("declined by a\n", None));
 }
 
 #[test]
@@ -432,26 +435,23 @@ fn run_with_every_kind_of_line_is_rendered() {
     · recalled: cart runs in shop
     Checking pods.
     Scaling cart.
-    → pods_list {}
-    ✓ pods_list ok · 240 ms · 2.0 KiB · truncated for the model
-    ? deployment_scale needs approval: it is mutating (it scales)
-    shop/cart: replicas 2 → 5 (cluster prod-eu)
-      {
-        "name": "cart",
-        "namespace": "shop",
-        "replicas": 5
-      }
-    · preview of its effect:
+    → pods_list
+    ✓ [1] pods_list · 240 ms · 2.0 KiB · truncated for the model
+    ? deployment_scale changes the cluster prod-eu: shop/cart, replicas 2 → 5
+      name: cart
+      namespace: shop
+      replicas: 5
+      why it is asked: it scales
     -  replicas: 2
     +  replicas: 5
-    · the preview leaves out 7 lines
-    · deployment_scale approved by user:anna: ok
-    → deployment_scale {"name":"cart","namespace":"shop","replicas":5} (attempt 2)
+    · 7 more lines: k8sops approvals show
+    · deployment_scale approved by anna: ok
+    → deployment_scale name=cart namespace=shop replicas=5 (attempt 2)
     ? prod asks: Sure?
     open https://prod.example/ok if you trust it
       confirm: {"type":"boolean"}
-    · answered by user:anna
-    ✗ deployment_scale timeout · 1 min 1 s
+    · answered by anna
+    ✗ [2] deployment_scale name=cart namespace=shop replicas=5: timeout · 1 min 1 s
       no answer
     · older turns were summarized: 120.0k tokens reduced to 9.5k
     ✗ warning: the budget is almost used up

@@ -5,7 +5,12 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{
-    super::terminal::{compact_json, format_bytes, format_duration, indented_json, sanitize_text, truncate_chars},
+    super::{
+        approval_card::render_approval,
+        terminal::{
+            author_name, compact_arguments, compact_json, format_bytes, format_duration, sanitize_text, truncate_chars,
+        },
+    },
     frame_fields::text_field,
     pending_question::{PendingQuestion, QuestionSubject},
     view::TranscriptView,
@@ -14,6 +19,8 @@ use crate::cli::terminal::{LineStyle, ScreenUpdate, note_line};
 
 /// The number of characters of a tool call's arguments that are shown.
 const MAX_ARGUMENTS: usize = 100;
+/// The number of characters of a tool call in its lines, which fit into a usual terminal with what is said about the call.
+const MAX_LABEL: usize = 58;
 /// The number of lines of a failed tool's output that are shown.
 const MAX_FAILURE_LINES: usize = 3;
 /// The number of characters of each of these lines.
@@ -28,29 +35,8 @@ impl TranscriptView {
             name: sanitize_text(text_field(frame, "name")),
             arguments: frame["arguments"].clone(),
         };
-        let summary = match (text_field(frame, "summary"), text_field(frame, "cluster")) {
-            ("", "") => String::new(),
-            ("", cluster) => format!("\non cluster {}", sanitize_text(cluster)),
-            (summary, "") => format!("\n{}", sanitize_text(summary)),
-            (summary, cluster) => format!("\n{} (cluster {})", sanitize_text(summary), sanitize_text(cluster)),
-        };
-        // The arguments are shown in full, because the user must not approve a part that is not visible.
-        let line = format!(
-            "{} needs approval: it is {} ({}){summary}\n{}",
-            question.name,
-            sanitize_text(text_field(frame, "effect")),
-            sanitize_text(text_field(frame, "reason")),
-            indented_json(&question.arguments),
-        );
         self.questions.push(question);
-        let mut updates = vec![ScreenUpdate::Line(LineStyle::Question, line)];
-        if let Some(preview) = frame["preview"].as_str().filter(|preview| !preview.trim().is_empty()) {
-            updates.push(note_line(format!("preview of its effect:\n{}", sanitize_text(preview.trim_end()))));
-            if let Some(omitted) = frame["preview_detail"]["lines_omitted"].as_u64().filter(|omitted| *omitted > 0) {
-                updates.push(note_line(format!("the preview leaves out {omitted} lines")));
-            }
-        }
-        updates
+        render_approval(frame)
     }
 
     pub(super) fn apply_approval_resolved(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
@@ -58,7 +44,7 @@ impl TranscriptView {
         let name = self.questions.iter().find(|question| question.id == id).map(|question| question.name.clone());
         let name = name.map_or_else(String::new, |name| format!("{name} "));
         self.remove_question(id);
-        let by = sanitize_text(text_field(frame, "by"));
+        let by = author_name(text_field(frame, "by"));
         let mut line = match text_field(frame, "decision") {
             "approve" => format!("{name}approved by {by}"),
             "deny" => format!("{name}denied by {by}"),
@@ -66,7 +52,7 @@ impl TranscriptView {
             other => format!("{name}{}", sanitize_text(other)),
         };
         if !frame["arguments"].is_null() {
-            let _ = write!(line, ", with changed arguments {}", compact_json(&frame["arguments"], MAX_ARGUMENTS));
+            let _ = write!(line, ", with changed arguments {}", compact_arguments(&frame["arguments"], MAX_ARGUMENTS));
         }
         if let Some(comment) = frame["comment"].as_str().filter(|comment| !comment.is_empty()) {
             let _ = write!(line, ": {}", sanitize_text(comment));
@@ -98,12 +84,21 @@ impl TranscriptView {
 
     pub(super) fn apply_input_resolved(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
         self.remove_question(text_field(frame, "input_id"));
-        let by = sanitize_text(text_field(frame, "by"));
+        let by = author_name(text_field(frame, "by"));
         vec![note_line(match text_field(frame, "action") {
             "accept" => format!("answered by {by}"),
             "decline" => format!("declined by {by}"),
             _ => "the question was not answered".to_owned(),
         })]
+    }
+
+    /// Counts an output, and returns its number, by which answers cite it and `/show` shows it. A view that does not know the
+    /// outputs before has no numbers.
+    pub(super) fn number_output(&mut self, number: Option<u64>, tool_call_id: &str) -> String {
+        self.output_count = number.or_else(|| self.output_count.map(|count| count + 1));
+        let Some(number) = self.output_count else { return String::new() };
+        self.outputs.insert(number, tool_call_id.to_owned());
+        format!("[{number}] ")
     }
 
     fn remove_question(&mut self, id: &str) {
@@ -114,22 +109,26 @@ impl TranscriptView {
     pub(super) fn apply_tool_start(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
         let id = text_field(frame, "tool_call_id");
         let name = sanitize_text(text_field(frame, "name"));
-        self.running_tools.insert(id.to_owned(), name.clone());
-        self.tool_names.insert(id.to_owned(), name.clone());
+        let label = call_label(&name, &frame["arguments"]);
         let attempt = match frame["attempt"].as_u64() {
             Some(attempt) if attempt > 1 => format!(" (attempt {attempt})"),
             _ => String::new(),
         };
-        let arguments = compact_json(&frame["arguments"], MAX_ARGUMENTS);
-        vec![ScreenUpdate::Line(LineStyle::Tool, format!("{name} {arguments}{attempt}"))]
+        self.running_tools.insert(id.to_owned(), name);
+        self.tool_names.insert(id.to_owned(), label.clone());
+        // The end of a call that only reads says enough, and the activity shows it until then.
+        if frame["effect"] == "read" && attempt.is_empty() {
+            return Vec::new();
+        }
+        vec![ScreenUpdate::Line(LineStyle::Tool, format!("{label}{attempt}"))]
     }
 
     pub(super) fn apply_tool_progress(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
         let id = text_field(frame, "tool_call_id");
-        let Some(name) = self.tool_names.get(id).filter(|_| self.running_tools.contains_key(id)) else {
+        let Some(label) = self.tool_names.get(id).filter(|_| self.running_tools.contains_key(id)) else {
             return Vec::new();
         };
-        let mut activity = name.clone();
+        let mut activity = label.split(' ').next().unwrap_or_default().to_owned();
         match (frame["progress"].as_f64(), frame["total"].as_f64()) {
             (Some(done), Some(total)) => drop(write!(activity, " {done}/{total}")),
             (Some(done), None) => drop(write!(activity, " {done}")),
@@ -159,7 +158,9 @@ impl TranscriptView {
             "unknown" => "outcome unknown: it may have taken effect",
             other => other,
         };
-        let mut line = format!("{name} {}", sanitize_text(outcome));
+        let number = self.number_output(None, id);
+        let outcome = if status == "ok" { String::new() } else { format!(": {}", sanitize_text(outcome)) };
+        let mut line = format!("{number}{name}{outcome}");
         if !facts.is_empty() {
             let _ = write!(line, " · {}", facts.join(" · "));
         }
@@ -171,6 +172,11 @@ impl TranscriptView {
         }
         vec![ScreenUpdate::Line(result_style(status), line)]
     }
+}
+
+/// Returns a call by which it is told from others of its tool: `pods_log name=web-1 namespace=shop`.
+fn call_label(name: &str, arguments: &Value) -> String {
+    truncate_chars(format!("{name} {}", compact_arguments(arguments, MAX_ARGUMENTS)).trim_end(), MAX_LABEL)
 }
 
 /// Returns the style of a finished call with this status.

@@ -42,7 +42,13 @@ pub(in crate::cli) struct TranscriptView {
     pub(super) preview: Option<ReplyPreview>,
     /// Messages that are finished or discarded: a late preview of one is not shown.
     pub(super) closed_messages: BTreeSet<String>,
-    /// The names of tool calls by their id.
+    /// The newest message of a user.
+    pub(super) last_message: Option<String>,
+    /// The number of tool outputs of the session so far, if it is known.
+    pub(super) output_count: Option<u64>,
+    /// The calls of these outputs, by their number.
+    pub(super) outputs: BTreeMap<u64, String>,
+    /// The tool calls in words, by their id.
     pub(super) tool_names: BTreeMap<String, String>,
     /// The running tool calls by their id, with the text for the spinner.
     pub(super) running_tools: BTreeMap<String, String>,
@@ -88,13 +94,18 @@ impl TranscriptView {
         self.phase != RunPhase::Idle || !self.unconfirmed_messages.is_empty()
     }
 
-    /// Returns the oldest question that was not answered here, once it is certain that it is still open.
+    /// Returns the oldest question that was not answered here, once it is certain that it is still open. `answerable` says which
+    /// of them the user may not answer.
     #[must_use]
-    pub(in crate::cli) fn next_question(&self) -> Option<&PendingQuestion> {
+    pub(in crate::cli) fn next_question(&self, answerable: &BTreeMap<String, bool>) -> Option<&PendingQuestion> {
         if !self.connected || self.is_catching_up() {
             return None;
         }
-        self.questions.iter().find(|question| !self.sent_answers.values().any(|answered| *answered == question.id))
+        let is_open = |question: &&PendingQuestion| {
+            answerable.get(&question.id) != Some(&false)
+                && !self.sent_answers.values().any(|answered| *answered == question.id)
+        };
+        self.questions.iter().find(is_open)
     }
 
     /// Returns a question, if it is still open.
@@ -106,6 +117,19 @@ impl TranscriptView {
     /// Records that an answer to a question was sent.
     pub(in crate::cli) fn record_answer(&mut self, question_id: &str, command_id: &str) {
         self.sent_answers.insert(command_id.to_owned(), question_id.to_owned());
+    }
+
+    /// Returns the newest message of a user.
+    #[must_use]
+    pub(in crate::cli) fn last_message(&self) -> Option<&str> {
+        self.last_message.as_deref()
+    }
+
+    /// Returns the number and the call of an output, or of the newest one.
+    #[must_use]
+    pub(in crate::cli) fn find_output(&self, number: Option<u64>) -> Option<(u64, &str)> {
+        let number = number.or_else(|| self.outputs.keys().next_back().copied())?;
+        self.outputs.get(&number).map(|call| (number, call.as_str()))
     }
 
     /// Returns the model of the session, if it is known.
@@ -139,6 +163,7 @@ impl TranscriptView {
             "gap" => self.apply_gap(frame),
             "log_truncated" => render_log_truncated(frame),
             "session_created" => {
+                self.output_count = Some(0);
                 self.apply_settings(frame);
                 Vec::new()
             }

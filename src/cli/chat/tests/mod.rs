@@ -70,7 +70,7 @@ impl TerminalUser {
     /// Waits for a prompt and returns its text.
     async fn wait_for_prompt(&mut self) -> String {
         match timeout(STEP_TIMEOUT, self.prompts.recv()).await {
-            Ok(Some(LinePrompt { prompt, initial })) => prompt + &initial,
+            Ok(Some(LinePrompt { prompt, initial, .. })) => prompt + &initial,
             _ => panic!("no prompt was opened; the screen is:\n{}", self.output.text()),
         }
     }
@@ -192,7 +192,7 @@ async fn turn_shows_tool_calls_and_answer() {
     let screen = user.output.text();
     assert!(
         screen.ends_with(
-            "/help for help\n→ pods_list {\"ns\":\"prod\"}\n✓ pods_list ok · 20 ms · 10 B\nAll well.\n· 10 ms\n"
+            "/help for help\n→ pods_list ns=prod\n✓ [1] pods_list ns=prod · 20 ms · 10 B\nAll well.\n· 10 ms\n"
         ),
         "{screen}"
     );
@@ -384,7 +384,7 @@ async fn session_and_model_commands_call_the_api() {
     chat_ends(task).await;
     let screen = user.output.text();
     for seen in [
-        "  1  Payments",
+        "  1  s-new  Payments",
         "✗ there is no session whose id starts or ends with `9`",
         "> from before",
         "* demo/rules",
