@@ -21,10 +21,10 @@ const MAX_TITLE_CHARS: usize = 200;
 #[serde(deny_unknown_fields)]
 pub(super) struct SendMessage {
     /// The text. It must not be empty or longer than `K8SOPS_MAX_MESSAGE_BYTES`.
-    content: String,
+    pub(super) content: String,
     /// What happens if a run is in progress.
     #[serde(default)]
-    on_busy: OnBusy,
+    pub(super) on_busy: OnBusy,
 }
 
 impl From<String> for SendMessage {

@@ -4,6 +4,7 @@
 
 use actix_cors::{Cors, CorsError};
 use actix_web::{
+    HttpResponse,
     body::{EitherBody, MessageBody},
     dev::ServiceResponse,
     http::{Method, StatusCode, header},
@@ -13,7 +14,7 @@ use actix_web::{
 use super::{problem::ProblemDetails, state::ApiState};
 
 /// Request headers that a page may send in addition to those that every page may send.
-const ALLOWED_HEADERS: [&str; 8] = [
+const ALLOWED_HEADERS: [&str; 18] = [
     "accept",
     "authorization",
     "content-type",
@@ -21,10 +22,22 @@ const ALLOWED_HEADERS: [&str; 8] = [
     "last-event-id",
     "traceparent",
     "tracestate",
+    "x-k8sops-task",
+    "x-k8sops-thread",
     "x-mcp-authorization",
+    // Those of the official SDK for OpenAI's API, which pages use as well.
+    "x-stainless-arch",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
 ];
 /// Response headers that a page may read in addition to those that every page may read.
-const EXPOSED_HEADERS: [&str; 5] = ["location", "retry-after", "warning", "www-authenticate", "x-request-id"];
+const EXPOSED_HEADERS: [&str; 6] =
+    ["location", "retry-after", "warning", "www-authenticate", "x-k8sops-session", "x-request-id"];
 /// How long a browser may cache the answer to a preflight request, in seconds.
 const MAX_AGE_SECONDS: usize = 600;
 
@@ -49,7 +62,7 @@ pub(super) fn adapt_cors_response<B: MessageBody + 'static>(
     response: ServiceResponse<B>,
 ) -> ServiceResponse<EitherBody<B>> {
     if let Some(error) = response.response().error().and_then(|error| error.as_error::<CorsError>()) {
-        let problem = ProblemDetails::invalid(error.to_string()).response();
+        let problem = HttpResponse::from_error(ProblemDetails::invalid(error.to_string()));
         return response.into_response(problem).map_into_right_body();
     }
     let mut response = response;

@@ -28,9 +28,9 @@ use super::{
 use crate::{auth::CallerIdentity, runtime::StoreWatch};
 
 /// How often a quiet stream sends a sign of life. Shorter than the idle timeouts of common proxies (nginx: 60 s).
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Frames that are ready are combined into chunks of about this size.
-const CHUNK_BYTES: usize = 16 * 1024;
+pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 /// The memory for a chunk at first: a token fits, and needs no second allocation.
 const SMALL_CHUNK_BYTES: usize = 256;
 /// The minimum delay before a read from an unavailable store is retried. Jitter adds up to the same again.

@@ -110,11 +110,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let bytes = web::Bytes::from_request(request, payload);
         Box::pin(async move {
-            let timed_out = |_| {
-                let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-                ProblemDetails::new(ProblemCode::RequestTimeout, detail)
-            };
-            let bytes = tokio::time::timeout(BODY_TIMEOUT, bytes).await.map_err(timed_out)?.map_err(|error| {
+            let bytes = limit_body_time(bytes).await?.map_err(|error| {
                 if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
                     ProblemDetails::new(
                         ProblemCode::PayloadTooLarge,
@@ -129,8 +125,16 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
+/// Waits for a body as long as one may take to arrive.
+pub(super) async fn limit_body_time<T>(body: impl Future<Output = T>) -> Result<T, ProblemDetails> {
+    tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| {
+        let detail = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+        ProblemDetails::new(ProblemCode::RequestTimeout, detail)
+    })
+}
+
 /// Parses a JSON body. An empty body is an empty object.
-fn parse_json_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProblemDetails> {
+pub(super) fn parse_json_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProblemDetails> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     // serde would accept an array with the fields in their order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {

@@ -15,8 +15,15 @@ use tokio::task::yield_now;
 use tracing::Instrument as _;
 
 use super::{
-    authentication::authenticate_request, cors::adapt_cors_response, origin::check_origin, problem::ProblemDetails,
-    problem_code::ProblemCode, request_body::retain_body, security_headers::add_security_headers, state::ApiState,
+    authentication::authenticate_request,
+    cors::adapt_cors_response,
+    doors::{ClientDoor, express_error},
+    origin::check_origin,
+    problem::ProblemDetails,
+    problem_code::ProblemCode,
+    request_body::retain_body,
+    security_headers::add_security_headers,
+    state::ApiState,
 };
 
 /// The route label of requests that match no route, whatever their path.
@@ -41,13 +48,15 @@ pub async fn track_request<B: MessageBody + 'static>(
     let route = matched.as_deref().unwrap_or(UNMATCHED_ROUTE);
     let span =
         spans::request_span(&id, &method, route, header(trace_context::TRACEPARENT), header(trace_context::TRACESTATE));
+    let door = ClientDoor::of_path(request.path());
     let body = retain_body(&mut request);
     let is_http10 = request.version() <= Version::HTTP_10;
     let handled = async {
-        match check_origin(&request) {
+        let handled = match check_origin(&request) {
             Ok(()) => next.call(request).await.map(adapt_cors_response),
-            Err(problem) => Ok(request.into_response(problem.response()).map_into_right_body()),
-        }
+            Err(problem) => Ok(request.error_response(problem).map_into_right_body()),
+        };
+        handled.map(express_error)
     };
     let handled = request_id::scope(id.clone(), handled.instrument(span.clone()));
     let mut result = match &state {
@@ -64,6 +73,9 @@ pub async fn track_request<B: MessageBody + 'static>(
     spans::record_http_status(&span, status.as_u16());
     if let Some(metrics) = state.as_ref().map(|state| &state.metrics) {
         metrics.record_http_request(route, &method, status.as_u16(), started.elapsed());
+        if let Some(door) = door {
+            metrics.count_door_request(door.name(), status.as_u16());
+        }
         match problem_code(&result) {
             Some(code) if ProblemCode::STORE_OUTAGES.contains(&code) => metrics.count_store_error("unavailable"),
             Some(ProblemCode::SessionDamaged) => metrics.count_store_error("corrupt"),
@@ -99,7 +111,7 @@ pub async fn authenticate<B: MessageBody + 'static>(
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     match authenticate_request(&mut request).await {
         Ok(()) => next.call(request).await.map(ServiceResponse::map_into_left_body),
-        Err(problem) => Ok(request.into_response(problem.response()).map_into_right_body()),
+        Err(problem) => Ok(request.error_response(problem).map_into_right_body()),
     }
 }
 

@@ -17,6 +17,7 @@ mod commands;
 mod console;
 mod cors;
 mod documents;
+mod doors;
 mod embedded_file;
 mod error_responses;
 mod event_stream;

@@ -16,6 +16,7 @@ use utoipa::{
 use utoipa_actix_web::AppExt;
 
 use super::{
+    doors::{ClientDoor, OpenDoors},
     error_responses::error_responses,
     examples::add_examples,
     negotiation::{NDJSON, SSE},
@@ -28,8 +29,9 @@ use super::{
 /// The document as an object.
 static CONTRACT: LazyLock<openapi::OpenApi> = LazyLock::new(|| {
     let app = actix_web::App::new().into_utoipa_app().openapi(ApiContract::openapi());
-    let (_, mut contract) = app.configure(register_operations).split_for_parts();
+    let (_, mut contract) = app.configure(|config| register_operations(config, &OpenDoors::all())).split_for_parts();
     add_common_errors(&mut contract);
+    express_door_errors(&mut contract);
     add_security_scheme(&mut contract);
     describe_payloads(&mut contract);
     name_whole_variants(&mut contract);
@@ -66,6 +68,8 @@ static CONTRACT_JSON: LazyLock<String> = LazyLock::new(|| {
         (name = "memories", description = "Long-term memories of the user"),
         (name = "catalog", description = "Models and tools"),
         (name = "usage", description = "Usage and budgets"),
+        (name = "door: openai", description = "For clients of OpenAI's API: models and chat completions"),
+        (name = "door: agui", description = "For clients of AG-UI"),
         (name = "service", description = "Service information, probes, metrics and this document"),
     )
 )]
@@ -111,7 +115,7 @@ fn add_common_errors(contract: &mut openapi::OpenApi) {
         let operations = [&mut item.delete, &mut item.get, &mut item.patch, &mut item.post, &mut item.put];
         for operation in operations.into_iter().flatten() {
             let mut codes = vec![ProblemCode::OriginNotAllowed, ProblemCode::Internal];
-            if path.starts_with("/v1/") || path == "/metrics" {
+            if ClientDoor::of_path(path).is_some() || path == "/v1/info" || path == "/metrics" {
                 codes.extend([
                     ProblemCode::Unauthenticated,
                     ProblemCode::RoleRequired,
@@ -135,6 +139,23 @@ fn add_common_errors(contract: &mut openapi::OpenApi) {
                     (_, common) => {
                         operation.responses.responses.insert(status, common);
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Documents the errors of a door in its own form.
+fn express_door_errors(contract: &mut openapi::OpenApi) {
+    let paths = contract.paths.paths.iter_mut();
+    for (_, item) in paths.filter(|(path, _)| ClientDoor::of_path(path) == Some(ClientDoor::OpenAi)) {
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                let RefOr::T(response) = response else { continue };
+                if status.starts_with(['4', '5']) {
+                    let schema = openapi::Ref::from_schema_name("OpenAiError");
+                    let content = openapi::ContentBuilder::new().schema(Some(schema)).build();
+                    response.content = [("application/json".to_owned(), content.into())].into_iter().collect();
                 }
             }
         }

@@ -3,12 +3,34 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    approvals, catalog, documents, events, export, inputs, memories, messages, service, sessions, settings, tickets,
-    tool_calls, usage, ws,
+    approvals, catalog, documents,
+    doors::{ClientDoor, OpenDoors, agui::endpoint as agui, openai::endpoint as openai},
+    events, export, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
 };
 
-/// Registers every operation of the API, both as a route and in the OpenAPI document.
-pub(super) fn register_operations(config: &mut ServiceConfig) {
+/// Registers every operation of the open doors, both as a route and in the OpenAPI document.
+pub(super) fn register_operations(config: &mut ServiceConfig, doors: &OpenDoors) {
+    // Before the scope of the native API, which would answer for all paths below it.
+    if doors.contains(ClientDoor::OpenAi) {
+        config.service(openai::list_models).service(openai::get_model).service(openai::create_chat_completion);
+    }
+    if doors.contains(ClientDoor::AgUi) {
+        config.service(agui::run_agent).service(agui::run_agent_for_headlamp);
+    }
+    if doors.contains(ClientDoor::Native) {
+        register_native_operations(config);
+    } else {
+        config.service(utoipa_actix_web::scope("/v1").service(service::get_info));
+    }
+    config
+        .service(service::healthz)
+        .service(service::readyz)
+        .service(service::get_metrics)
+        .service(documents::openapi_document)
+        .service(documents::asyncapi_document);
+}
+
+fn register_native_operations(config: &mut ServiceConfig) {
     config.service(
         utoipa_actix_web::scope("/v1")
             .service(sessions::create_session)
@@ -45,11 +67,5 @@ pub(super) fn register_operations(config: &mut ServiceConfig) {
             .service(catalog::refresh_tools)
             .service(service::get_info),
     );
-    config
-        .service(export::get_shared_report)
-        .service(service::healthz)
-        .service(service::readyz)
-        .service(service::get_metrics)
-        .service(documents::openapi_document)
-        .service(documents::asyncapi_document);
+    config.service(export::get_shared_report);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::doors::{DOORS, OpenDoors};
 use k8sops_settings::{
     ValueFormat,
     declaration::{or_empty, required},
@@ -23,6 +24,11 @@ options! {
         pub max_message_bytes: usize = required(BYTE_SIZE, "64KiB").variable("K8SOPS_MAX_MESSAGE_BYTES"),
         /// Largest WebSocket frame and JSON body.
         pub max_frame_bytes: usize = required(BYTE_SIZE, "256KiB").variable("K8SOPS_MAX_FRAME_BYTES"),
+        /// Largest JSON body with a whole conversation, as chat clients send it with every message.
+        pub max_conversation_bytes: usize =
+            required(BYTE_SIZE, "8MiB").variable("K8SOPS_MAX_CONVERSATION_BYTES"),
+        /// The protocols in which clients may connect.
+        pub doors: OpenDoors = required(DOORS, "native,openai,agui").variable("K8SOPS_DOORS"),
         /// Origins of web pages that may use the service, in addition to its own.
         pub cors_origins: Vec<String> =
             or_empty(WEB_ORIGINS).variable("K8SOPS_CORS_ORIGINS").example("https://ops.example.com"),

@@ -58,6 +58,8 @@ pub enum ProblemCode {
     ShareNotFound,
     /// The user has no memory with this id.
     MemoryNotFound,
+    /// There is no model with this name.
+    ModelNotFound,
     /// A run is in progress, and the message asked to be rejected in that case.
     Busy,
     /// The command id or `Idempotency-Key` was already used for a different command.
@@ -114,7 +116,8 @@ impl ProblemCode {
             | Self::InputNotFound
             | Self::OutputNotFound
             | Self::ShareNotFound
-            | Self::MemoryNotFound => StatusCode::NOT_FOUND,
+            | Self::MemoryNotFound
+            | Self::ModelNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::OriginNotAllowed | Self::RoleRequired | Self::ApproverRequired => StatusCode::FORBIDDEN,
@@ -187,6 +190,7 @@ impl ProblemCode {
             Self::OutputNotFound => "Output not found",
             Self::ShareNotFound => "Link not found",
             Self::MemoryNotFound => "Memory not found",
+            Self::ModelNotFound => "Model not found",
             Self::Busy => "Session busy",
             Self::CommandIdReused => "Command id already used",
             Self::InboxFull => "Inbox full",

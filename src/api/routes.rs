@@ -1,6 +1,7 @@
 //! Mounts all routes.
 
 use actix_web::web;
+use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     asyncapi::asyncapi_json, console::register_console, documents::ContractDocuments, fallback::answer_unmatched,
@@ -18,7 +19,7 @@ pub fn register_routes(config: &mut web::ServiceConfig, state: &web::Data<ApiSta
         .app_data(
             web::PathConfig::default().error_handler(|error, _| ProblemDetails::invalid(error.to_string()).into()),
         )
-        .configure(|config| register_operations(&mut utoipa_actix_web::service_config::ServiceConfig::new(config)))
+        .configure(|config| register_operations(&mut ServiceConfig::new(config), &state.server.doors))
         .configure(register_pages)
         .configure(|config| {
             if state.server.console {

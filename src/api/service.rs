@@ -46,6 +46,8 @@ pub(super) struct ServiceInfo {
     long_term_memory: bool,
     /// The limits of requests.
     limits: RequestLimits,
+    /// The protocols in which clients may connect: the names in `K8SOPS_DOORS`.
+    doors: Vec<&'static str>,
 }
 
 /// Where sessions are stored.
@@ -126,6 +128,7 @@ pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web
             max_message_bytes: state.server.max_message_bytes,
             max_frame_bytes: state.server.max_frame_bytes,
         },
+        doors: state.server.doors.names(),
     })
 }
 

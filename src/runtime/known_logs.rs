@@ -127,6 +127,11 @@ impl KnownLogs {
         change(self.logs.lock().get_or_insert_mut(session, KnownLog::default));
     }
 
+    /// Forgets a log: the session was deleted, and another one may be created with its id.
+    pub(super) fn forget_log(&self, session: SessionId) {
+        self.logs.lock().pop(&session);
+    }
+
     /// Records a commit of this process.
     pub(super) fn record_commit(&self, session: SessionId, events: &[Arc<SessionEvent>], head: LogHead) {
         self.update(session, |known| {

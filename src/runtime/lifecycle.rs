@@ -54,6 +54,15 @@ pub struct CreatedSession {
     pub evicted: Vec<SessionId>,
 }
 
+/// Where the session of [`Sessions::open_or_create_session`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionOpening {
+    /// It existed.
+    Existing,
+    /// This call created it.
+    Created,
+}
+
 impl Sessions {
     /// Creates a session. If the user has `MAX_SESSIONS` already, deletes the one with the oldest activity, but never one with
     /// an open run, one that waits for its user, or one that an alert opened. A repetition with the same key returns the session
@@ -125,6 +134,32 @@ impl Sessions {
         Ok(created)
     }
 
+    /// Returns the session with this id, and creates it like [`Self::create_session`] if there is none. Of several callers at
+    /// once, on any replicas, one creates it.
+    ///
+    /// # Errors
+    /// `NotFound` if it belongs to another user, `TooMany`, and store errors.
+    pub async fn open_or_create_session(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        new: NewSession,
+    ) -> Result<(SessionSummary, SessionOpening), SessionsError> {
+        match self.get_session(user, session).await {
+            Err(SessionsError::NotFound(_)) => {}
+            found => return Ok((found?, SessionOpening::Existing)),
+        }
+        self.ensure_running()?;
+        let (this, owner) = (self.clone(), user.clone());
+        let created = self.run_to_completion(async move { this.create_with_id(&owner, session, new).await }).await;
+        match created {
+            Err(SessionsError::Store(StoreError::Exists(_))) => {
+                Ok((self.get_session(user, session).await?, SessionOpening::Existing))
+            }
+            created => Ok((created?.summary, SessionOpening::Created)),
+        }
+    }
+
     async fn create_with_id(
         &self,
         user: &UserId,
@@ -141,6 +176,8 @@ impl Sessions {
             self.0.dependencies.store.create_session(&event).await?;
             evicted
         };
+        // A former session with this id has nothing to do with this one.
+        self.0.known_logs.forget_log(session);
         self.0.dependencies.audit.record(AuditRecord::from_event(&event, user).into_iter().collect()).await;
         // A client that was given a session must not lose it with all that it sends there.
         self.0.confirm_write(event.session_id, ConfirmableWrite::Creation).await?;

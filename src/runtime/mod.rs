@@ -54,7 +54,7 @@ pub use admission::CapacityLimits;
 pub use approvals::{PreviewReader, WaitingApproval};
 pub use error::SessionsError;
 pub use inner::Dependencies;
-pub use lifecycle::{CreatedSession, CreationKey, NewSession};
+pub use lifecycle::{CreatedSession, CreationKey, NewSession, SessionOpening};
 pub use options::SessionOptions;
 pub use queries::ToolOutputPart;
 pub use sessions::Sessions;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    ChatMessage, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionSummary, StoreError, ToolCallId,
-    UserId, find_tool_end,
+    ChatMessage, CommandId, CommandReceipt, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionState,
+    SessionSummary, StoreError, ToolCallId, UserId, find_tool_end, load_state,
 };
 use tokio::runtime::Handle;
 
@@ -63,6 +63,28 @@ impl Sessions {
             }
         }
         Ok(summary)
+    }
+
+    /// Returns the state of a session as of its newest event.
+    ///
+    /// # Errors
+    /// `NotFound`, and store errors.
+    pub async fn load_session(&self, user: &UserId, session: SessionId) -> Result<SessionState, SessionsError> {
+        self.get_session(user, session).await?;
+        Ok(load_state(self.0.dependencies.store.as_ref(), session).await?.state)
+    }
+
+    /// Returns the receipt of a command that a user sent before, as far back as the store knows it.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn find_receipt(
+        &self,
+        user: &UserId,
+        session: SessionId,
+        command: &CommandId,
+    ) -> Result<Option<CommandReceipt>, SessionsError> {
+        Ok(self.0.dependencies.store.find_receipt(session, user, command).await?)
     }
 
     /// Returns at most `limit` messages of a session's conversation, those after the seq `after`.

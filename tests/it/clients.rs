@@ -12,7 +12,7 @@ const CONTRACT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.jso
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// Runs a program in a folder, and returns its output.
-async fn run_in_folder(command: &mut Command, folder: &Path) -> String {
+pub(crate) async fn run_in_folder(command: &mut Command, folder: &Path) -> String {
     command.current_dir(folder).env("NO_PROXY", "*").env("no_proxy", "*").kill_on_drop(true);
     let output = timeout(TEST_TIMEOUT, command.output()).await.expect("the program exits").unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

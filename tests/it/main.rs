@@ -7,6 +7,7 @@ mod program;
 #[path = "../support/service.rs"]
 mod service;
 
+mod agui_door;
 mod approval_commands;
 mod approvals;
 mod ask;
@@ -24,6 +25,7 @@ mod demo;
 mod deployment;
 mod diagnoses;
 mod doctor;
+mod door_clients;
 mod events;
 mod export;
 mod failover;
@@ -42,6 +44,7 @@ mod mcp_questions;
 mod memories;
 mod messages;
 mod metrics;
+mod openai_door;
 mod openapi;
 mod outputs;
 mod providers;

@@ -185,6 +185,8 @@ K8SOPS_TEST_PROMTOOL $(command -v promtool)
 K8SOPS_TEST_OTELTAP $TESTBED/venv/bin/oteltap
 K8SOPS_TEST_LIBFAKETIME $(faketime_library)
 K8SOPS_TEST_CONSOLE_MODULES $TESTBED/console/node_modules
+K8SOPS_TEST_CHAT_CLIENTS $TESTBED/chat-clients/node_modules
+K8SOPS_TEST_AGUI_VALIDATE $TESTBED/venv/bin/ag-ui-validate
 K8SOPS_TEST_CHROMIUM $(command -v chromium)
 K8SOPS_TEST_NGINX $(PATH=$PATH:/usr/sbin command -v nginx)
 EOF
@@ -197,6 +199,7 @@ node_runtime
 npm_packages npm package.json
 # What builds and drives the console. It is apart, so that a new version of one of the others does not install it again.
 npm_packages console console.json
+npm_packages chat-clients chat_clients.json
 helm
 model_server
 model

@@ -119,6 +119,15 @@ uuid_id!(
     InputId, "input id"
 );
 
+impl SessionId {
+    /// The session with this digest of a name, so that the same name is the same session on every replica without a table. A
+    /// UUID of version 8: it does not sort by time.
+    #[must_use]
+    pub fn from_digest(digest: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_custom_bytes(digest).into_uuid())
+    }
+}
+
 impl ApprovalId {
     /// The id under which the whole preview of the approval is stored with the outputs of tool calls.
     #[must_use]
@@ -231,6 +240,14 @@ mod tests {
         {
             assert!(bad.parse::<SessionId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn digest_names_one_session() {
+        let id = SessionId::from_digest([0xff; 16]);
+        assert_eq!(id.to_string(), "ffffffff-ffff-8fff-bfff-ffffffffffff");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_ne!(id, SessionId::from_digest([0xfe; 16]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::{
         ApprovalRequested, ApprovalResolved, AssistantMessageEvent, EventBody, InputRequested, InputResolved,
-        RunStarted, SessionWarning,
+        RunStarted, SessionEvent, SessionWarning,
     },
     ids::{ApprovalId, InputId, RunId, ToolCallId},
     message::{TokenUsage, ToolCall, ToolEffect},
@@ -87,7 +87,8 @@ impl InteractionStatus {
 
 impl OpenRun {
     /// The run after its `run_started`.
-    pub(crate) fn from_started(run_id: RunId, started: &RunStarted, started_at: Timestamp) -> Self {
+    #[must_use]
+    pub fn from_started(run_id: RunId, started: &RunStarted, started_at: Timestamp) -> Self {
         Self {
             run_id,
             started_at,
@@ -239,10 +240,40 @@ impl OpenRun {
     }
 
     fn awaits_user(&self) -> bool {
-        self.calls.iter().any(|call| {
-            call.approval.as_ref().is_some_and(|a| a.resolved.is_none())
-                || call.inputs.iter().any(|i| i.resolved.is_none())
-        })
+        self.calls.iter().any(OpenToolCall::awaits_user)
+    }
+
+    /// Applies the next event of the run for a reader that follows one run and not the whole session.
+    pub fn follow_event(&mut self, event: &SessionEvent) {
+        self.apply_event(&event.body, event.ts);
+        if let EventBody::ToolEnd(e) = &event.body {
+            self.end_call(&e.tool_call_id);
+        }
+        self.count_time(&event.body, event.ts);
+    }
+
+    /// The approvals that wait for a decision.
+    pub fn pending_approvals(&self) -> impl Iterator<Item = &ApprovalRequested> {
+        let approvals = self.calls.iter().filter_map(|call| call.approval.as_ref());
+        approvals.filter(|approval| approval.resolved.is_none()).map(|approval| &approval.requested)
+    }
+
+    /// The requests for input that wait for an answer.
+    pub fn pending_inputs(&self) -> impl Iterator<Item = &InputRequested> {
+        let inputs = self.calls.iter().flat_map(|call| &call.inputs);
+        inputs.filter(|input| input.resolved.is_none()).map(|input| &input.requested)
+    }
+
+    /// Whether the run does nothing until its user answers: all its open calls wait for an answer, or for the turn of a change
+    /// that does.
+    #[must_use]
+    pub fn is_blocked_on_user(&self) -> bool {
+        let holds_changes = |call: &OpenToolCall| {
+            call.awaits_user() && call.started.as_ref().is_some_and(|started| started.effect != ToolEffect::Read)
+        };
+        let are_changes_held = self.calls.iter().any(holds_changes);
+        self.awaits_user()
+            && self.calls.iter().all(|call| call.awaits_user() || (are_changes_held && call.awaits_its_turn()))
     }
 }
 
@@ -261,6 +292,15 @@ pub struct OpenToolCall {
 }
 
 impl OpenToolCall {
+    fn awaits_user(&self) -> bool {
+        self.approval.as_ref().is_some_and(|a| a.resolved.is_none()) || self.inputs.iter().any(|i| i.resolved.is_none())
+    }
+
+    /// Whether the call is approved and was not sent yet.
+    fn awaits_its_turn(&self) -> bool {
+        self.started.is_none() && self.approval.as_ref().is_some_and(|approval| approval.resolved.is_some())
+    }
+
     /// The server of the call, as far as the log says it; empty otherwise.
     #[must_use]
     pub fn server(&self) -> &str {
@@ -300,4 +340,137 @@ pub struct StartedToolCall {
     /// The server that the call goes to; empty in checkpoints of older versions.
     #[serde(default)]
     pub server: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::EventAuthor, ids::MessageId, message::StopReason};
+
+    const RUN: &str = "01900000-0000-7000-8000-000000000001";
+
+    fn call(id: &str) -> ToolCall {
+        ToolCall { id: id.parse().unwrap(), name: "scale".into(), arguments: serde_json::json!({}) }
+    }
+
+    fn event(body: EventBody) -> SessionEvent {
+        crate::EventDraft::in_run(RUN.parse().unwrap(), body).into_event(crate::SessionId::new(), 2)
+    }
+
+    fn asked(id: &str) -> EventBody {
+        EventBody::ApprovalRequested(ApprovalRequested {
+            approval_id: ApprovalId::new(),
+            tool_call_id: id.parse().unwrap(),
+            name: "scale".into(),
+            arguments: serde_json::json!({}),
+            effect: ToolEffect::Mutating,
+            reason: "mutating".into(),
+            preview: None,
+            expires_at: Timestamp::now(),
+            summary: String::new(),
+            objects: Vec::new(),
+            dependents: Vec::new(),
+            server: "k8s".into(),
+            cluster: None,
+            preview_detail: None,
+            replaces: None,
+        })
+    }
+
+    fn started(id: &str, effect: ToolEffect) -> EventBody {
+        EventBody::ToolStart(crate::ToolStart {
+            tool_call_id: id.parse().unwrap(),
+            name: "scale".into(),
+            server: "k8s".into(),
+            arguments: serde_json::json!({}),
+            effect,
+            attempt: 1,
+        })
+    }
+
+    fn input(id: &str) -> EventBody {
+        EventBody::InputRequested(InputRequested {
+            input_id: InputId::new(),
+            tool_call_id: id.parse().unwrap(),
+            server: "k8s".into(),
+            message: "which?".into(),
+            schema: None,
+            url: None,
+            expires_at: Timestamp::now(),
+        })
+    }
+
+    fn approved(approval_id: ApprovalId) -> EventBody {
+        EventBody::ApprovalResolved(ApprovalResolved {
+            approval_id,
+            decision: crate::ApprovalDecision::Approve,
+            arguments: None,
+            by: EventAuthor::System,
+            comment: None,
+            command_id: None,
+        })
+    }
+
+    fn ended(id: &str) -> EventBody {
+        EventBody::ToolEnd(crate::ToolEnd {
+            tool_call_id: id.parse().unwrap(),
+            status: crate::ToolStatus::Ok,
+            content: String::new(),
+            structured: None,
+            truncated: false,
+            bytes: 0,
+            duration_ms: 0,
+        })
+    }
+
+    fn run_with(calls: &[&str]) -> OpenRun {
+        let started = RunStarted {
+            cause: RequestContext::default(),
+            provider: "p".into(),
+            model: "m".into(),
+            attempt: 1,
+            memory: false,
+        };
+        let mut run = OpenRun::from_started(RUN.parse().unwrap(), &started, Timestamp::now());
+        run.follow_event(&event(EventBody::AssistantMessage(AssistantMessageEvent {
+            message_id: MessageId::new(),
+            content: String::new(),
+            reasoning: None,
+            tool_calls: calls.iter().map(|id| call(id)).collect(),
+            citations: Vec::new(),
+            usage: TokenUsage::default(),
+            stop_reason: StopReason::ToolUse,
+            provider: None,
+            model: None,
+            provider_data: None,
+        })));
+        run
+    }
+
+    fn is_blocked_after(run: &mut OpenRun, body: EventBody) -> bool {
+        run.follow_event(&event(body));
+        run.is_blocked_on_user()
+    }
+
+    #[test]
+    fn run_is_blocked_once_all_open_calls_wait() {
+        let mut run = run_with(&["a", "b", "r"]);
+        assert!(!is_blocked_after(&mut run, started("r", ToolEffect::Read)));
+        assert!(!is_blocked_after(&mut run, asked("a")));
+        assert!(!is_blocked_after(&mut run, asked("b")), "the read call goes on");
+        assert!(is_blocked_after(&mut run, ended("r")));
+        let pending: Vec<ApprovalId> = run.pending_approvals().map(|asked| asked.approval_id).collect();
+        assert_eq!(pending.len(), 2);
+        assert!(!is_blocked_after(&mut run, approved(pending[0])), "the approved call goes on");
+        assert!(!is_blocked_after(&mut run, started("a", ToolEffect::Mutating)));
+        assert!(is_blocked_after(&mut run, input("a")), "the call asks its user");
+        assert!(is_blocked_after(&mut run, approved(pending[1])), "a change has its turn after the one before");
+        assert_eq!(run.pending_inputs().count(), 1);
+    }
+
+    #[test]
+    fn run_without_calls_is_not_blocked() {
+        assert!(!run_with(&[]).is_blocked_on_user());
+        assert!(!run_with(&["a"]).is_blocked_on_user());
+    }
 }

@@ -137,14 +137,12 @@ impl SessionState {
 
     /// The approvals that wait for a decision.
     pub fn pending_approvals(&self) -> impl Iterator<Item = &ApprovalRequested> {
-        let approvals = self.run.iter().flat_map(|run| &run.calls).filter_map(|call| call.approval.as_ref());
-        approvals.filter(|approval| approval.resolved.is_none()).map(|approval| &approval.requested)
+        self.run.iter().flat_map(OpenRun::pending_approvals)
     }
 
     /// The requests for input that wait for an answer.
     pub fn pending_inputs(&self) -> impl Iterator<Item = &InputRequested> {
-        let inputs = self.run.iter().flat_map(|run| &run.calls).flat_map(|call| &call.inputs);
-        inputs.filter(|input| input.resolved.is_none()).map(|input| &input.requested)
+        self.run.iter().flat_map(OpenRun::pending_inputs)
     }
 
     /// Applies the next event.

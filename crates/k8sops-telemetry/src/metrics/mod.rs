@@ -54,6 +54,8 @@ pub struct Metrics {
     websocket_floods: IntCounter,
     http_requests: IntCounterVec,
     http_request_seconds: HistogramVec,
+    door_requests: IntCounterVec,
+    door_turns: IntCounterVec,
     memory_recalls: IntCounterVec,
     memory_recall_seconds: Histogram,
     mcp_servers_connected: IntGaugeVec,
@@ -212,6 +214,16 @@ impl Metrics {
                 &["route", "method"],
                 SHORT_BUCKETS,
             ),
+            door_requests: register.counter_vec(
+                "k8sops_door_requests_total",
+                "HTTP requests by the protocol of the client and status class.",
+                &["door", "status"],
+            ),
+            door_turns: register.counter_vec(
+                "k8sops_door_turns_total",
+                "Turns over other protocols than the native API, by where they ended.",
+                &["door", "end"],
+            ),
             memory_recalls: register.counter_vec(
                 "k8sops_memory_recalls_total",
                 "Memory searches by outcome: found, nothing or failed.",
@@ -306,19 +318,23 @@ impl Metrics {
 
     /// Records an answered HTTP request. `route` is the pattern, not the path.
     pub fn record_http_request(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let class = match status {
-            100..200 => "1xx",
-            200..300 => "2xx",
-            300..400 => "3xx",
-            400..500 => "4xx",
-            _ => "5xx",
-        };
+        let class = status_class(status);
         let method = match method {
             known @ ("GET" | "POST" | "PATCH" | "DELETE" | "PUT" | "HEAD" | "OPTIONS") => known,
             _ => OTHER,
         };
         self.http_requests.with_label_values(&[route, method, class]).inc();
         self.http_request_seconds.with_label_values(&[route, method]).observe(took.as_secs_f64());
+    }
+
+    /// Counts an HTTP request by the protocol of its client.
+    pub fn count_door_request(&self, door: &str, status: u16) {
+        self.door_requests.with_label_values(&[door, status_class(status)]).inc();
+    }
+
+    /// Counts a turn over a door that ended for its client: at the end of the run, where it waits, or by a disconnect.
+    pub fn count_door_turn(&self, door: &str, end: &str) {
+        self.door_turns.with_label_values(&[door, end]).inc();
     }
 
     /// Records a memory search.
@@ -395,6 +411,16 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+fn status_class(status: u16) -> &'static str {
+    match status {
+        100..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
     }
 }
 

@@ -1,0 +1,158 @@
+//! What clients of AG-UI send. Fields that are not listed are ignored, tools of the client among them.
+
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A request for a run.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunAgentInput {
+    /// The client's thread, or the id of a session.
+    pub(super) thread_id: String,
+    /// The client's id of this run, which comes back in its events.
+    pub(super) run_id: String,
+    /// The conversation. Only a last message of the user is sent to the session, whose log has the rest.
+    #[serde(default)]
+    messages: Vec<InputMessage>,
+    /// `1.0`, from clients of that version on.
+    #[serde(default)]
+    protocol_version: Option<String>,
+    /// Answers to the interrupts of the run before.
+    #[serde(default)]
+    resume: Option<Vec<ResumeEntry>>,
+}
+
+/// A message of the conversation.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = AgUiMessage)]
+struct InputMessage {
+    /// The client's id of the message. The same id is the same message.
+    #[serde(default)]
+    id: Option<String>,
+    /// `user`, `assistant`, `tool`, `system`, `developer` or `reasoning`.
+    #[serde(default)]
+    role: String,
+    /// A text, or a list of parts of which the texts are read.
+    #[serde(default)]
+    #[schema(value_type = Value)]
+    content: Value,
+}
+
+/// An answer to an interrupt.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ResumeEntry {
+    /// The id of the interrupt.
+    pub(super) interrupt_id: String,
+    /// Whether the user answered.
+    pub(super) status: ResumeStatus,
+    /// The answer, as `responseSchema` of the interrupt says.
+    #[serde(default)]
+    #[schema(value_type = Value)]
+    pub(super) payload: Option<Value>,
+}
+
+/// Whether the user answered an interrupt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ResumeStatus {
+    /// The user answered.
+    Resolved,
+    /// The user turned away from the question.
+    Cancelled,
+}
+
+/// The generation of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientGeneration {
+    /// Before version 1.0: fails on the outcome `cancelled`, and may know no interrupts.
+    BeforeVersion1,
+    /// Version 1.0 or later.
+    Version1,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum InputRequest {
+    /// A new message, with the client's id of it.
+    Message { id: Option<String>, text: String },
+    /// Answers to interrupts.
+    Resume,
+    /// Nothing but what is there.
+    Attach,
+}
+
+impl RunAgentInput {
+    pub(super) fn generation(&self) -> ClientGeneration {
+        if self.protocol_version.is_some() { ClientGeneration::Version1 } else { ClientGeneration::BeforeVersion1 }
+    }
+
+    /// Returns the answers to interrupts.
+    pub(super) fn answers(&self) -> &[ResumeEntry] {
+        self.resume.as_deref().unwrap_or_default()
+    }
+
+    /// Returns what the client asks for.
+    pub(super) fn request(&self) -> InputRequest {
+        if !self.answers().is_empty() {
+            return InputRequest::Resume;
+        }
+        match self.messages.last().filter(|message| message.role == "user") {
+            Some(message) => {
+                let text = read_text(&message.content);
+                if text.trim().is_empty() {
+                    InputRequest::Attach
+                } else {
+                    InputRequest::Message { id: message.id.clone(), text }
+                }
+            }
+            None => InputRequest::Attach,
+        }
+    }
+}
+
+fn read_text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let texts = parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str));
+            texts.collect::<Vec<_>>().join("\n")
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_message_of_the_user_is_the_request() {
+        let request = |fields: &str| {
+            let text = format!(r#"{{"threadId": "t", "runId": "r", "state": {{}}, "tools": [], {fields}}}"#);
+            serde_json::from_str::<RunAgentInput>(&text).unwrap().request()
+        };
+        let message =
+            |id: Option<&str>, text: &str| InputRequest::Message { id: id.map(str::to_owned), text: text.to_owned() };
+        for (fields, expected) in [
+            (r#""messages": [{"id": "1", "role": "user", "content": "hi"}]"#, message(Some("1"), "hi")),
+            (
+                r#""messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image", "source": {}}]}]"#,
+                message(None, "a"),
+            ),
+            (r#""messages": []"#, InputRequest::Attach),
+            (
+                r#""messages": [{"id": "1", "role": "user", "content": "hi"}, {"role": "assistant"}]"#,
+                InputRequest::Attach,
+            ),
+            (
+                r#""messages": [{"role": "user", "content": "hi"}], "resume": [{"interruptId": "i", "status": "resolved"}]"#,
+                InputRequest::Resume,
+            ),
+            (r#""messages": [{"role": "user", "content": "hi"}], "resume": []"#, message(None, "hi")),
+        ] {
+            assert_eq!(request(fields), expected, "{fields}");
+        }
+    }
+}

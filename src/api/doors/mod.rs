@@ -1,0 +1,36 @@
+//! Doors: the protocols of other clients, each a translation over one core. The native API stays the reference: a turn over any
+//! door leaves the same log.
+//!
+//! ```text
+//! request ─▶ thread_session ─▶ turn_opening (message, answer, attach) ─▶ RunCursor ─▶ TurnFollower ─▶ encoder of the door
+//! ```
+//!
+//! | module | holds |
+//! |---|---|
+//! | `client_door` | the doors, and which of them are open (`K8SOPS_DOORS`) |
+//! | `thread_session` | from a client's thread to a session, without a table |
+//! | `turn_opening` | sends a message or answers, unless the session waits for something else |
+//! | `run_cursor` | follows one run until it rests: at its end, or where it waits for its user |
+//! | `turn_follower`, `turn_stream` | the same with keep-alive, shutdown and outages of the store, as a response body |
+//! | `waiting_interactions`, `spoken_answer` | what a run waits for, and answers in words: `approve 0fb77b` |
+//! | `door_body`, `door_errors` | bodies with whole conversations, and errors in the form of a door |
+//! | `openai` | `/v1/models`, `/v1/chat/completions` |
+//! | `agui` | `/agui`, `/api/agui/chat` |
+//!
+//! A door has no state: what it needs is derived from the request and the log, so that any replica can continue a turn.
+
+pub(super) mod agui;
+mod client_door;
+mod door_body;
+mod door_errors;
+pub(super) mod openai;
+mod run_cursor;
+mod spoken_answer;
+mod thread_session;
+mod turn_follower;
+mod turn_opening;
+mod turn_stream;
+mod waiting_interactions;
+
+pub(super) use client_door::{ClientDoor, DOORS, OpenDoors};
+pub(super) use door_errors::express_error;

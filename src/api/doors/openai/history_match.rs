@@ -1,0 +1,202 @@
+//! Finds the session of a client that names no thread, by comparing what it tells with what the log has.
+//!
+//! Chats that begin alike are different sessions, and so is a chat whose history was edited or whose reply was asked for again:
+//! what happened in a session cannot be taken back, so the session of another history is another one.
+
+use std::sync::Arc;
+
+use k8sops_core::{ChatMessage, SessionId, SessionSummary, Timestamp, UserId, derive_title};
+
+use super::chat_history::{ChatHistory, ChatTurn, QUOTE_HEADING, unquoted_message};
+use crate::{
+    api::{doors::spoken_answer::SpokenAnswer, problem::ProblemDetails, state::ApiState},
+    runtime::SessionsError,
+};
+
+/// How many sessions of the user are considered, the most recently active ones.
+const LISTED_SESSIONS: usize = 200;
+/// How many of them are read, those whose title or newest message fits.
+const READ_SESSIONS: usize = 20;
+/// How many messages of a session are read. Longer conversations are not found; such clients should name their threads.
+const READ_MESSAGES: usize = 1000;
+/// How many characters of a reply are compared.
+const COMPARED_CHARS: usize = 300;
+/// How long after a message its client may send it again.
+const RESEND_MINUTES: i64 = 30;
+/// How the answer to a message begins that was not sent because the session waits for its user.
+pub(super) const NOT_SENT: &str = "Your message was not sent";
+
+/// A session whose log has what the client tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FoundSession {
+    pub(super) session: SessionId,
+    /// The seq of the last message of the user in the log.
+    pub(super) last_message_seq: u64,
+}
+
+/// Finds the session whose conversation is that of the turns before the newest message.
+pub(super) async fn find_session(
+    state: &ApiState,
+    user: &UserId,
+    history: &ChatHistory,
+) -> Result<Option<FoundSession>, ProblemDetails> {
+    if history.turns.is_empty() {
+        return Ok(None);
+    }
+    find_conversation(state, user, &history.turns, None).await
+}
+
+/// Finds the session that has the newest message already, which the client sends again because it got no response.
+pub(super) async fn find_sent_message(
+    state: &ApiState,
+    user: &UserId,
+    history: &ChatHistory,
+) -> Result<Option<FoundSession>, ProblemDetails> {
+    let mut turns = history.turns.clone();
+    turns.push(ChatTurn { user: history.message.clone(), reply: None });
+    let oldest = Timestamp::from_millis(Timestamp::now().as_millis() - RESEND_MINUTES * 60_000);
+    find_conversation(state, user, &turns, Some(oldest)).await
+}
+
+async fn find_conversation(
+    state: &ApiState,
+    user: &UserId,
+    turns: &[ChatTurn],
+    oldest: Option<Timestamp>,
+) -> Result<Option<FoundSession>, ProblemDetails> {
+    let listed = state.sessions.list_sessions(user, None, LISTED_SESSIONS).await?;
+    let told = letters(
+        &turns.iter().flat_map(|turn| [Some(turn.user.as_str()), turn.reply.as_deref()]).flatten().collect::<String>(),
+    );
+    let title = turns.first().map(|turn| derive_title(&turn.user)).unwrap_or_default();
+    let is_likely = |summary: &&SessionSummary| {
+        let preview = letters(&summary.preview);
+        summary.message_count > 0
+            && oldest.is_none_or(|oldest| summary.updated_at >= oldest)
+            && (summary.title == title
+                || summary.title.starts_with(&QUOTE_HEADING[..16])
+                || (!preview.is_empty() && told.contains(&preview)))
+    };
+    for summary in listed.iter().filter(is_likely).take(READ_SESSIONS) {
+        let messages = match state.sessions.list_messages(user, summary.session_id, 0, READ_MESSAGES).await {
+            Ok(messages) => messages,
+            // Deleted meanwhile, or damaged: it hides no other.
+            Err(SessionsError::NotFound(_) | SessionsError::Store(k8sops_core::StoreError::Corrupt(_))) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let logged = logged_turns(&messages);
+        let Some(last) = logged.last() else { continue };
+        if oldest.is_none_or(|oldest| last.ts >= oldest) && has_same_turns(turns, &logged) {
+            return Ok(Some(FoundSession { session: summary.session_id, last_message_seq: last.seq }));
+        }
+    }
+    Ok(None)
+}
+
+/// A message of the user in the log, and the first text of the replies to it.
+#[derive(Debug)]
+struct LoggedTurn<'a> {
+    seq: u64,
+    ts: Timestamp,
+    user: &'a str,
+    reply: &'a str,
+}
+
+fn logged_turns(messages: &[Arc<ChatMessage>]) -> Vec<LoggedTurn<'_>> {
+    let mut turns: Vec<LoggedTurn<'_>> = Vec::new();
+    for message in messages {
+        match message.as_ref() {
+            ChatMessage::User(m) => turns.push(LoggedTurn { seq: m.seq, ts: m.ts, user: &m.content, reply: "" }),
+            ChatMessage::Assistant(m) => {
+                if let Some(turn) = turns.last_mut().filter(|turn| turn.reply.trim().is_empty()) {
+                    turn.reply = &m.content;
+                }
+            }
+            ChatMessage::Tool(_) => {}
+        }
+    }
+    turns
+}
+
+/// Whether the log has what the client tells and nothing else.
+fn has_same_turns(told: &[ChatTurn], logged: &[LoggedTurn<'_>]) -> bool {
+    let mut left = logged.iter().peekable();
+    let mut is_quoted = logged.first().is_some_and(|first| first.user.starts_with(QUOTE_HEADING));
+    for turn in told {
+        let matching = left.next_if(|logged| letters(unquoted_message(logged.user)) == letters(&turn.user));
+        match matching {
+            Some(logged) if may_be_reply(turn.reply.as_deref().unwrap_or_default(), logged.reply) => is_quoted = false,
+            None if is_quoted || is_unlogged(turn) => {}
+            _ => return false,
+        }
+    }
+    left.peek().is_none()
+}
+
+/// Whether the client may have a turn that the log does not have: an answer to an approval, a message that was not sent, or one
+/// whose request failed.
+fn is_unlogged(turn: &ChatTurn) -> bool {
+    SpokenAnswer::parse(&turn.user).is_some()
+        || turn.reply.as_deref().is_none_or(|reply| reply.trim().is_empty() || reply.contains(NOT_SENT))
+}
+
+/// Whether what the client has of a reply may be the reply in the log: it may hold more, for example the reasoning, or be cut
+/// where the client stopped.
+fn may_be_reply(told: &str, logged: &str) -> bool {
+    let logged: String = letters(logged).chars().take(COMPARED_CHARS).collect();
+    let told = letters(told);
+    told.contains(&logged) || logged.starts_with(&told.chars().take(COMPARED_CHARS).collect::<String>())
+}
+
+/// Returns letters and digits only: clients change spaces and marks.
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of the user, each with its reply.
+    type Turns<'a> = Vec<(&'a str, &'a str)>;
+
+    fn client_turns(turns: &[(&str, &str)]) -> Vec<ChatTurn> {
+        let reply = |reply: &str| (!reply.is_empty()).then(|| reply.to_owned());
+        turns.iter().map(|(user, text)| ChatTurn { user: (*user).to_owned(), reply: reply(text) }).collect()
+    }
+
+    #[test]
+    fn conversations_are_compared_turn_by_turn() {
+        let quoted = format!("{QUOTE_HEADING}\n- a\n\nThe new message:\nb");
+        let approval = "**Approval needed** … Reply `approve 0fb77b`";
+        let not_sent = "Your message was not sent, because …";
+        let cases: [(&str, Turns<'_>, Turns<'_>, bool); 16] = [
+            ("same", vec![("a", "one")], vec![("a", "one")], true),
+            ("reply cut by the client's stop", vec![("a", "the pods are")], vec![("a", "The pods are fine.")], true),
+            ("stopped before the reply", vec![("a", "")], vec![("a", "The pods are fine.")], true),
+            ("reasoning before the reply", vec![("a", "<details>hm</details>one")], vec![("a", "one")], true),
+            ("other spaces", vec![("a  b\n", "one")], vec![("a b", "one")], true),
+            ("another reply: a chat that begins alike", vec![("a", "one")], vec![("a", "two")], false),
+            ("edited first message", vec![("A2", "one")], vec![("a", "one")], false),
+            ("log is ahead: regenerated", vec![("a", "one")], vec![("a", "one"), ("b", "two")], false),
+            ("log is behind: another chat", vec![("a", "one"), ("b", "two")], vec![("a", "one")], false),
+            (
+                "approval by words",
+                vec![("scale", approval), ("approve 0fb77b", "done"), ("a", "one")],
+                vec![("scale", ""), ("a", "one")],
+                true,
+            ),
+            ("not sent", vec![("scale", approval), ("and now?", not_sent)], vec![("scale", "")], true),
+            ("request failed", vec![("a", "one"), ("b", ""), ("c", "two")], vec![("a", "one"), ("c", "two")], true),
+            ("quoted", vec![("a", "one"), ("b", "two")], vec![(quoted.as_str(), "two")], true),
+            ("quoted, then more", vec![("a", "1"), ("b", "two"), ("c", "3")], vec![(&quoted, "two"), ("c", "3")], true),
+            ("quoted, another end", vec![("a", "one"), ("x", "two")], vec![(quoted.as_str(), "two")], false),
+            ("nothing logged", vec![("a", "one")], vec![], false),
+        ];
+        for (name, client, log, same) in &cases {
+            let logged: Vec<LoggedTurn<'_>> =
+                log.iter().map(|(user, reply)| LoggedTurn { seq: 1, ts: Timestamp::now(), user, reply }).collect();
+            assert_eq!(has_same_turns(&client_turns(client), &logged), *same, "{name}");
+        }
+    }
+}

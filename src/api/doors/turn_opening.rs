@@ -1,0 +1,199 @@
+//! Opens a turn: sends a message or answers to a session, and returns the cursor that follows the run.
+//!
+//! A message for a session that waits for its user is not sent: it would queue behind the approval in silence, for as long as
+//! the approval lasts. The caller learns at once what the session waits for.
+
+use k8sops_core::{
+    ApprovalId, CommandId, CommandReceipt, InputAction, InputId, OnBusy, OpenRun, SessionId, SessionState,
+};
+
+use super::{
+    run_cursor::{InteractionId, RunCursor},
+    waiting_interactions::WaitingInteractions,
+};
+use crate::{
+    api::{
+        caller::{Caller, CanApprove, CanWrite},
+        commands::{
+            AnswerInput, ApprovalVerdict, ResolveApproval, SendMessage, approval_command, input_command,
+            message_command,
+        },
+        extractors::UserToken,
+        problem::ProblemDetails,
+        problem_code::ProblemCode,
+        state::ApiState,
+    },
+    auth::CallerIdentity,
+};
+
+/// A message of a user.
+#[derive(Debug, Clone)]
+pub(super) struct TurnMessage {
+    pub(super) content: String,
+    /// The same id is the same message; `None` for a message that is not repeated.
+    pub(super) command_id: Option<CommandId>,
+    pub(super) on_busy: OnBusy,
+}
+
+/// An answer to something that a run waits for.
+#[derive(Debug, Clone)]
+pub(super) enum InteractionAnswer {
+    Approval(ApprovalId, ResolveApproval),
+    Input(InputId, AnswerInput),
+}
+
+impl InteractionAnswer {
+    fn target(&self) -> InteractionId {
+        match self {
+            Self::Approval(id, _) => InteractionId::Approval(*id),
+            Self::Input(id, _) => InteractionId::Input(*id),
+        }
+    }
+
+    /// The same answer to the same request is the same command: a client that lost the response sends it again.
+    fn command_id(&self) -> Result<CommandId, ProblemDetails> {
+        let (verb, id) = match self {
+            Self::Approval(id, answer) => match answer.decision {
+                ApprovalVerdict::Approve => ("approve", id.to_string()),
+                ApprovalVerdict::Deny => ("deny", id.to_string()),
+            },
+            Self::Input(id, answer) => match answer.action {
+                InputAction::Accept => ("accept", id.to_string()),
+                InputAction::Decline => ("decline", id.to_string()),
+                InputAction::Cancel => ("cancel", id.to_string()),
+            },
+        };
+        Ok(format!("{verb}-{id}").parse()?)
+    }
+}
+
+/// What became of a message.
+pub(super) enum MessageTurn {
+    /// It was sent. The cursor follows its run.
+    Sent(Box<RunCursor>),
+    /// It was not sent: the session waits for its user.
+    Blocked(WaitingInteractions),
+}
+
+/// A session, and a cursor over its open run.
+pub(super) struct AttachedSession {
+    pub(super) state: SessionState,
+    /// Starts after the newest event of the state; `None` if no run is open.
+    pub(super) cursor: Option<Box<RunCursor>>,
+}
+
+/// A caller and the session that it talks to.
+pub(super) struct TurnOpener<'a> {
+    pub(super) state: &'a ApiState,
+    pub(super) identity: &'a CallerIdentity,
+    pub(super) session: SessionId,
+}
+
+impl TurnOpener<'_> {
+    /// Sends a message, unless the session waits for its user.
+    pub(super) async fn send_message(&self, message: TurnMessage) -> Result<MessageTurn, ProblemDetails> {
+        let caller = Caller::<CanWrite>::new(self.identity.clone())?;
+        let sessions = &self.state.sessions;
+        self.store_user_token().await?;
+        let known = match &message.command_id {
+            Some(id) => sessions.find_receipt(&caller.user, self.session, id).await?,
+            None => None,
+        };
+        // A message that was accepted before has its own run, which may be the one that waits.
+        if known.is_none() && sessions.get_session(&caller.user, self.session).await?.is_processing() {
+            let open = sessions.load_session(&caller.user, self.session).await?.run;
+            let waiting = open.filter(OpenRun::is_blocked_on_user).map(|run| WaitingInteractions::from_run(&run));
+            if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
+                return Ok(MessageTurn::Blocked(waiting));
+            }
+        }
+        let TurnMessage { content, command_id, on_busy } = message;
+        let command_id = command_id.unwrap_or_else(CommandId::generate);
+        let body = SendMessage { content, on_busy };
+        let command = message_command(&caller.user, command_id, body, self.state.server.max_message_bytes)?;
+        let receipt = sessions.submit_command(self.session, command).await?;
+        self.follow_receipt(&receipt).await.map(MessageTurn::Sent)
+    }
+
+    /// Follows the run of a message that was accepted before.
+    pub(super) async fn follow_receipt(&self, receipt: &CommandReceipt) -> Result<Box<RunCursor>, ProblemDetails> {
+        let Some(run_id) = receipt.run_id else {
+            return Err(ProblemDetails::new(ProblemCode::CommandIdReused, "the key was used for another command"));
+        };
+        let events = self.state.sessions.open_cursor(&self.identity.user, self.session, receipt.seq).await?;
+        Ok(Box::new(RunCursor::after_message(events, run_id)))
+    }
+
+    /// Follows the run of a message that is in the log at a seq.
+    pub(super) async fn follow_logged_message(&self, seq: u64) -> Result<Box<RunCursor>, ProblemDetails> {
+        let open = || self.state.sessions.open_cursor(&self.identity.user, self.session, seq.saturating_sub(1));
+        let first = open().await?.next().await?;
+        let Some(run_id) = first.filter(|frame| frame.seq() == Some(seq)).and_then(|frame| frame.run_id()) else {
+            return Err(ProblemDetails::new(
+                ProblemCode::SessionNotFound,
+                "the message is no longer in the session's log",
+            ));
+        };
+        Ok(Box::new(RunCursor::after_message(open().await?, run_id)))
+    }
+
+    /// Gives answers to what the open run waits for. The state and the cursor are from before the answers, so that all that they
+    /// cause is seen.
+    pub(super) async fn send_answers(
+        &self,
+        answers: Vec<InteractionAnswer>,
+    ) -> Result<AttachedSession, ProblemDetails> {
+        let sessions = &self.state.sessions;
+        self.store_user_token().await?;
+        let state = sessions.load_session(&self.identity.user, self.session).await?;
+        let targets: Vec<InteractionId> = answers.iter().map(InteractionAnswer::target).collect();
+        for answer in answers {
+            let command_id = answer.command_id()?;
+            let command = match answer {
+                InteractionAnswer::Approval(id, answer) => {
+                    let caller = Caller::<CanApprove>::new(self.identity.clone())?;
+                    approval_command(&caller.identity, command_id, id, answer)?
+                }
+                InteractionAnswer::Input(id, answer) => {
+                    let caller = Caller::<CanWrite>::new(self.identity.clone())?;
+                    input_command(&caller.user, command_id, id, answer)?
+                }
+            };
+            sessions.submit_command(self.session, command).await?;
+        }
+        self.follow_open_run(state, targets).await
+    }
+
+    /// Follows the open run from now on, without sending anything.
+    pub(super) async fn attach(&self) -> Result<AttachedSession, ProblemDetails> {
+        let state = self.state.sessions.load_session(&self.identity.user, self.session).await?;
+        self.follow_open_run(state, Vec::new()).await
+    }
+
+    async fn follow_open_run(
+        &self,
+        state: SessionState,
+        awaited: Vec<InteractionId>,
+    ) -> Result<AttachedSession, ProblemDetails> {
+        let cursor = match &state.run {
+            Some(run) => {
+                let events =
+                    self.state.sessions.open_cursor(&self.identity.user, self.session, state.last_seq()).await?;
+                Some(Box::new(RunCursor::in_run(events, run.clone(), awaited)))
+            }
+            None => None,
+        };
+        Ok(AttachedSession { state, cursor })
+    }
+
+    /// Returns what the session waits for.
+    pub(super) async fn find_waiting(&self) -> Result<WaitingInteractions, ProblemDetails> {
+        let state = self.state.sessions.load_session(&self.identity.user, self.session).await?;
+        Ok(state.run.as_ref().map(WaitingInteractions::from_run).unwrap_or_default())
+    }
+
+    async fn store_user_token(&self) -> Result<(), ProblemDetails> {
+        let token = UserToken(self.identity.user_token.clone());
+        token.store_for_session(self.state, &self.identity.user, self.session).await
+    }
+}

@@ -1,0 +1,82 @@
+//! The response body of a turn: server-sent events in the form of a door.
+
+use std::convert::Infallible;
+
+use actix_web::{HttpResponse, http::header, web::Bytes};
+use futures_util::{Stream, stream};
+use k8sops_core::StreamFrame;
+
+use super::{
+    run_cursor::RunRest,
+    turn_follower::{TurnFollower, TurnStep},
+};
+use crate::api::{event_stream::CHUNK_BYTES, negotiation::SSE};
+
+/// Writes a turn in the form of a door.
+pub(super) trait TurnEncoder {
+    /// Writes what comes before the first frame.
+    fn encode_start(&mut self, out: &mut String);
+
+    /// Writes a frame of the run. Many frames are nothing in a door's form.
+    fn encode_frame(&mut self, frame: &StreamFrame, out: &mut String);
+
+    /// Writes the end of the stream.
+    fn encode_rest(&mut self, rest: &RunRest, out: &mut String);
+}
+
+/// Returns the response that carries a turn.
+pub(super) fn turn_response(follower: TurnFollower, encoder: impl TurnEncoder + 'static) -> HttpResponse {
+    let body = TurnBody { follower, encoder, has_started: false, has_ended: false };
+    sse_response().streaming(body.into_chunks())
+}
+
+fn sse_response() -> actix_web::HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type(SSE)
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        // Otherwise nginx buffers the stream.
+        .insert_header(("x-accel-buffering", "no"));
+    response
+}
+
+struct TurnBody<E> {
+    follower: TurnFollower,
+    encoder: E,
+    has_started: bool,
+    has_ended: bool,
+}
+
+impl<E: TurnEncoder + 'static> TurnBody<E> {
+    fn into_chunks(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        // Boxed, because the state is moved with every chunk.
+        stream::unfold(Box::new(self), |mut body| async move {
+            let chunk = body.next_chunk().await?;
+            Some((Ok(chunk), body))
+        })
+    }
+
+    /// Returns the next bytes of the body, or `None` at its end.
+    async fn next_chunk(&mut self) -> Option<Bytes> {
+        let mut chunk = String::new();
+        if !self.has_started {
+            self.has_started = true;
+            self.encoder.encode_start(&mut chunk);
+            // A client learns at once that its request was accepted.
+            if !chunk.is_empty() {
+                return Some(Bytes::from(chunk));
+            }
+        }
+        while !self.has_ended && (chunk.is_empty() || (self.follower.has_ready_step() && chunk.len() < CHUNK_BYTES)) {
+            match self.follower.next().await {
+                TurnStep::Frame(frame) => self.encoder.encode_frame(&frame, &mut chunk),
+                TurnStep::KeepAlive => chunk.push_str(": keep-alive\n\n"),
+                TurnStep::Rest(rest) => {
+                    self.encoder.encode_rest(&rest, &mut chunk);
+                    self.has_ended = true;
+                }
+            }
+        }
+        (!chunk.is_empty()).then(|| Bytes::from(chunk))
+    }
+}
