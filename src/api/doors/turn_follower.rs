@@ -7,7 +7,6 @@ use k8sops_core::{CommandId, ErrorChain, LazyDeadline, SessionId, StoreError, St
 use k8sops_telemetry::{OpenStreamGuard, StreamKind};
 use serde::Deserialize;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
 use crate::{
     api::{
         commands::cancel_command,
-        event_stream::{KEEP_ALIVE_INTERVAL, StreamGuard, wait_for_store_retry},
+        event_stream::{KEEP_ALIVE_INTERVAL, StreamGuard, StreamStop, wait_for_store_retry},
         problem::log_damage,
         state::ApiState,
     },
@@ -70,7 +69,6 @@ pub(super) enum TurnStep {
 pub(super) struct TurnFollower {
     cursor: Box<RunCursor>,
     guard: StreamGuard,
-    shutdown: CancellationToken,
     store_watch: StoreWatch,
     keep_alive: LazyDeadline,
     /// Since when the store is unavailable.
@@ -102,7 +100,6 @@ impl TurnFollower {
         Self {
             cursor,
             guard,
-            shutdown: state.shutdown.clone(),
             store_watch: state.sessions.watch_store(),
             keep_alive: LazyDeadline::new(),
             unavailable_since: None,
@@ -137,8 +134,10 @@ impl TurnFollower {
         loop {
             let next = tokio::select! {
                 next = self.keep_alive.wait_until(Instant::now() + KEEP_ALIVE_INTERVAL, self.cursor.next()) => next,
-                () = self.shutdown.cancelled() => return interrupted(RunInterruption::Stopping),
-                () = self.guard.credentials_expired() => return interrupted(RunInterruption::Unauthenticated),
+                stop = self.guard.stopped() => return interrupted(match stop {
+                    StreamStop::Shutdown => RunInterruption::Stopping,
+                    StreamStop::CredentialsExpired => RunInterruption::Unauthenticated,
+                }),
             };
             match next {
                 None => return TurnStep::KeepAlive,
