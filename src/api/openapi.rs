@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use actix_web::dev::ResourceDef;
-use k8sops_core::{EventBody, SessionEvent, TransientEvent};
+use k8sops_core::{AccountGap, AccountHello, EventBody, MessageQueued, SessionDeleted, SessionEvent, TransientEvent};
 use utoipa::{
     OpenApi,
     openapi::{
@@ -46,7 +46,9 @@ static CONTRACT_JSON: LazyLock<String> = LazyLock::new(|| {
                        with the number of the last event that it received misses no event and receives none twice.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(ProblemDetails, SessionEvent, EventBody, TransientEvent)),
+    components(schemas(
+        ProblemDetails, SessionEvent, EventBody, TransientEvent, AccountHello, AccountGap, SessionDeleted, MessageQueued
+    )),
     tags(
         (name = "sessions", description = "Conversations and their settings"),
         (name = "messages", description = "Messages to and from the agent"),

@@ -3,8 +3,8 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    approvals, catalog, documents, events, export, inputs, memories, messages, service, sessions, settings, tickets,
-    tool_calls, usage, ws,
+    account_events, approvals, catalog, documents, events, export, inputs, memories, messages, service, sessions,
+    settings, tickets, tool_calls, usage, ws,
 };
 
 /// Registers every operation of the API, both as a route and in the OpenAPI document.
@@ -28,9 +28,11 @@ pub(super) fn register_operations(config: &mut ServiceConfig) {
             .service(approvals::list_approvals)
             .service(approvals::resolve_approval)
             .service(approvals::get_approval_preview)
+            .service(inputs::list_inputs)
             .service(inputs::answer_input)
             .service(tool_calls::get_tool_output)
             .service(events::stream_events)
+            .service(account_events::stream_account)
             .service(ws::open_websocket)
             .service(memories::list_memories)
             .service(memories::export_memories)
