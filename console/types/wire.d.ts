@@ -14,6 +14,7 @@ export type SessionSettings = Schemas['Settings'];
 export type ApprovalRequest = Schemas['ApprovalRequested'];
 export type ApprovalResolution = Schemas['ApprovalResolved'];
 export type PendingApproval = Schemas['PendingApproval'];
+export type PendingInput = Schemas['PendingInput'];
 export type InputRequest = Schemas['InputRequested'];
 export type InputResolution = Schemas['InputResolved'];
 export type ServiceInfo = Schemas['Info'];

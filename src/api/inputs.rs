@@ -1,7 +1,9 @@
-//! `/v1/sessions/{session_id}/inputs/{input_id}`: answers questions that MCP servers ask during a tool call.
+//! `/v1/inputs` and `/v1/sessions/{session_id}/inputs/{input_id}`: lists and answers questions that MCP servers ask during a tool call.
 
-use actix_web::{post, web};
-use k8sops_core::{EventBody, InputId, InputResolved, SessionId};
+use actix_web::{get, post, web};
+use k8sops_core::{EventBody, InputId, InputRequested, InputResolved, RunId, SessionId};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     caller::{Caller, CanWrite},
@@ -13,10 +15,51 @@ use super::{
 };
 use crate::runtime::SessionsError;
 
+document_errors!(ListInputsErrors: StoreUnavailable);
 document_errors!(
     AnswerInputErrors: InvalidJson, InvalidRequest, SessionNotFound, SessionDamaged, InputNotFound, InputClosed,
     DoesNotFit, PayloadTooLarge, CommandIdReused, InboxFull, StoreUnavailable, Stopping, Pending
 );
+
+/// Questions that wait for an answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct InputList {
+    /// The questions, sorted by expiry.
+    inputs: Vec<ListedInput>,
+}
+
+/// A question that waits for an answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PendingInput)]
+struct ListedInput {
+    /// The session.
+    session_id: SessionId,
+    /// The run that waits for the answer.
+    run_id: RunId,
+    #[serde(flatten)]
+    request: InputRequested,
+}
+
+/// Lists the questions of MCP servers in the caller's sessions that wait for an answer.
+///
+/// At most 1000 sessions are considered, those whose questions expire first.
+#[utoipa::path(
+    operation_id = "list_inputs", tag = "approvals",
+    responses((status = 200, description = "The questions", body = InputList), ListInputsErrors)
+)]
+#[get("/inputs")]
+pub(super) async fn list_inputs(
+    state: web::Data<ApiState>,
+    caller: Caller,
+) -> Result<web::Json<InputList>, ProblemDetails> {
+    let pending = state.sessions.list_pending_inputs(&caller.user).await?;
+    let inputs = pending.into_iter().map(|input| ListedInput {
+        session_id: input.session,
+        run_id: input.run,
+        request: input.asked,
+    });
+    Ok(web::Json(InputList { inputs: inputs.collect() }))
+}
 
 /// Answers a question of an MCP server.
 #[utoipa::path(

@@ -7,6 +7,7 @@
 //! request ─▶ track_request (id, trace, metrics, origin) ─▶ answer_head ─▶ CORS ─▶ authenticate ─▶ handler ─▶ runtime::Sessions
 //! ```
 
+mod account_events;
 mod approvals;
 mod asyncapi;
 mod authentication;

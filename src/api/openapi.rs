@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use actix_web::dev::ResourceDef;
-use k8sops_core::{EventBody, SessionEvent, TransientEvent};
+use k8sops_core::{AccountGap, AccountHello, EventBody, MessageQueued, SessionDeleted, SessionEvent, TransientEvent};
 use serde_json::json;
 use utoipa::{
     OpenApi,
@@ -59,7 +59,9 @@ static CONTRACT_JSON: LazyLock<String> = LazyLock::new(|| {
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "The service that serves this document")),
-    components(schemas(ProblemDetails, SessionEvent, EventBody, TransientEvent)),
+    components(schemas(
+        ProblemDetails, SessionEvent, EventBody, TransientEvent, AccountHello, AccountGap, SessionDeleted, MessageQueued
+    )),
     tags(
         (name = "sessions", description = "Conversations and their settings"),
         (name = "messages", description = "Messages to and from the agent"),

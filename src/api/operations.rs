@@ -3,7 +3,7 @@
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    approvals, catalog, documents,
+    account_events, approvals, catalog, documents,
     doors::{ClientDoor, OpenDoors, agui::endpoint as agui, openai::endpoint as openai},
     events, export, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
 };
@@ -50,9 +50,11 @@ fn register_native_operations(config: &mut ServiceConfig) {
             .service(approvals::list_approvals)
             .service(approvals::resolve_approval)
             .service(approvals::get_approval_preview)
+            .service(inputs::list_inputs)
             .service(inputs::answer_input)
             .service(tool_calls::get_tool_output)
             .service(events::stream_events)
+            .service(account_events::stream_account)
             .service(ws::open_websocket)
             .service(memories::list_memories)
             .service(memories::export_memories)

@@ -1,6 +1,8 @@
 //! `/v1/info`, the health probes and the metrics.
 
 use actix_web::{FromRequest as _, HttpRequest, HttpResponse, get, web};
+use k8sops_core::{ApprovalAudience, UserId};
+use k8sops_tools::ApprovalBy;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,7 +13,7 @@ use super::{
     problem_code::ProblemCode,
     state::{ApiState, ServiceMode},
 };
-use crate::auth::MetricsAccess;
+use crate::auth::{MetricsAccess, UserRole};
 
 document_errors!(ReadinessErrors: StoreUnavailable, Stopping);
 
@@ -29,6 +31,12 @@ pub(super) struct ServiceInfo {
     mode: ServiceMode,
     /// Whether a language model replies. It is false in the demo.
     language_model: bool,
+    /// The caller.
+    user_id: UserId,
+    /// The caller's roles.
+    roles: Vec<UserRole>,
+    /// Who answers approvals: the user of the session (`owner`), or another user (`approver`).
+    approvals_by: ApprovalAudience,
     /// A notice for users. Absent if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<&'static str>,
@@ -97,7 +105,7 @@ pub const DEMO_NOTICE: &str = "This is the demo: it has no language model and no
     responses((status = 200, description = "The information", body = ServiceInfo))
 )]
 #[get("/info")]
-pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web::Json<ServiceInfo> {
+pub(super) async fn get_info(state: web::Data<ApiState>, caller: Caller) -> web::Json<ServiceInfo> {
     let mcp_servers = state.mcp.statuses().into_iter().map(|s| McpServerInfo {
         name: s.name.clone(),
         transport: s.transport,
@@ -117,6 +125,12 @@ pub(super) async fn get_info(state: web::Data<ApiState>, _caller: Caller) -> web
         replica: state.sessions.replica_name().to_owned(),
         mode: state.mode,
         language_model: state.mode == ServiceMode::Serve,
+        roles: caller.identity.roles.iter().collect(),
+        user_id: caller.user,
+        approvals_by: match state.sessions.approval_by() {
+            ApprovalBy::Owner => ApprovalAudience::Owner,
+            ApprovalBy::Approver => ApprovalAudience::Approver,
+        },
         notice: (state.mode == ServiceMode::Demo).then_some(DEMO_NOTICE),
         store: StoreInfo { backend, durable: backend != "memory" },
         mcp_servers: mcp_servers.collect(),

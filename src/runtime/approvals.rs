@@ -2,7 +2,8 @@
 
 use super::{error::SessionsError, queries::cut_text, sessions::Sessions};
 use k8sops_core::{
-    ApprovalId, ApprovalRequested, CommandBody, OutputPart, RunId, SessionCommand, SessionId, UserId, load_state,
+    ApprovalId, ApprovalRequested, CommandBody, InputRequested, OutputPart, RunId, SessionCommand, SessionId, UserId,
+    load_state,
 };
 use k8sops_tools::ApprovalBy;
 
@@ -17,6 +18,17 @@ pub struct WaitingApproval {
     pub run: RunId,
     /// The approval request.
     pub asked: ApprovalRequested,
+}
+
+/// A question of an MCP server that waits for an answer.
+#[derive(Debug, Clone)]
+pub struct WaitingInput {
+    /// The session.
+    pub session: SessionId,
+    /// The run that waits.
+    pub run: RunId,
+    /// The question.
+    pub asked: InputRequested,
 }
 
 /// Who reads the preview of an approval.
@@ -58,6 +70,29 @@ impl Sessions {
             found.extend(pending.map(|asked| WaitingApproval { session, user: summary.user_id.clone(), run, asked }));
         }
         found.sort_by_key(|approval| approval.asked.expires_at);
+        Ok(found)
+    }
+
+    /// Lists the questions of MCP servers in a user's sessions that wait for an answer, by expiry.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn list_pending_inputs(&self, user: &UserId) -> Result<Vec<WaitingInput>, SessionsError> {
+        let store = self.0.dependencies.store.as_ref();
+        let mut found = Vec::new();
+        for session in self.0.pending_approvals.list_sessions(store).await? {
+            // A session that cannot be read does not hide the others.
+            let Ok(Some(summary)) = store.read_summary(session).await else { continue };
+            if summary.user_id != *user {
+                continue;
+            }
+            let Ok(loaded) = load_state(store, session).await else { continue };
+            let Some(run) = loaded.state.run.as_ref().map(|run| run.run_id) else { continue };
+            let now = self.0.dependencies.clock.now();
+            let pending = loaded.state.pending_inputs().filter(|asked| asked.expires_at > now).cloned();
+            found.extend(pending.map(|asked| WaitingInput { session, run, asked }));
+        }
+        found.sort_by_key(|input| input.asked.expires_at);
         Ok(found)
     }
 

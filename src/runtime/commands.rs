@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{admission::RunAdmission, approvals::is_allowed_to_answer, error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    CommandBody, CommandReceipt, ConfirmableWrite, InboxEntry, InputAction, InteractionStatus, OnBusy, SessionCommand,
-    SessionEvent, SessionId, SessionState, SessionSummary, StoreError, StreamFrame, UserId, load_state,
+    CommandBody, CommandReceipt, ConfirmableWrite, InboxEntry, InputAction, InteractionStatus, MessageQueued, OnBusy,
+    SessionCommand, SessionEvent, SessionId, SessionState, SessionSummary, StoreError, StreamFrame, UserId, load_state,
 };
 use k8sops_tools::ApprovalBy;
 
@@ -59,14 +59,25 @@ impl Sessions {
             }
         };
         let by = command.by.clone();
+        let is_queued = command.is_message() && summary.is_processing();
         let taken = store.submit_command(session, command).await;
         if taken.is_err() && admission == RunAdmission::Reserved {
             self.0.admission.release(session);
         }
         let receipt = taken?;
+        if is_queued && !receipt.duplicate {
+            self.publish_queued_message(session, &summary.user_id, &receipt);
+        }
         // The owner does not wait: what must not happen twice is confirmed before it happens.
         self.0.wake_owner(session);
         self.confirm_receipt(session, &by, receipt).await
+    }
+
+    fn publish_queued_message(&self, session_id: SessionId, user: &UserId, receipt: &CommandReceipt) {
+        if let CommandReceipt { run_id: Some(run_id), message_id: Some(message_id), .. } = *receipt {
+            let (user_id, ts) = (user.clone(), self.0.dependencies.clock.now());
+            self.0.accounts.publish_queued(MessageQueued { session_id, user_id, message_id, run_id, ts });
+        }
     }
 
     /// Returns the receipt of an accepted command once the command is confirmed. A repeated command waits as well: its first

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    account_hub::AccountHub,
     admission::{AdmissionControl, CapacityLimits},
     conversation_cache::ConversationCache,
     known_logs::KnownLogs,
@@ -59,6 +60,7 @@ pub struct Dependencies {
 pub(super) struct RuntimeInner {
     pub(super) dependencies: Dependencies,
     pub(super) registry: SessionRegistry,
+    pub(super) accounts: Arc<AccountHub>,
     pub(super) remote_tails: Arc<RemoteTails>,
     pub(super) known_logs: Arc<KnownLogs>,
     pub(super) conversations: ConversationCache,

@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{error::SessionsError, inner::RuntimeInner, memory_extraction, sessions::Sessions};
+use super::{
+    account_hub::session_deleted, error::SessionsError, inner::RuntimeInner, memory_extraction, sessions::Sessions,
+};
 use crate::audit::{AuditAction, AuditRecord};
 use data_encoding::HEXLOWER;
 use k8sops_core::{
-    BackendError, CommandId, ConfirmableWrite, EventAuthor, EventBody, EventDraft, ExpiringRecord, IdleDeletion,
-    ListCursor, RecordGroup, RecordId, RecordInsertion, SessionCreated, SessionId, SessionOrigin, SessionSettings,
-    SessionState, SessionSummary, StoreError, Timestamp, UserId, load_state,
+    BackendError, CommandId, ConfirmableWrite, DeletionReason, EventAuthor, EventBody, EventDraft, ExpiringRecord,
+    IdleDeletion, ListCursor, RecordGroup, RecordId, RecordInsertion, SessionCreated, SessionId, SessionOrigin,
+    SessionSettings, SessionState, SessionSummary, StoreError, Timestamp, UserId, load_state,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -182,6 +184,7 @@ impl Sessions {
         // A client that was given a session must not lose it with all that it sends there.
         self.0.confirm_write(event.session_id, ConfirmableWrite::Creation).await?;
         let summary = SessionSummary::from_first_event(&event).expect("a session_created begins a summary");
+        self.0.accounts.publish_events(user, &[Arc::new(event)]);
         Ok(CreatedSession { summary, evicted })
     }
 
@@ -212,6 +215,7 @@ impl Sessions {
                     self.0.registry.close_session(old);
                     tracing::info!(session = %old, %user, max_sessions = max, "session evicted");
                     self.audit_deletion("system".to_owned(), old).await;
+                    self.0.accounts.publish_deletion(session_deleted(old, user, DeletionReason::Evicted)).await;
                     self.0.finish_deleted_session(user, old, to_learn).await;
                     evicted.push(old);
                     over -= 1;
@@ -248,6 +252,7 @@ impl Sessions {
         if deleted.is_ok() || matches!(store.read_summary(session).await, Ok(None)) {
             self.0.registry.close_session(session);
             self.audit_deletion(format!("user:{user}"), session).await;
+            self.0.accounts.publish_deletion(session_deleted(session, user, DeletionReason::Deleted)).await;
             self.0.finish_deleted_session(user, session, to_learn).await;
         }
         Ok(deleted?)

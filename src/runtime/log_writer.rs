@@ -166,6 +166,7 @@ impl LogWriter {
         }
         self.projection.apply_events(&events);
         self.feed.publish_events(&events, self.lineage);
+        self.projection.read(|state| self.shared.accounts.publish_events(&state.summary.user_id, &events));
         self.shared.known_logs.record_commit(self.lease.session, &events, self.head());
         self.projection.read(|state| {
             self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count());

@@ -12,12 +12,15 @@
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |
 //! | `worker_threads`, `worker_watch` | the threads on which sessions live, and what holds them |
+//! | `account_hub`, `account_queries` | streams of what changes of all sessions of a user |
 //! | `conversation_cache` | conversations that were read lately |
 //! | `known_logs` | what shows that the store has lost events |
 //! | `store_watch` | outages of the store in the log of the service |
 //! | `admission`, `pending_approvals` | capacity limits, and sessions that wait for an approval |
 //! | `memory_extraction`, `usage_recorder`, `model_candidates`, `instrumented` | what a run is given, and what is recorded about it |
 
+mod account_hub;
+mod account_queries;
 mod admission;
 mod approvals;
 mod commands;
@@ -50,8 +53,10 @@ mod wall_clock;
 mod worker_threads;
 mod worker_watch;
 
+pub use account_hub::{AccountNews, AccountSubscription};
+pub use account_queries::AccountBacklog;
 pub use admission::CapacityLimits;
-pub use approvals::{PreviewReader, WaitingApproval};
+pub use approvals::{PreviewReader, WaitingApproval, WaitingInput};
 pub use error::SessionsError;
 pub use inner::Dependencies;
 pub use lifecycle::{CreatedSession, CreationKey, NewSession, SessionOpening};

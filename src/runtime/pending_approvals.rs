@@ -1,4 +1,4 @@
-//! The index of sessions whose run waits for an approval, so that a list of approvals does not read all sessions.
+//! The index of sessions whose run waits for an approval or an answer, so that an inbox does not read all sessions.
 //!
 //! Each owner records its own session after the commit that shows the wait, and again after a takeover, which corrects what
 //! a dead process left. With a shared store the index is in the store, else in memory. An entry can be outdated; readers

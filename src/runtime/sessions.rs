@@ -16,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
 use super::{
+    account_hub::AccountHub,
     admission::{AdmissionControl, CapacityLimits},
     conversation_cache::ConversationCache,
     error::SessionsError,
@@ -42,7 +43,11 @@ impl Sessions {
         let remote_tails =
             Arc::new(RemoteTails::new(dependencies.store.clone(), known_logs.clone(), dependencies.replica.clone()));
         let replica = dependencies.replica.clone();
+        let (accounts, reading) = AccountHub::new(dependencies.store.clone(), replica.clone());
+        let closed = CancellationToken::new();
+        tokio::spawn(closed.clone().run_until_cancelled_owned(reading));
         Self(Arc::new(RuntimeInner {
+            accounts,
             admission: AdmissionControl::default(),
             pending_approvals: PendingApprovalIndex::default(),
             dependencies,
@@ -50,7 +55,7 @@ impl Sessions {
             known_logs,
             conversations: ConversationCache::default(),
             store_outages: Arc::default(),
-            closed: CancellationToken::new(),
+            closed,
             registry: SessionRegistry::default(),
             creating: Mutex::new(()),
             threads: WorkerThreads::new(),

@@ -52,10 +52,15 @@ pub(super) async fn watch_other_replicas(shared: Arc<RuntimeInner>) {
                     shared.registry.announce_remote_watchers(session);
                     false
                 }
+                StoreNotification::Account(change) => {
+                    shared.accounts.receive(&change);
+                    false
+                }
                 StoreNotification::Unfinished => true,
                 StoreNotification::All => {
                     shared.remote_tails.mark_all_due();
                     shared.registry.wake_all_owners();
+                    shared.accounts.report_missed();
                     tokio::spawn(shared.remote_tails.clone().verify_recent_logs());
                     true
                 }

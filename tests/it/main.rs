@@ -7,6 +7,7 @@ mod program;
 #[path = "../support/service.rs"]
 mod service;
 
+mod account;
 mod agui_door;
 mod approval_commands;
 mod approvals;

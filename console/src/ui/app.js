@@ -24,7 +24,7 @@ import {UsagePage} from './usage_page.js';
 /** @typedef {import('./app_context.js').AppContext} AppContext */
 
 /** @type {any} */
-const UNKNOWN_ACCOUNT = {sessions: [], nextCursor: null, approvals: [], info: undefined, reachable: true};
+const UNKNOWN_ACCOUNT = {sessions: [], nextCursor: null, approvals: [], inputs: [], info: undefined, reachable: true};
 
 export function App() {
   const [rejection, setRejection] = useState(/** @type {any} */ (null));
@@ -126,7 +126,7 @@ function CurrentView({route, app, firstMessage}) {
  * @param {import('./route.js').Route} route
  */
 function useTitle(account, route) {
-  const count = account.approvals.length;
+  const count = account.approvals.length + account.inputs.length;
   const session = account.sessions.find((known) => known.session_id === route.sessionId);
   const name = session?.title || {inbox: 'Inbox', tools: 'Tools', memories: 'Memories', usage: 'Usage'}[route.view];
   useEffect(() => {

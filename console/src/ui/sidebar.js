@@ -56,7 +56,7 @@ export function Sidebar({app, route, hiddenIds, onSignOut, onHelp}) {
     </div>
     <a href="#/" class="button new-session" aria-current=${route.view === 'new' ? 'page' : undefined}>
       <${Icon} name="plus" /> New session</a>
-    <div class="nav-group">${link('inbox', 'Inbox', 'inbox', account.approvals.length)}</div>
+    <div class="nav-group">${link('inbox', 'Inbox', 'inbox', account.approvals.length + account.inputs.length)}</div>
     <div class="session-search"><${Icon} name="search" /><input type="search" id="session-search" placeholder="Search sessions"
       aria-label="Search sessions" value=${query}
       onInput=${(/** @type {any} */ event) => setQuery(event.target.value)}

@@ -1,14 +1,15 @@
 /**
  * What changes over all sessions of the caller: the list of sessions, and what waits for an answer.
  *
- * The service has no stream of an account yet, so this module asks again and again. It is the only one that does, so that a
- * stream can take its place.
+ * The stream of the account says when something has changed; the lists are read then, and whenever the stream begins.
  */
 
-import {callApi} from './api.js';
+import {apiUrl, callApi} from './api.js';
+import {readToken} from './credentials.js';
 
 /** @typedef {import('../../types/wire').SessionView} SessionView */
 /** @typedef {import('../../types/wire').PendingApproval} PendingApproval */
+/** @typedef {import('../../types/wire').PendingInput} PendingInput */
 /** @typedef {import('../../types/wire').ServiceInfo} ServiceInfo */
 
 /**
@@ -16,12 +17,19 @@ import {callApi} from './api.js';
  * @property {SessionView[]} sessions Newest activity first.
  * @property {string | null} nextCursor Where older sessions begin.
  * @property {PendingApproval[]} approvals What the caller may answer, by expiry.
+ * @property {PendingInput[]} inputs Questions of servers that the caller may answer, by expiry.
  * @property {ServiceInfo} info
  * @property {boolean} reachable Whether the last question was answered.
  */
 
-const PERIOD_MS = 2500;
-const HIDDEN_PERIOD_MS = 10000;
+/** Changes that come together are read together. */
+const GATHER_MS = 120;
+/** The service says nothing of its MCP servers in the stream. */
+const INFO_PERIOD_MS = 30000;
+const FIRST_WAIT_MS = 500;
+const MAX_WAIT_MS = 8000;
+/** A stream that is silent for so long is broken: the service sends a sign of life every 15 s. */
+const SILENCE_MS = 40000;
 const PAGE_SIZE = 60;
 
 /**
@@ -33,47 +41,105 @@ const PAGE_SIZE = 60;
 export function watchAccount(onChange) {
   let stopped = false;
   let timer = 0;
+  let wait = FIRST_WAIT_MS;
+  /** @type {AbortController | undefined} */
+  let stream;
+
   const refresh = async () => {
     clearTimeout(timer);
-    let answered = false;
+    timer = 0;
     try {
-      const [list, pending, info] = await Promise.all([
+      const [list, pending, asked, info] = await Promise.all([
         callApi('GET', `sessions?limit=${PAGE_SIZE}`),
         callApi('GET', 'approvals'),
+        callApi('GET', 'inputs'),
         callApi('GET', 'info'),
       ]);
       if (!stopped) {
-        onChange({
-          sessions: list.sessions,
-          nextCursor: list.next_cursor ?? null,
-          approvals: pending.approvals,
-          info,
-          reachable: true,
-        });
+        const {sessions, next_cursor: nextCursor = null} = list;
+        onChange({sessions, nextCursor, approvals: pending.approvals, inputs: asked.inputs, info, reachable: true});
       }
-      answered = true;
+      return true;
     } catch (problem) {
       // Without credentials there is no point in asking again.
-      if (problem.status === 401) return false;
-      if (!stopped) onChange({reachable: false});
+      if (!stopped && problem.status !== 401) onChange({reachable: false});
+      return false;
     }
-    clearTimeout(timer);
-    if (!stopped) timer = setTimeout(refresh, document.hidden ? HIDDEN_PERIOD_MS : PERIOD_MS);
-    return answered;
   };
-  const onVisible = () => {
-    if (!document.hidden) refresh();
+  const gather = () => {
+    if (!timer && !stopped) timer = setTimeout(refresh, GATHER_MS);
   };
-  document.addEventListener('visibilitychange', onVisible);
+
+  const follow = async () => {
+    const attempt = new AbortController();
+    stream = attempt;
+    try {
+      await readStream(attempt, () => {
+        wait = FIRST_WAIT_MS;
+        gather();
+      });
+    } catch (problem) {
+      if (problem.status === 401) {
+        // The request below reports it.
+        await refresh();
+        return;
+      }
+    }
+    if (stopped || stream !== attempt) return;
+    const answered = await refresh();
+    setTimeout(() => {
+      if (!stopped && stream === attempt) follow();
+    }, answered ? FIRST_WAIT_MS : wait);
+    wait = Math.min(wait * 2, MAX_WAIT_MS);
+  };
+  const restart = () => {
+    stream?.abort();
+    if (!stopped) follow();
+  };
+  const period = setInterval(() => {
+    if (!document.hidden) gather();
+  }, INFO_PERIOD_MS);
+  addEventListener('online', restart);
   refresh();
+  follow();
   return {
     refresh,
     stop() {
       stopped = true;
+      stream?.abort();
       clearTimeout(timer);
-      document.removeEventListener('visibilitychange', onVisible);
+      clearInterval(period);
+      removeEventListener('online', restart);
     },
   };
+}
+
+/**
+ * Reads the stream of the account until it ends.
+ *
+ * @param {AbortController} attempt
+ * @param {() => void} onFrame
+ */
+async function readStream(attempt, onFrame) {
+  /** @type {Record<string, string>} */
+  const headers = {accept: 'application/x-ndjson'};
+  if (readToken()) headers.authorization = `Bearer ${readToken()}`;
+  const response = await fetch(apiUrl('events?follow=true'), {headers, signal: attempt.signal});
+  if (!response.ok || !response.body) throw Object.assign(new Error('no stream'), {status: response.status});
+  const reader = response.body.getReader();
+  let silence = setTimeout(() => attempt.abort(), SILENCE_MS);
+  const decoder = new TextDecoder();
+  try {
+    for (;;) {
+      const {done, value} = await reader.read();
+      if (done) return;
+      clearTimeout(silence);
+      silence = setTimeout(() => attempt.abort(), SILENCE_MS);
+      if (decoder.decode(value, {stream: true}).trim()) onFrame();
+    }
+  } finally {
+    clearTimeout(silence);
+  }
 }
 
 /**

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use k8sops_core::{ChatMessage, EventBody, OpenRun, RunOutcome, SessionSettings, StopReason, TokenUsage};
+use k8sops_core::{
+    ApprovalAudience, ChatMessage, EventBody, OpenRun, RunOutcome, SessionSettings, StopReason, TokenUsage,
+};
 use k8sops_tools::ToolExecutor;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +33,8 @@ pub struct Run {
     pub settings: SessionSettings,
     /// The system prompt, without the MCP servers.
     pub system: Arc<str>,
+    /// Who answers its requests for approval.
+    pub approval_audience: ApprovalAudience,
     /// The bounds of the run.
     pub limits: RunLimits,
     /// Cancelled by the user: the run ends with outcome `cancelled`.

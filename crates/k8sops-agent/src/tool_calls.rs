@@ -318,6 +318,7 @@ impl Run {
                 cluster,
                 preview_detail: detail,
                 replaces: lapsed.as_ref().map(|lapsed| lapsed.id),
+                answered_by: self.approval_audience,
             };
             let mut events = Vec::new();
             if let Some(LapsedApproval { what, .. }) = lapsed {

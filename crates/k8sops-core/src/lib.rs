@@ -26,6 +26,7 @@
 //! | `user_memory`, `usage` | long-term memory and usage by day: [`UserMemory`], [`DailyUsage`] |
 //! | `ids`, `time`, `money`, `net` | values: ids, [`Timestamp`], [`UsdAmount`], hosts and URLs |
 
+mod account;
 mod command;
 mod cursor;
 mod error_chain;
@@ -59,15 +60,18 @@ mod time;
 mod usage;
 mod user_memory;
 
+pub use account::{
+    AccountChange, AccountGap, AccountHello, AccountTopic, DeletionReason, MessageQueued, SessionDeleted,
+};
 pub use command::{CommandBody, CommandReceipt, InboxEntry, OnBusy, SessionCommand};
 pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
 pub use event::{
-    AffectedObject, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted,
-    DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, InputAction, InputRequested, InputResolved,
-    LogTruncated, MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished, RunOutcome,
-    RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent, SessionOrigin,
-    SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    AffectedObject, ApprovalAudience, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent,
+    ContextCompacted, DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, InputAction, InputRequested,
+    InputResolved, LogTruncated, MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished,
+    RunOutcome, RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent,
+    SessionOrigin, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
 };
 pub use feed::{HeldPosition, MessageOpening, SessionFeed};
 pub use frame::{

@@ -4,8 +4,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt as _;
 use k8sops_agent::{LogClosed, Run, RunEnd};
-use k8sops_core::{RunFailed, RunId, SessionFeed, SessionId, TokenUsage};
-use k8sops_tools::ToolExecutor;
+use k8sops_core::{ApprovalAudience, RunFailed, RunId, SessionFeed, SessionId, TokenUsage};
+use k8sops_tools::{ApprovalBy, ToolExecutor};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{Instrument as _, Span};
@@ -166,6 +166,10 @@ impl RunContext {
             memory,
             tools,
             settings,
+            approval_audience: match dependencies.approval_by {
+                ApprovalBy::Owner => ApprovalAudience::Owner,
+                ApprovalBy::Approver => ApprovalAudience::Approver,
+            },
             system: dependencies.system.clone(),
             limits: dependencies.limits.load().as_ref().clone(),
             cancel,

@@ -187,9 +187,11 @@ impl OwnedSession {
         matches!(self.activity, SessionActivity::Draining { .. })
     }
 
-    /// Returns until when approvals are pending.
+    /// Returns until when approvals or questions are pending.
     pub(super) fn pending_until(&self) -> Option<Timestamp> {
-        self.facts.approvals.iter().map(|asked| asked.expires_at).max()
+        let approvals = self.facts.approvals.iter().map(|asked| asked.expires_at);
+        let questions = self.facts.questions.iter().map(|asked| asked.expires_at);
+        approvals.chain(questions).max()
     }
 
     fn next_deadline(&self, now: ActorTime) -> Option<Duration> {

@@ -257,6 +257,7 @@ async fn waiting_for_the_user_is_not_counted_in_what_a_run_may_take() {
     event(
         2_000,
         EventBody::ApprovalRequested(ApprovalRequested {
+            answered_by: ApprovalAudience::Owner,
             approval_id: id,
             tool_call_id: "c".parse().unwrap(),
             name: "change".into(),

@@ -409,6 +409,7 @@ fn candidate(provider: &str, model: &Arc<ScriptedModel>) -> ModelCandidate {
 
 fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
     Run {
+        approval_audience: ApprovalAudience::Owner,
         log: log.clone(),
         candidates: vec![candidate("scripted", model)],
         usage_source: Arc::new(Nothing),

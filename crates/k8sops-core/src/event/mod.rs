@@ -22,6 +22,6 @@ pub use servers::{ServerIntroduction, ServersIntroduced};
 pub use session::{LogTruncated, SessionCreated, SessionOrigin, SettingsChanged, TitleChanged};
 pub use session_event::{EventDraft, SessionEvent};
 pub use tools::{
-    ApprovalDecision, ApprovalRequested, ApprovalResolved, InputAction, InputRequested, InputResolved, ToolEnd,
-    ToolStart,
+    ApprovalAudience, ApprovalDecision, ApprovalRequested, ApprovalResolved, InputAction, InputRequested,
+    InputResolved, ToolEnd, ToolStart,
 };

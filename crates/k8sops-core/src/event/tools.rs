@@ -10,6 +10,24 @@ use crate::{
     time::Timestamp,
 };
 
+/// Who may answer requests for approval.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalAudience {
+    /// The user of the session.
+    #[default]
+    Owner,
+    /// Another user with the role `approver`.
+    Approver,
+}
+
+impl ApprovalAudience {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde needs")]
+    fn is_owner(&self) -> bool {
+        *self == Self::Owner
+    }
+}
+
 /// A request for approval of a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ApprovalRequested {
@@ -53,6 +71,9 @@ pub struct ApprovalRequested {
     /// The approval that lapsed, because what it showed has changed before the call was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<ApprovalId>,
+    /// Who may answer; absent: the user of the session.
+    #[serde(default, skip_serializing_if = "ApprovalAudience::is_owner")]
+    pub answered_by: ApprovalAudience,
 }
 
 /// The decision on an approval.

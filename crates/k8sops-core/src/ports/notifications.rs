@@ -1,11 +1,13 @@
 //! The port [`Notifications`]: what several processes see of each other's work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use super::{SessionLease, StoreError};
-use crate::{ids::SessionId, preview::MessagePreview, preview_update::PreviewUpdate, time::Timestamp};
+use crate::{
+    account::AccountTopic, ids::SessionId, preview::MessagePreview, preview_update::PreviewUpdate, time::Timestamp,
+};
 
 /// How long an announcement of streams is valid. That of a process that was killed makes the owner write previews without a
 /// reader for so long.
@@ -21,12 +23,14 @@ pub enum NotificationTopic {
 }
 
 /// A hint that it is worth reading something again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreNotification {
     /// This topic of this session has changed, or was subscribed to just now.
     Session(SessionId, NotificationTopic),
     /// Another process has streams of this session from now on: its owner writes previews.
     Watched(SessionId),
+    /// Another process, or this one, has published a change of an account.
+    Account(Arc<str>),
     /// Sessions have work and no owner.
     Unfinished,
     /// Notifications may have been lost: everything that is subscribed to may have changed.
@@ -75,6 +79,15 @@ pub trait Notifications: Send + Sync {
 
     /// Sessions with pending approvals, those that expire first, at most `limit`.
     async fn list_awaiting_approval(&self, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+
+    /// Publishes a change to the processes that have subscribed to the topic, among them this one.
+    async fn publish_account_change(&self, topic: &AccountTopic, payload: &str) -> Result<(), StoreError>;
+
+    /// Subscribes to changes of accounts.
+    fn subscribe_account(&self, topic: &AccountTopic);
+
+    /// Ends a subscription to changes of accounts.
+    fn unsubscribe_account(&self, topic: &AccountTopic);
 
     /// Subscribes to a topic of a session. The subscription takes effect a little later; a [`StoreNotification`] of the
     /// same session and topic says when.

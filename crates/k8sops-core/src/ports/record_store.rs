@@ -36,6 +36,12 @@ impl RecordGroup {
         Self { kind: "creations", owner: user.to_string() }
     }
 
+    /// The sessions of a user that were deleted lately.
+    #[must_use]
+    pub fn deletions_of(user: &UserId) -> Self {
+        Self { kind: "deletions", owner: user.to_string() }
+    }
+
     /// What the records are about.
     #[must_use]
     pub fn kind(&self) -> &'static str {

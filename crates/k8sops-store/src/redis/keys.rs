@@ -26,7 +26,7 @@
 //! The braces of `{session}` and `{user:USER}` are part of the names: they are the hash tags that keep all keys of a session,
 //! and all memories of a user, on one node of a cluster.
 
-use k8sops_core::{EmbeddingSpace, NotificationTopic, RecordGroup, SessionId, UsageDay, UserId};
+use k8sops_core::{AccountTopic, EmbeddingSpace, NotificationTopic, RecordGroup, SessionId, UsageDay, UserId};
 
 #[derive(Debug, Clone)]
 pub(super) struct RedisKeys {
@@ -160,6 +160,19 @@ impl RedisKeys {
     /// The channel that announces sessions with work and no owner.
     pub(super) fn work_channel(&self) -> String {
         self.work_schedule()
+    }
+
+    /// The channel of changes of accounts.
+    pub(super) fn account_channel(&self, topic: &AccountTopic) -> String {
+        match topic {
+            AccountTopic::User(user) => format!("{}user:{user}", self.account_channels()),
+            AccountTopic::Approvers => format!("{}approvers", self.account_channels()),
+        }
+    }
+
+    /// How the names of all channels of changes of accounts begin.
+    pub(super) fn account_channels(&self) -> String {
+        format!("{}:account:", self.prefix)
     }
 
     /// The session and topic of a channel.

@@ -8,10 +8,11 @@ use super::{
     encoding::{StreamEntry, parse_json, to_json},
     scripts::{AnnounceReply, AnnounceWatcher, AppendPreview, PreviewReply},
     store::{RedisStore, ReplySize},
+    subscriber::SubscribedChannel,
 };
 use k8sops_core::{
-    NotificationTopic, Notifications, PreviewExtent, PreviewPage, PreviewUpdate, RemoteAudience, SessionId,
-    SessionLease, StoreError, StoreNotification, Timestamp, WATCHER_TTL,
+    AccountTopic, NotificationTopic, Notifications, PreviewExtent, PreviewPage, PreviewUpdate, RemoteAudience,
+    SessionId, SessionLease, StoreError, StoreNotification, Timestamp, WATCHER_TTL,
 };
 
 /// How long the preview of a message is kept after its owner crashed.
@@ -83,12 +84,24 @@ impl Notifications for RedisStore {
         self.registry.sessions_awaiting_approval(limit).await
     }
 
+    async fn publish_account_change(&self, topic: &AccountTopic, payload: &str) -> Result<(), StoreError> {
+        self.writes.query(redis::cmd("PUBLISH").arg(self.keys.account_channel(topic)).arg(payload)).await
+    }
+
+    fn subscribe_account(&self, topic: &AccountTopic) {
+        self.subscriber.subscribe(SubscribedChannel::Account(topic.clone()));
+    }
+
+    fn unsubscribe_account(&self, topic: &AccountTopic) {
+        self.subscriber.unsubscribe(SubscribedChannel::Account(topic.clone()));
+    }
+
     fn subscribe(&self, session: SessionId, topic: NotificationTopic) {
-        self.subscriber.subscribe(session, topic);
+        self.subscriber.subscribe(SubscribedChannel::Session(session, topic));
     }
 
     fn unsubscribe(&self, session: SessionId, topic: NotificationTopic) {
-        self.subscriber.unsubscribe(session, topic);
+        self.subscriber.unsubscribe(SubscribedChannel::Session(session, topic));
     }
 
     async fn next_notification(&self) -> StoreNotification {

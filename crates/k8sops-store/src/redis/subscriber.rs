@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{connection::SharedConnection, keys::RedisKeys};
-use k8sops_core::{NotificationTopic, SessionId, StoreNotification};
+use k8sops_core::{AccountTopic, NotificationTopic, SessionId, StoreNotification};
 
 /// How often the connection is checked, and how long a check may take.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
@@ -37,9 +37,16 @@ pub(super) struct NotificationSubscriber {
     _task: AbortOnDropHandle<()>,
 }
 
+/// What a channel is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum SubscribedChannel {
+    Session(SessionId, NotificationTopic),
+    Account(AccountTopic),
+}
+
 enum SubscriptionChange {
-    Subscribe(SessionId, NotificationTopic),
-    Unsubscribe(SessionId, NotificationTopic),
+    Subscribe(SubscribedChannel),
+    Unsubscribe(SubscribedChannel),
 }
 
 impl NotificationSubscriber {
@@ -58,13 +65,13 @@ impl NotificationSubscriber {
         }
     }
 
-    pub(super) fn subscribe(&self, session: SessionId, topic: NotificationTopic) {
+    pub(super) fn subscribe(&self, channel: SubscribedChannel) {
         // The task runs as long as `self` lives, so sending cannot fail.
-        let _ = self.changes.send(SubscriptionChange::Subscribe(session, topic));
+        let _ = self.changes.send(SubscriptionChange::Subscribe(channel));
     }
 
-    pub(super) fn unsubscribe(&self, session: SessionId, topic: NotificationTopic) {
-        let _ = self.changes.send(SubscriptionChange::Unsubscribe(session, topic));
+    pub(super) fn unsubscribe(&self, channel: SubscribedChannel) {
+        let _ = self.changes.send(SubscriptionChange::Unsubscribe(channel));
     }
 
     pub(super) async fn next_notification(&self) -> StoreNotification {
@@ -79,7 +86,7 @@ struct SubscriberTask {
     connection: Arc<SharedConnection>,
     keys: RedisKeys,
     /// All subscriptions except the work channel, which is always subscribed to.
-    channels: HashSet<(SessionId, NotificationTopic)>,
+    channels: HashSet<SubscribedChannel>,
     pending_changes: mpsc::UnboundedReceiver<SubscriptionChange>,
     queue: mpsc::Sender<StoreNotification>,
     /// A notification did not fit into the queue.
@@ -112,8 +119,7 @@ impl SubscriberTask {
     async fn open_subscribed(&self) -> RedisResult<PubSub> {
         let mut pubsub = self.connection.connect_pubsub().await?;
         pubsub.subscribe(self.keys.work_channel()).await?;
-        let channels: Vec<String> =
-            self.channels.iter().map(|(session, topic)| self.keys.session_channel(*session, *topic)).collect();
+        let channels: Vec<String> = self.channels.iter().map(|channel| self.channel_name(channel)).collect();
         for batch in channels.chunks(SUBSCRIBE_BATCH) {
             pubsub.subscribe(batch).await?;
         }
@@ -163,14 +169,14 @@ impl SubscriberTask {
         for change in changes {
             // `channels` changes first, because a new connection subscribes to what it holds.
             match change {
-                SubscriptionChange::Subscribe(session, topic) => {
-                    if self.channels.insert((session, topic)) {
-                        added.push((session, topic));
+                SubscriptionChange::Subscribe(channel) => {
+                    if self.channels.insert(channel.clone()) {
+                        added.push(channel);
                     }
                 }
-                SubscriptionChange::Unsubscribe(session, topic) => {
-                    if self.channels.remove(&(session, topic)) {
-                        removed.push((session, topic));
+                SubscriptionChange::Unsubscribe(channel) => {
+                    if self.channels.remove(&channel) {
+                        removed.push(channel);
                     }
                 }
             }
@@ -183,21 +189,33 @@ impl SubscriberTask {
         added.retain(|channel| self.channels.contains(channel));
         if !added.is_empty() {
             pubsub.subscribe(self.channel_names(&added)).await?;
-            for (session, topic) in added {
-                self.enqueue(StoreNotification::Session(session, topic));
+            for channel in added {
+                if let SubscribedChannel::Session(session, topic) = channel {
+                    self.enqueue(StoreNotification::Session(session, topic));
+                }
             }
         }
         Ok(())
     }
 
-    fn channel_names(&self, channels: &[(SessionId, NotificationTopic)]) -> Vec<String> {
-        channels.iter().map(|(session, topic)| self.keys.session_channel(*session, *topic)).collect()
+    fn channel_names(&self, channels: &[SubscribedChannel]) -> Vec<String> {
+        channels.iter().map(|channel| self.channel_name(channel)).collect()
+    }
+
+    fn channel_name(&self, channel: &SubscribedChannel) -> String {
+        match channel {
+            SubscribedChannel::Session(session, topic) => self.keys.session_channel(*session, *topic),
+            SubscribedChannel::Account(topic) => self.keys.account_channel(topic),
+        }
     }
 
     fn forward_message(&mut self, message: &Msg) {
         let channel = message.get_channel_name();
         if channel == self.keys.work_channel() {
             self.enqueue(StoreNotification::Unfinished);
+        } else if channel.starts_with(&self.keys.account_channels()) {
+            let payload = String::from_utf8_lossy(message.get_payload_bytes());
+            self.enqueue(StoreNotification::Account(payload.as_ref().into()));
         } else if let Some((session, topic)) = self.keys.parse_session_channel(channel) {
             self.enqueue(match message.get_payload_bytes() {
                 WATCHED_PAYLOAD => StoreNotification::Watched(session),
