@@ -374,6 +374,7 @@ mod tests {
             cluster: None,
             preview_detail: None,
             replaces: None,
+            answered_by: crate::ApprovalAudience::default(),
         })
     }
 
@@ -385,6 +386,7 @@ mod tests {
             arguments: serde_json::json!({}),
             effect,
             attempt: 1,
+            sent: true,
         })
     }
 
@@ -414,6 +416,8 @@ mod tests {
     fn ended(id: &str) -> EventBody {
         EventBody::ToolEnd(crate::ToolEnd {
             tool_call_id: id.parse().unwrap(),
+            name: "scale".into(),
+            server: "k8s".into(),
             status: crate::ToolStatus::Ok,
             content: String::new(),
             structured: None,

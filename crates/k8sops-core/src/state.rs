@@ -42,7 +42,8 @@ pub struct SessionState {
     /// What MCP servers said of themselves when the session saw them first, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<ServerIntroduction>,
-    /// Calls whose records the store has lost, as the newest `log_truncated` says.
+    /// Calls whose records the store has lost, as `log_truncated` says. A call is known until its run makes it again or ends,
+    /// also if the store then loses more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_calls: Vec<LostToolCall>,
     /// Whether a message to the model names `lost_calls`.
@@ -201,7 +202,10 @@ impl SessionState {
                     content: e.content.clone(),
                 }));
             }
-            EventBody::RunFinished(_) | EventBody::RunFailed(_) => self.run = None,
+            EventBody::RunFinished(_) | EventBody::RunFailed(_) => {
+                self.run = None;
+                self.lost_calls.retain(|lost| Some(lost.run_id) != event.run_id);
+            }
             EventBody::ContextCompacted(e) => {
                 self.compaction =
                     Some(ContextCompaction { seq, up_to_seq: e.up_to_seq, summary: e.summary.as_str().into() });
@@ -242,8 +246,12 @@ impl SessionState {
                 }
             }
             EventBody::LogTruncated(e) => {
-                self.lost_calls.clone_from(&e.lost_calls);
-                self.are_lost_calls_told = false;
+                for lost in &e.lost_calls {
+                    if !self.lost_calls.iter().any(|known| known.tool_call_id == lost.tool_call_id) {
+                        self.lost_calls.push(lost.clone());
+                        self.are_lost_calls_told = false;
+                    }
+                }
                 if self.run.is_some() {
                     self.tell_lost_calls();
                 }
@@ -327,12 +335,12 @@ fn estimated_message_bytes(message: &ChatMessage) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EventAuthor, EventDraft, SessionCreated, SessionId, SessionOrigin, SessionSettings};
+    use crate::{
+        EventAuthor, EventDraft, LogTruncated, LostToolCall, RunFinished, RunId, RunOutcome, SessionCreated, SessionId,
+        SessionOrigin, SessionSettings,
+    };
 
-    #[test]
-    fn drop_oldest_turns_keeps_the_newest_turn() {
-        let message =
-            |content: &str| Arc::new(ChatMessage::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }));
+    fn new_state() -> SessionState {
         let created = EventBody::SessionCreated(SessionCreated {
             user_id: "anna".parse().unwrap(),
             title: None,
@@ -340,8 +348,38 @@ mod tests {
             by: EventAuthor::System,
             origin: SessionOrigin::User,
         });
-        let created = EventDraft::new(created).into_event(SessionId::new(), 1);
-        let mut state = SessionState::from_first_event(&created).unwrap();
+        SessionState::from_first_event(&EventDraft::new(created).into_event(SessionId::new(), 1)).unwrap()
+    }
+
+    #[test]
+    fn lost_calls_are_known_until_their_run_ends() {
+        let mut state = new_state();
+        let call = |run_id, id: &str| LostToolCall {
+            run_id,
+            tool_call_id: id.parse().unwrap(),
+            name: "scale".into(),
+            server: "k8s".into(),
+            arguments: serde_json::json!({}),
+        };
+        let (run, next) = (RunId::new(), RunId::new());
+        let session = state.summary.session_id;
+        let truncated = |lost_calls| EventBody::LogTruncated(LogTruncated { from_seq: 2, lost: 1, lost_calls });
+        for (seq, lost_calls) in
+            [(9, vec![call(run, "a"), call(next, "b")]), (20, Vec::new()), (30, vec![call(run, "a")])]
+        {
+            state.apply_event(&EventDraft::new(truncated(lost_calls)).into_event(session, seq));
+        }
+        assert_eq!(state.lost_calls, [call(run, "a"), call(next, "b")]);
+        let end = RunFinished { outcome: RunOutcome::Completed, usage: TokenUsage::default(), duration_ms: 0 };
+        state.apply_event(&EventDraft::in_run(run, EventBody::RunFinished(end)).into_event(session, 31));
+        assert_eq!(state.lost_calls, [call(next, "b")]);
+    }
+
+    #[test]
+    fn drop_oldest_turns_keeps_the_newest_turn() {
+        let message =
+            |content: &str| Arc::new(ChatMessage::User(UserMessage { seq: 1, ..UserMessage::unlogged(content) }));
+        let mut state = new_state();
         state.messages = (0..5).map(|n| message(&format!("{n}").repeat(1000))).collect();
         let first_chars = |state: &SessionState| -> Vec<char> {
             let messages = state.messages.iter().filter_map(|message| match message.as_ref() {

@@ -91,11 +91,11 @@ async fn run_helm(started: &ClusterService, helm: &str, arguments: &[&str]) {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn helm_4_release_is_previewed_as_a_diff_of_its_manifests() {
-    check_release_previews(&testbed::path("K8SOPS_TEST_HELM")).await;
+    Box::pin(check_release_previews(&testbed::path("K8SOPS_TEST_HELM"))).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn helm_3_release_is_previewed_as_a_diff_of_its_manifests() {
-    check_release_previews(&testbed::path("K8SOPS_TEST_HELM3")).await;
+    Box::pin(check_release_previews(&testbed::path("K8SOPS_TEST_HELM3"))).await;
 }
