@@ -33,7 +33,7 @@ def page(name):
 def event_types(schemas):
     """The values of `type` in the variants of events."""
     for name, schema in schemas.items():
-        if name.startswith(("EventBody", "Transient")):
+        if name.startswith(("Event", "Transient")):
             text = json.dumps(schema)
             yield from re.findall(r'"type": \{[^}]*"enum": \["([a-z_]+)"\]', text)
 
