@@ -94,8 +94,10 @@ pub(crate) async fn start_reply_stream(
     tools: Vec<String>,
 ) -> Result<ReplyStream, ModelError> {
     let mut assembly = ReplyAssembly::new(events, assembler, tools);
-    let first = assembly.next_delta().await?;
-    assembly.out.extend(first);
+    if let Some(first) = assembly.next_delta().await? {
+        // One event can have several pieces.
+        assembly.out.push_front(first);
+    }
     Ok(assembly.into_stream())
 }
 
