@@ -203,11 +203,17 @@ fn describe_payloads(contract: &mut openapi::OpenApi) {
 /// Says what the messages or lines of a stream hold. OpenAPI 3.1 knows streams only as text.
 fn describe_streams(contract: &mut openapi::OpenApi) {
     let reference = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
-    let event = json!({"oneOf": [reference("Event"), reference("Transient")]});
+    let one_of = |names: &[&str]| json!({"oneOf": names.iter().copied().map(reference).collect::<Vec<_>>()});
     let operations = contract.paths.paths.values_mut().flat_map(|item| [&mut item.get, &mut item.post]).flatten();
     for operation in operations {
-        let item =
-            if operation.operation_id.as_deref() == Some("export_memories") { &reference("Memory") } else { &event };
+        let item = match operation.operation_id.as_deref() {
+            Some("stream_events" | "send_message") => one_of(&["Event", "Transient"]),
+            Some("stream_account") => {
+                one_of(&["Event", "AccountHello", "AccountGap", "SessionDeleted", "MessageQueued"])
+            }
+            Some("export_memories") => reference("Memory"),
+            _ => continue,
+        };
         for response in operation.responses.responses.values_mut() {
             let RefOr::T(response) = response else { continue };
             for (_, content) in response.content.iter_mut().filter(|(kind, _)| [SSE, NDJSON].contains(&kind.as_str())) {

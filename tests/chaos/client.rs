@@ -321,7 +321,14 @@ impl ChaosClient {
                 session.record_problem(format!("message {key} was rejected later: {error}"));
                 Err(RunOutcome::Broken)
             }
-            PostOutcome::KeyReused | PostOutcome::Transient(_) => Ok(None),
+            // A repetition whose answer was lost may have been accepted in place of the message that was lost.
+            PostOutcome::KeyReused => match self.post_message(session, key, key).await {
+                PostOutcome::Accepted(known) if known != message.what => {
+                    Ok(Some(self.record_second_receipt(session, message, known)))
+                }
+                _ => Ok(None),
+            },
+            PostOutcome::Transient(_) => Ok(None),
         }
     }
 

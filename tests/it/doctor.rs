@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use k8sops::auth::UserRole;
-use k8sops_testing::{TEST_TIMEOUT, testbed::free_port};
+use k8sops_testing::{TEST_TIMEOUT, scripted_model::ScriptedModel, testbed::free_port};
 use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
 
-use crate::{demo::start_demo, keys::ApiKeyFile, program::k8sops_command};
+use crate::{
+    keys::ApiKeyFile,
+    program::k8sops_command,
+    service::{ServiceSetup, TestService},
+};
 
 fn doctor_command(data: &Path) -> Command {
     let mut command = k8sops_command();
@@ -101,11 +105,14 @@ async fn server_is_asked_about_its_cluster() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn web_server_is_not_taken_for_a_model_server() {
-    let demo = start_demo().await;
+    // Its door for clients of OpenAI's API would be one.
+    let env = vec![("K8SOPS_DOORS", "native".to_owned())];
+    let setup = ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() };
+    let other = TestService::start(setup).await;
     let data = tempfile::tempdir().unwrap();
     let mut command = doctor_command(data.path());
     command.envs([("LLM_PROVIDER", "openai"), ("OPENAI_API_KEY", "k")]);
-    command.env("OPENAI_BASE_URL", format!("{}/v1", demo.url));
+    command.env("OPENAI_BASE_URL", format!("{}/v1", other.base));
     let (_, report) = run_doctor(&mut command).await;
     let line = report.lines().find(|line| line.contains("provider openai")).unwrap();
     assert!(line.starts_with("FAIL") && line.contains("404") && line.contains("doubled /v1"), "{line}");
