@@ -54,9 +54,9 @@ enum ReportFormat {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ExportQuery {
-    /// The format: `md`, `html` or `json`.
+    /// The format: `md`, `html` or `json`. Without it, an export is `md` and a shared report `html`.
     #[serde(default)]
-    #[param(inline, default = "md")]
+    #[param(inline)]
     format: Option<ReportFormat>,
 }
 
