@@ -85,7 +85,8 @@ async fn turn_is_followed_and_controlled_from_another_replica() {
     assert!(there.rest().await.iter().all(|frame| frame["type"] != "gap"), "the stream ends");
     let (status, _) = other.refused(other.request(Method::GET, &session)).await;
     assert_eq!(status, 404);
-    eventually("no key of the session is left", async || redis.cli(&["keys", "*{*"]).await.is_empty()).await;
+    let keys = format!("*{{{}}}*", session.trim_start_matches("/v1/sessions/"));
+    eventually("no key of the session is left", async || redis.cli(&["keys", &keys]).await.is_empty()).await;
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
