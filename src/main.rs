@@ -19,7 +19,7 @@ use k8sops::{
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
 use k8sops_telemetry::logs;
 
-/// glibc keeps the memory of closed connections for the process; mimalloc returns it to the system.
+/// glibc keeps the memory of closed connections for the process; mimalloc returns a part of it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
