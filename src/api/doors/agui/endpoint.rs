@@ -1,6 +1,6 @@
 //! `/agui` and `/api/agui/chat`.
 
-use actix_web::{HttpRequest, HttpResponse, post, web};
+use actix_web::{HttpResponse, post, web};
 use data_encoding::HEXLOWER;
 use k8sops_core::{CommandId, OnBusy, SessionId};
 use sha2::{Digest, Sha256};
@@ -56,7 +56,6 @@ const SNAPSHOT_MESSAGES: usize = 1000;
 )]
 #[post("/agui")]
 pub(in crate::api) async fn run_agent(
-    _request: HttpRequest,
     state: web::Data<ApiState>,
     caller: Caller<CanWrite>,
     QueryParameters(query): QueryParameters<DisconnectQuery>,
