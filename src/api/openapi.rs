@@ -71,6 +71,7 @@ static CONTRACT_JSON: LazyLock<String> = LazyLock::new(|| {
         (name = "catalog", description = "Models and tools"),
         (name = "usage", description = "Usage and budgets"),
         (name = "door: openai", description = "For clients of OpenAI's API: models and chat completions"),
+        (name = "door: responses", description = "For clients of OpenAI's Responses API"),
         (name = "door: agui", description = "For clients of AG-UI"),
         (name = "service", description = "Service information, probes, metrics and this document"),
     )
@@ -150,7 +151,7 @@ fn add_common_errors(contract: &mut openapi::OpenApi) {
 /// Documents the errors of a door in its own form.
 fn express_door_errors(contract: &mut openapi::OpenApi) {
     let paths = contract.paths.paths.iter_mut();
-    for (_, item) in paths.filter(|(path, _)| ClientDoor::of_path(path) == Some(ClientDoor::OpenAi)) {
+    for (_, item) in paths.filter(|(path, _)| ClientDoor::of_path(path).is_some_and(ClientDoor::has_openai_errors)) {
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
             for (status, response) in &mut operation.responses.responses {
                 let RefOr::T(response) = response else { continue };

@@ -4,7 +4,9 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     account_events, approvals, catalog, documents,
-    doors::{ClientDoor, OpenDoors, agui::endpoint as agui, openai::endpoint as openai},
+    doors::{
+        ClientDoor, OpenDoors, agui::endpoint as agui, openai::endpoint as openai, responses::endpoint as responses,
+    },
     events, export, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
 };
 
@@ -13,6 +15,13 @@ pub(super) fn register_operations(config: &mut ServiceConfig, doors: &OpenDoors)
     // Before the scope of the native API, which would answer for all paths below it.
     if doors.contains(ClientDoor::OpenAi) {
         config.service(openai::list_models).service(openai::get_model).service(openai::create_chat_completion);
+    }
+    if doors.contains(ClientDoor::Responses) {
+        config
+            .service(responses::create_response)
+            .service(responses::get_response)
+            .service(responses::cancel_response)
+            .service(responses::list_input_items);
     }
     if doors.contains(ClientDoor::AgUi) {
         config.service(agui::run_agent).service(agui::run_agent_for_headlamp);

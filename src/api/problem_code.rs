@@ -60,6 +60,10 @@ pub enum ProblemCode {
     MemoryNotFound,
     /// There is no model with this name.
     ModelNotFound,
+    /// There is no response with this id: it never was, its session was deleted, or its events are no longer kept.
+    ResponseNotFound,
+    /// There is no response with the id in `previous_response_id`.
+    PreviousResponseNotFound,
     /// A run is in progress, and the message asked to be rejected in that case.
     Busy,
     /// The command id or `Idempotency-Key` was already used for a different command.
@@ -117,7 +121,9 @@ impl ProblemCode {
             | Self::OutputNotFound
             | Self::ShareNotFound
             | Self::MemoryNotFound
-            | Self::ModelNotFound => StatusCode::NOT_FOUND,
+            | Self::ModelNotFound
+            | Self::ResponseNotFound
+            | Self::PreviousResponseNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::OriginNotAllowed | Self::RoleRequired | Self::ApproverRequired => StatusCode::FORBIDDEN,
@@ -191,6 +197,7 @@ impl ProblemCode {
             Self::ShareNotFound => "Link not found",
             Self::MemoryNotFound => "Memory not found",
             Self::ModelNotFound => "Model not found",
+            Self::ResponseNotFound | Self::PreviousResponseNotFound => "Response not found",
             Self::Busy => "Session busy",
             Self::CommandIdReused => "Command id already used",
             Self::InboxFull => "Inbox full",

@@ -38,6 +38,22 @@ async fn ai_sdk_streams_a_chat() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
+async fn openai_sdk_reads_responses_from_any_place() {
+    let (demo, folder) = (start_demo().await, TempDir::new().unwrap());
+    let mut read = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
+    read.arg(format!("{CLIENTS}/openai_responses.py")).arg(&demo.url);
+    assert_eq!(run_in_folder(&mut read, folder.path()).await.trim(), "done");
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn ai_sdk_streams_and_approves_responses() {
+    let demo = start_demo().await;
+    assert_eq!(run_with_packages("ai_sdk_responses.mjs", &[&demo.url]).await.trim(), "done");
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
 async fn agui_clients_of_three_generations_run_and_resume() {
     let demo = start_demo().await;
     for version in ["0.0.45", "0.0.59", "1.0.0"] {

@@ -8,6 +8,8 @@ mod door_logs;
 mod keys;
 #[path = "../support/program.rs"]
 mod program;
+#[path = "../support/responses_client.rs"]
+mod responses_client;
 #[path = "../support/service.rs"]
 mod service;
 
@@ -62,6 +64,7 @@ mod redis_refusals;
 mod redis_store;
 mod reload;
 mod replicas;
+mod responses_door;
 mod restart;
 mod secrets;
 mod sessions;

@@ -9,13 +9,15 @@ pub enum ClientDoor {
     Native,
     /// Chat completions as OpenAI's API has them.
     OpenAi,
+    /// Responses, the newer of OpenAI's APIs.
+    Responses,
     /// AG-UI, the protocol between agents and user interfaces.
     AgUi,
 }
 
 impl ClientDoor {
     /// All doors.
-    pub const ALL: [Self; 3] = [Self::Native, Self::OpenAi, Self::AgUi];
+    pub const ALL: [Self; 4] = [Self::Native, Self::OpenAi, Self::Responses, Self::AgUi];
 
     /// Returns the name in `K8SOPS_DOORS`, in `GET /v1/info` and in metric labels.
     #[must_use]
@@ -23,8 +25,15 @@ impl ClientDoor {
         match self {
             Self::Native => "native",
             Self::OpenAi => "openai",
+            Self::Responses => "responses",
             Self::AgUi => "agui",
         }
+    }
+
+    /// Whether errors have the form of OpenAI's API.
+    #[must_use]
+    pub fn has_openai_errors(self) -> bool {
+        matches!(self, Self::OpenAi | Self::Responses)
     }
 
     /// Returns the door that a path belongs to; `None` for probes, documents and pages, which belong to none.
@@ -34,6 +43,9 @@ impl ClientDoor {
             |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if is_under("/v1/models") || is_under("/v1/chat/completions") {
             return Some(Self::OpenAi);
+        }
+        if is_under("/v1/responses") {
+            return Some(Self::Responses);
         }
         if is_under("/agui") || is_under("/api/agui") {
             return Some(Self::AgUi);
@@ -69,7 +81,7 @@ impl OpenDoors {
 
 /// Names of doors with commas between.
 pub(in crate::api) const DOORS: ValueFormat<OpenDoors> =
-    ValueFormat::described("names of doors with commas between: native, openai, agui", parse_doors);
+    ValueFormat::described("names of doors with commas between: native, openai, responses, agui", parse_doors);
 
 fn parse_doors(text: &str) -> Option<OpenDoors> {
     let parse = |name: &str| ClientDoor::ALL.into_iter().find(|door| door.name() == name.trim());
@@ -99,6 +111,8 @@ mod tests {
             ("/v1/models", Some(ClientDoor::OpenAi)),
             ("/v1/models/k8sops", Some(ClientDoor::OpenAi)),
             ("/v1/chat/completions", Some(ClientDoor::OpenAi)),
+            ("/v1/responses", Some(ClientDoor::Responses)),
+            ("/v1/responses/resp_1/cancel", Some(ClientDoor::Responses)),
             ("/agui", Some(ClientDoor::AgUi)),
             ("/api/agui/chat", Some(ClientDoor::AgUi)),
             ("/v1/modelsX", Some(ClientDoor::Native)),

@@ -53,7 +53,11 @@ impl OpenAiError {
             code => code.name(),
         };
         let mut error = Self::new(kind, code, problem.detail.clone());
-        error.error.param = (problem.code == ProblemCode::ModelNotFound).then_some("model");
+        error.error.param = match problem.code {
+            ProblemCode::ModelNotFound => Some("model"),
+            ProblemCode::PreviousResponseNotFound => Some("previous_response_id"),
+            _ => None,
+        };
         error
     }
 
@@ -67,7 +71,7 @@ impl OpenAiError {
 pub(in crate::api) fn express_error<B: MessageBody + 'static>(
     response: ServiceResponse<EitherBody<B>>,
 ) -> ServiceResponse<EitherBody<B>> {
-    if ClientDoor::of_path(response.request().path()) != Some(ClientDoor::OpenAi) {
+    if !ClientDoor::of_path(response.request().path()).is_some_and(ClientDoor::has_openai_errors) {
         return response;
     }
     let problem = response.response().error().and_then(|error| error.as_error::<ProblemDetails>());

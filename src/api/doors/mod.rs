@@ -13,17 +13,21 @@
 //! | `run_cursor` | follows one run until it rests: at its end, or where it waits for its user |
 //! | `turn_follower`, `turn_stream` | the same with keep-alive, shutdown and outages of the store, as a response body |
 //! | `waiting_interactions`, `spoken_answer` | what a run waits for, and answers in words: `approve 0fb77b` |
+//! | `client_headers` | what clients of OpenAI's API say in headers |
 //! | `door_body`, `door_errors` | bodies with whole conversations, and errors in the form of a door |
 //! | `openai` | `/v1/models`, `/v1/chat/completions` |
+//! | `responses` | `/v1/responses` |
 //! | `agui` | `/agui`, `/api/agui/chat` |
 //!
 //! A door has no state: what it needs is derived from the request and the log, so that any replica can continue a turn.
 
 pub(super) mod agui;
 mod client_door;
+mod client_headers;
 mod door_body;
 mod door_errors;
 pub(super) mod openai;
+pub(super) mod responses;
 mod run_cursor;
 mod spoken_answer;
 mod thread_session;

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use k8sops_core::{
-    ApprovalId, EventBody, EventCursor, GapReason, InputId, OpenRun, RunFailed, RunFinished, RunId, SessionEvent,
-    StoreError, StreamFrame, TransientEvent,
+    EventBody, EventCursor, GapReason, OpenRun, RunFailed, RunFinished, RunId, SessionEvent, StoreError, StreamFrame,
+    Timestamp, TransientEvent,
 };
 
-use super::waiting_interactions::WaitingInteractions;
+use super::waiting_interactions::{InteractionId, WaitingInteractions};
 
 /// Where a run rests: nothing more comes until its user does something.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +59,11 @@ impl RunInterruption {
         }
     }
 
+    /// Whether another attempt can follow the run further.
+    pub(super) fn is_temporary(&self) -> bool {
+        self.code() == "reconnect"
+    }
+
     /// Explains the interruption.
     pub(super) fn message(&self) -> String {
         match self {
@@ -85,17 +90,25 @@ pub(super) enum RunStep {
     Rest(RunRest),
 }
 
-/// Something that a user answers.
+/// Where a run rested before, and which of the things that it waited for were answered then. Made of the log alone: a cursor
+/// after it returns the same on every replica, whenever it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum InteractionId {
-    Approval(ApprovalId),
-    Input(InputId),
+pub(super) struct RestPoint {
+    /// The seq of the event after which the run rested.
+    pub(super) seq: u64,
+    /// The answered requests, a bit for each in the order of [`WaitingInteractions::ids`]. Without one, the cursor rests again at
+    /// once.
+    pub(super) answered: u64,
 }
 
 /// Follows one run of a session.
 pub(super) struct RunCursor {
     events: EventCursor,
     run_id: RunId,
+    /// The seq after which the cursor was opened.
+    start_seq: u64,
+    /// Where the run rested before, until the cursor is there. Up to it the cursor returns events and never rests.
+    rest_point: Option<RestPoint>,
     /// The run as of the newest event that was returned; `None` before its start.
     run: Option<OpenRun>,
     /// Answers that were accepted and are not logged yet. Until then the run does not rest.
@@ -106,21 +119,33 @@ pub(super) struct RunCursor {
 impl RunCursor {
     /// Follows the run that answers a message, from the seq of its receipt on. Also returns the whole text of messages that
     /// were complete before.
-    pub(super) fn after_message(events: EventCursor, run_id: RunId) -> Self {
-        Self { events: events.with_full_text(), run_id, run: None, awaited: Vec::new(), rest: None }
+    pub(super) fn after_message(events: EventCursor, run_id: RunId, start_seq: u64) -> Self {
+        let events = events.with_full_text();
+        Self { events, run_id, start_seq, rest_point: None, run: None, awaited: Vec::new(), rest: None }
+    }
+
+    /// Follows a run from where it rested. `events` starts at the message of the run: the events up to the rest come first, and
+    /// say what the run was about.
+    pub(super) fn after_rest(events: EventCursor, run_id: RunId, start_seq: u64, rest_point: RestPoint) -> Self {
+        Self { rest_point: Some(rest_point), ..Self::after_message(events, run_id, start_seq) }
     }
 
     /// Follows a run that is open at the position of the cursor, after the answers `awaited` were accepted.
-    pub(super) fn in_run(events: EventCursor, run: OpenRun, mut awaited: Vec<InteractionId>) -> Self {
+    pub(super) fn in_run(events: EventCursor, run: OpenRun, start_seq: u64, mut awaited: Vec<InteractionId>) -> Self {
         awaited.retain(|id| is_pending(&run, *id));
         let run_id = run.run_id;
-        let mut cursor = Self { events: events.with_full_text(), run_id, run: Some(run), awaited, rest: None };
-        cursor.rest_if_blocked();
+        let mut cursor = Self { run: Some(run), awaited, ..Self::after_message(events, run_id, start_seq) };
+        cursor.rest_if_blocked(Timestamp::now());
         cursor
     }
 
     pub(super) fn run_id(&self) -> RunId {
         self.run_id
+    }
+
+    /// Returns the seq after which the cursor was opened.
+    pub(super) fn start_seq(&self) -> u64 {
+        self.start_seq
     }
 
     /// Whether a step is available at once.
@@ -142,25 +167,68 @@ impl RunCursor {
             let Some(frame) = self.events.next().await? else {
                 return Ok(RunStep::Rest(RunRest::Interrupted(RunInterruption::SessionDeleted)));
             };
-            match &frame {
-                StreamFrame::Transient(TransientEvent::Gap(gap)) => {
-                    return Ok(RunStep::Rest(RunRest::Interrupted(match gap.reason {
-                        GapReason::LogTruncated => RunInterruption::EventsLost,
-                        GapReason::NotKept => RunInterruption::EventsNotKept,
-                    })));
-                }
-                // Lost messages whose ids are not known. This one is among them if its run has not begun.
-                StreamFrame::Event(event) if event.body.is_message_lost() && event.run_id.is_none() => {
-                    if self.run.is_none() {
-                        return Ok(RunStep::Rest(RunRest::Interrupted(RunInterruption::MessageLost)));
-                    }
-                }
-                frame if frame.run_id() != Some(self.run_id) => continue,
-                StreamFrame::Event(event) => self.apply_event(event),
-                StreamFrame::Transient(_) => {}
+            if let Some(step) = self.apply_frame(frame) {
+                return Ok(step);
             }
-            return Ok(RunStep::Frame(frame));
         }
+    }
+
+    /// Returns the next step if it is available without waiting for a new event; `None` at the end of the log.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) async fn next_logged(&mut self) -> Result<Option<RunStep>, StoreError> {
+        loop {
+            if let Some(rest) = self.rest.take() {
+                return Ok(Some(RunStep::Rest(rest)));
+            }
+            let Some(frame) = self.events.next_logged().await? else { return Ok(None) };
+            if let Some(step) = self.apply_frame(frame) {
+                return Ok(Some(step));
+            }
+        }
+    }
+
+    /// Returns the step that a frame is, if it is one of this run.
+    fn apply_frame(&mut self, frame: StreamFrame) -> Option<RunStep> {
+        match &frame {
+            StreamFrame::Transient(TransientEvent::Gap(gap)) => {
+                return Some(RunStep::Rest(RunRest::Interrupted(match gap.reason {
+                    GapReason::LogTruncated => RunInterruption::EventsLost,
+                    GapReason::NotKept => RunInterruption::EventsNotKept,
+                })));
+            }
+            // Lost messages whose ids are not known. This one is among them if its run has not begun.
+            StreamFrame::Event(event) if event.body.is_message_lost() && event.run_id.is_none() => {
+                if self.run.is_none() {
+                    return Some(RunStep::Rest(RunRest::Interrupted(RunInterruption::MessageLost)));
+                }
+            }
+            StreamFrame::Event(event) => {
+                let is_of_run = event.run_id == Some(self.run_id);
+                if is_of_run {
+                    self.apply_event(event);
+                }
+                self.pass_rest_point(event);
+                return is_of_run.then_some(RunStep::Frame(frame));
+            }
+            // What the model wrote before the rest is known.
+            StreamFrame::Transient(_) if self.rest_point.is_some() => return None,
+            frame if frame.run_id() != Some(self.run_id) => return None,
+            StreamFrame::Transient(_) => {}
+        }
+        Some(RunStep::Frame(frame))
+    }
+
+    /// Begins to rest again once the cursor is where the run rested before.
+    fn pass_rest_point(&mut self, event: &SessionEvent) {
+        let Some(point) = self.rest_point.filter(|point| event.seq >= point.seq) else { return };
+        self.rest_point = None;
+        let Some(run) = &self.run else { return };
+        let waiting = WaitingInteractions::from_run(run, event.ts);
+        let is_answered = |at: usize| at < u64::BITS as usize && point.answered >> at & 1 == 1;
+        self.awaited = waiting.ids().enumerate().filter(|(at, _)| is_answered(*at)).map(|(_, id)| id).collect();
+        self.rest_if_blocked(event.ts);
     }
 
     fn apply_event(&mut self, event: &Arc<SessionEvent>) {
@@ -176,17 +244,21 @@ impl RunCursor {
             (_, Some(run)) => {
                 run.follow_event(event);
                 self.awaited.retain(|id| is_pending(run, *id));
-                self.rest_if_blocked();
+                if self.rest_point.is_none() {
+                    self.rest_if_blocked(event.ts);
+                }
             }
             (_, None) => {}
         }
     }
 
-    fn rest_if_blocked(&mut self) {
+    /// Rests if the run waits for its user. What has expired at `now` counts as answered; in a replay, `now` is the time of the
+    /// event, so that a replay rests where the run was seen to rest.
+    fn rest_if_blocked(&mut self, now: Timestamp) {
         let Some(run) = self.run.as_ref().filter(|run| self.awaited.is_empty() && run.is_blocked_on_user()) else {
             return;
         };
-        let waiting = WaitingInteractions::from_run(run);
+        let waiting = WaitingInteractions::from_run(run, now);
         // The owner continues without an answer if all of it has expired.
         if !waiting.is_empty() {
             self.rest = Some(RunRest::Waiting(waiting));

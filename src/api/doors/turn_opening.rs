@@ -4,12 +4,12 @@
 //! the approval lasts. The caller learns at once what the session waits for.
 
 use k8sops_core::{
-    ApprovalId, CommandId, CommandReceipt, InputAction, InputId, OnBusy, OpenRun, SessionId, SessionState,
+    ApprovalId, CommandId, CommandReceipt, InputAction, InputId, OnBusy, OpenRun, SessionId, SessionState, Timestamp,
 };
 
 use super::{
-    run_cursor::{InteractionId, RunCursor},
-    waiting_interactions::WaitingInteractions,
+    run_cursor::RunCursor,
+    waiting_interactions::{InteractionId, WaitingInteractions},
 };
 use crate::{
     api::{
@@ -43,7 +43,7 @@ pub(super) enum InteractionAnswer {
 }
 
 impl InteractionAnswer {
-    fn target(&self) -> InteractionId {
+    pub(super) fn target(&self) -> InteractionId {
         match self {
             Self::Approval(id, _) => InteractionId::Approval(*id),
             Self::Input(id, _) => InteractionId::Input(*id),
@@ -102,7 +102,7 @@ impl TurnOpener<'_> {
         // A message that was accepted before has its own run, which may be the one that waits.
         if known.is_none() && sessions.get_session(&caller.user, self.session).await?.is_processing() {
             let open = sessions.load_session(&caller.user, self.session).await?.run;
-            let waiting = open.filter(OpenRun::is_blocked_on_user).map(|run| WaitingInteractions::from_run(&run));
+            let waiting = open.filter(OpenRun::is_blocked_on_user).map(|run| from_run_now(&run));
             if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
                 return Ok(MessageTurn::Blocked(waiting));
             }
@@ -121,7 +121,7 @@ impl TurnOpener<'_> {
             return Err(ProblemDetails::new(ProblemCode::CommandIdReused, "the key was used for another command"));
         };
         let events = self.state.sessions.open_cursor(&self.identity.user, self.session, receipt.seq).await?;
-        Ok(Box::new(RunCursor::after_message(events, run_id)))
+        Ok(Box::new(RunCursor::after_message(events, run_id, receipt.seq)))
     }
 
     /// Follows the run of a message that is in the log at a seq.
@@ -134,7 +134,7 @@ impl TurnOpener<'_> {
                 "the message is no longer in the session's log",
             ));
         };
-        Ok(Box::new(RunCursor::after_message(open().await?, run_id)))
+        Ok(Box::new(RunCursor::after_message(open().await?, run_id, seq.saturating_sub(1))))
     }
 
     /// Gives answers to what the open run waits for. The state and the cursor are from before the answers, so that all that they
@@ -179,7 +179,7 @@ impl TurnOpener<'_> {
             Some(run) => {
                 let events =
                     self.state.sessions.open_cursor(&self.identity.user, self.session, state.last_seq()).await?;
-                Some(Box::new(RunCursor::in_run(events, run.clone(), awaited)))
+                Some(Box::new(RunCursor::in_run(events, run.clone(), state.last_seq(), awaited)))
             }
             None => None,
         };
@@ -189,11 +189,15 @@ impl TurnOpener<'_> {
     /// Returns what the session waits for.
     pub(super) async fn find_waiting(&self) -> Result<WaitingInteractions, ProblemDetails> {
         let state = self.state.sessions.load_session(&self.identity.user, self.session).await?;
-        Ok(state.run.as_ref().map(WaitingInteractions::from_run).unwrap_or_default())
+        Ok(state.run.as_ref().map(from_run_now).unwrap_or_default())
     }
 
     async fn store_user_token(&self) -> Result<(), ProblemDetails> {
         let token = UserToken(self.identity.user_token.clone());
         token.store_for_session(self.state, &self.identity.user, self.session).await
     }
+}
+
+fn from_run_now(run: &OpenRun) -> WaitingInteractions {
+    WaitingInteractions::from_run(run, Timestamp::now())
 }

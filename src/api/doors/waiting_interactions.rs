@@ -5,6 +5,13 @@ use k8sops_core::{ApprovalId, ApprovalRequested, InputId, InputRequested, OpenRu
 /// How many hexadecimal digits of an id a user has to type.
 const SHORT_ID_DIGITS: usize = 6;
 
+/// Something that a user answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum InteractionId {
+    Approval(ApprovalId),
+    Input(InputId),
+}
+
 /// The approvals and questions that a run waits for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct WaitingInteractions {
@@ -13,13 +20,18 @@ pub(super) struct WaitingInteractions {
 }
 
 impl WaitingInteractions {
-    /// Returns what a run waits for, without what has expired.
-    pub(super) fn from_run(run: &OpenRun) -> Self {
-        let now = Timestamp::now();
+    /// Returns what a run waits for, without what has expired at `now`.
+    pub(super) fn from_run(run: &OpenRun, now: Timestamp) -> Self {
         Self {
             approvals: run.pending_approvals().filter(|asked| asked.expires_at > now).cloned().collect(),
             inputs: run.pending_inputs().filter(|asked| asked.expires_at > now).cloned().collect(),
         }
+    }
+
+    /// Returns the ids of everything that waits, approvals first.
+    pub(super) fn ids(&self) -> impl Iterator<Item = InteractionId> {
+        let approvals = self.approvals.iter().map(|asked| InteractionId::Approval(asked.approval_id));
+        approvals.chain(self.inputs.iter().map(|asked| InteractionId::Input(asked.input_id)))
     }
 
     pub(super) fn is_empty(&self) -> bool {

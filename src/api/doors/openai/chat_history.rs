@@ -11,26 +11,26 @@ const QUOTE_END: &str = "\n\nThe new message:\n";
 
 /// A conversation: the turns before the newest message, and that message.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ChatHistory {
-    pub(super) turns: Vec<ChatTurn>,
+pub(in crate::api::doors) struct ChatHistory {
+    pub(in crate::api::doors) turns: Vec<ChatTurn>,
     /// The newest message of the user.
-    pub(super) message: String,
+    pub(in crate::api::doors) message: String,
     /// How many parts of it are no text.
-    pub(super) unread_parts: usize,
+    pub(in crate::api::doors) unread_parts: usize,
     /// All that the system messages say.
-    pub(super) instructions: String,
+    pub(in crate::api::doors) instructions: String,
 }
 
 /// A message of the user and the reply to it, as the client has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ChatTurn {
-    pub(super) user: String,
-    pub(super) reply: Option<String>,
+pub(in crate::api::doors) struct ChatTurn {
+    pub(in crate::api::doors) user: String,
+    pub(in crate::api::doors) reply: Option<String>,
 }
 
 impl ChatHistory {
     /// Reads the messages of a request. Returns `None` if the user said nothing.
-    pub(super) fn from_messages(messages: &[RequestMessage]) -> Option<Self> {
+    pub(in crate::api::doors) fn from_messages(messages: &[RequestMessage]) -> Option<Self> {
         let mut history = Self::default();
         let mut unread_parts = 0;
         for message in messages {
@@ -68,7 +68,7 @@ impl ChatHistory {
     /// into `max_bytes`.
     ///
     /// Replies are not quoted. They may hold what tools returned, which must not come back as the words of the user.
-    pub(super) fn message_with_quotes(&self, max_bytes: usize) -> String {
+    pub(in crate::api::doors) fn message_with_quotes(&self, max_bytes: usize) -> String {
         let mut left = max_bytes.saturating_sub(QUOTE_HEADING.len() + QUOTE_END.len() + self.message.len());
         let mut quotes = Vec::new();
         for turn in self.turns.iter().rev() {
@@ -88,7 +88,7 @@ impl ChatHistory {
 }
 
 /// Returns the new message of a text that quotes others; the text itself if it quotes none.
-pub(super) fn unquoted_message(text: &str) -> &str {
+pub(in crate::api::doors) fn unquoted_message(text: &str) -> &str {
     let quoted = text.strip_prefix(QUOTE_HEADING).and_then(|rest| rest.split_once(QUOTE_END));
     quoted.map_or(text, |(_, message)| message)
 }

@@ -25,10 +25,10 @@ pub(super) struct ChatCompletionRequest {
 /// A message of the conversation.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ChatRequestMessage)]
-pub(super) struct RequestMessage {
+pub(in crate::api::doors) struct RequestMessage {
     /// `user`, `assistant`, `system`, `developer` or `tool`.
     #[serde(default)]
-    pub(super) role: String,
+    pub(in crate::api::doors) role: String,
     /// A text, or a list of parts of which those of the type `text` are read.
     #[serde(default)]
     #[schema(value_type = Value)]

@@ -8,7 +8,7 @@ use super::chat_text::{ChatDelta, ChatText, FinishReason};
 use crate::api::doors::{run_cursor::RunRest, turn_stream::TurnEncoder};
 
 /// The name of the only model: the agent with the settings of a new session.
-pub(super) const MODEL: &str = "k8sops";
+pub(in crate::api::doors) const MODEL: &str = "k8sops";
 /// When the model was created, as its clients want to know: the first release, in seconds since 1970.
 const MODEL_CREATED: i64 = 1_764_547_200;
 

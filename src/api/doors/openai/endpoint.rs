@@ -1,7 +1,7 @@
 //! `/v1/models` and `/v1/chat/completions`.
 
 use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, post, web};
-use k8sops_core::{CommandId, OnBusy, RunId, SessionId, TokenUsage};
+use k8sops_core::{OnBusy, RunId, SessionId, TokenUsage};
 
 use super::{
     chat_history::ChatHistory,
@@ -16,6 +16,7 @@ use crate::{
         caller::{Caller, CanWrite},
         doors::{
             client_door::ClientDoor,
+            client_headers::{ClientHeaders, SESSION_HEADER},
             door_body::ConversationBody,
             door_errors::OpenAiError,
             run_cursor::RunCursor,
@@ -43,14 +44,6 @@ document_errors!(
     CommandIdReused, InboxFull, TooManyRuns, TooManySessions, TooManyStreams, StoreUnavailable, Stopping, Overloaded
 );
 
-/// The headers that name the client's thread, in order of precedence. Open WebUI sends the second by itself.
-const THREAD_HEADERS: [&str; 2] = ["x-k8sops-thread", "x-openwebui-chat-id"];
-/// The header that names a task besides the conversation.
-const TASK_HEADER: &str = "x-k8sops-task";
-/// The header by which the official SDKs say that they send a request again.
-const RETRY_HEADER: &str = "x-stainless-retry-count";
-/// The response header with the session.
-const SESSION_HEADER: &str = "x-k8sops-session";
 /// Said if the run that waited has ended meanwhile.
 const RUN_ENDED: &str = "The run that waited for this answer has ended.";
 /// Why a request is not repeated by a client: its run was started.
@@ -134,7 +127,7 @@ pub(in crate::api) async fn create_chat_completion(
 }
 
 /// Accepts the name of the model, also behind the name of a provider or with a tag, as gateways and clients write it.
-fn check_model(name: Option<&str>) -> Result<(), ProblemDetails> {
+pub(in crate::api::doors) fn check_model(name: Option<&str>) -> Result<(), ProblemDetails> {
     let Some(name) = name else { return Ok(()) };
     let base = name.rsplit('/').next().unwrap_or(name);
     let base = base.split(':').next().unwrap_or(base);
@@ -142,31 +135,6 @@ fn check_model(name: Option<&str>) -> Result<(), ProblemDetails> {
         return Ok(());
     }
     Err(ProblemDetails::new(ProblemCode::ModelNotFound, format!("there is no model {name:?}; the model is `{MODEL}`")))
-}
-
-/// What the headers of a client say.
-struct ClientHeaders {
-    thread: Option<String>,
-    task: Option<String>,
-    key: Option<CommandId>,
-    /// Whether the client sends a request again to which it got no response.
-    is_repeated: bool,
-}
-
-impl ClientHeaders {
-    fn from_request(request: &HttpRequest) -> Self {
-        // A template that the client has not filled in, such as `{{CHAT_ID}}`, names nothing.
-        let read = |name: &str| {
-            let value = request.headers().get(name)?.to_str().ok()?.trim();
-            (!value.is_empty() && !value.contains("{{")).then(|| value.to_owned())
-        };
-        Self {
-            thread: THREAD_HEADERS.into_iter().find_map(read),
-            task: read(TASK_HEADER),
-            key: read("idempotency-key").and_then(|key| key.parse().ok()),
-            is_repeated: read(RETRY_HEADER).is_some_and(|count| count != "0"),
-        }
-    }
 }
 
 /// The form of the response.

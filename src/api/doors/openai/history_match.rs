@@ -22,20 +22,20 @@ const READ_MESSAGES: usize = 1000;
 /// How many characters of a reply are compared.
 const COMPARED_CHARS: usize = 300;
 /// How long after a message its client may send it again.
-const RESEND_MINUTES: i64 = 30;
+pub(in crate::api::doors) const RESEND_MINUTES: i64 = 30;
 /// How the answer to a message begins that was not sent because the session waits for its user.
-pub(super) const NOT_SENT: &str = "Your message was not sent";
+pub(in crate::api::doors) const NOT_SENT: &str = "Your message was not sent";
 
 /// A session whose log has what the client tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FoundSession {
-    pub(super) session: SessionId,
+pub(in crate::api::doors) struct FoundSession {
+    pub(in crate::api::doors) session: SessionId,
     /// The seq of the last message of the user in the log.
-    pub(super) last_message_seq: u64,
+    pub(in crate::api::doors) last_message_seq: u64,
 }
 
 /// Finds the session whose conversation is that of the turns before the newest message.
-pub(super) async fn find_session(
+pub(in crate::api::doors) async fn find_session(
     state: &ApiState,
     user: &UserId,
     history: &ChatHistory,
@@ -47,7 +47,7 @@ pub(super) async fn find_session(
 }
 
 /// Finds the session that has the newest message already, which the client sends again because it got no response.
-pub(super) async fn find_sent_message(
+pub(in crate::api::doors) async fn find_sent_message(
     state: &ApiState,
     user: &UserId,
     history: &ChatHistory,

@@ -13,10 +13,10 @@
 //! Only the newest message is sent to the session, whose log has the rest. Tool calls are shown as reasoning and never as
 //! `tool_calls`: the client would call the tools itself.
 
-mod chat_history;
+pub(super) mod chat_history;
 mod chat_text;
 mod client_tasks;
-mod completion_request;
-mod completion_response;
+pub(super) mod completion_request;
+pub(super) mod completion_response;
 pub(in crate::api) mod endpoint;
-mod history_match;
+pub(super) mod history_match;
