@@ -122,7 +122,7 @@ impl ChaosClient {
             let sending = async {
                 match self.door {
                     ChaosDoor::Native => self.send_messages(&session, random).await,
-                    ChaosDoor::AgUi => self.send_over_door(&session).await,
+                    ChaosDoor::AgUi | ChaosDoor::Responses => self.send_over_door(&session).await,
                 }
             };
             tokio::select! {

@@ -1,6 +1,9 @@
 //! A client that works over a door: it sends a turn again until the door says how it ended, and answers approvals over it.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 
@@ -8,6 +11,7 @@ use crate::{
     agui_turn::AgUiTurn,
     client::{ChaosClient, ClientSession},
     observed_stream::Acknowledgement,
+    responses_turn::ResponsesTurn,
 };
 
 /// A turn must end within this time, whatever is disturbed.
@@ -22,16 +26,19 @@ pub(crate) enum ChaosDoor {
     Native,
     /// AG-UI.
     AgUi,
+    /// OpenAI's Responses API.
+    Responses,
 }
 
 impl ChaosDoor {
-    const ALL: [Self; 2] = [Self::Native, Self::AgUi];
+    const ALL: [Self; 3] = [Self::Native, Self::AgUi, Self::Responses];
 
     /// Returns its name in `--doors`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::AgUi => "agui",
+            Self::Responses => "responses",
         }
     }
 
@@ -62,10 +69,47 @@ pub(crate) enum TurnRequest {
     Approve(Vec<String>),
 }
 
+/// A turn over a door.
+enum DoorTurn {
+    AgUi(AgUiTurn),
+    Responses(ResponsesTurn),
+}
+
+impl DoorTurn {
+    async fn send(&mut self, request: &TurnRequest) -> TurnRest {
+        match self {
+            Self::AgUi(turn) => turn.send(request).await,
+            Self::Responses(turn) => turn.send(request).await,
+        }
+    }
+
+    fn accepted_at(&self) -> Instant {
+        match self {
+            Self::AgUi(turn) => turn.accepted_at(),
+            Self::Responses(turn) => turn.accepted_at(),
+        }
+    }
+
+    fn texts(self) -> HashMap<String, String> {
+        match self {
+            Self::AgUi(turn) => turn.texts(),
+            Self::Responses(turn) => turn.texts(),
+        }
+    }
+}
+
 impl ChaosClient {
+    fn new_turn(&self, session: &ClientSession, key: &str) -> DoorTurn {
+        let (http, base_url) = (&self.http, &self.base_url);
+        match self.door {
+            ChaosDoor::Responses => DoorTurn::Responses(ResponsesTurn::new(http, base_url, session, key)),
+            ChaosDoor::AgUi | ChaosDoor::Native => DoorTurn::AgUi(AgUiTurn::new(http, base_url, session, key)),
+        }
+    }
+
     /// Sends one message over the door, and answers its approvals, until the turn has ended. Returns whether it has.
     pub(crate) async fn complete_turn(&mut self, session: &ClientSession, key: &str) -> bool {
-        let mut turn = AgUiTurn::new(&self.http, &self.base_url, session, key);
+        let mut turn = self.new_turn(session, key);
         let (started, mut request) = (Instant::now(), TurnRequest::Message);
         loop {
             let rest = turn.send(&request).await;

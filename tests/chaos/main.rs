@@ -21,6 +21,7 @@ mod plan;
 mod redis_bed;
 mod replica_disturbances;
 mod report;
+mod responses_turn;
 mod sentinel_server;
 mod sessions;
 mod store_disturbances;

@@ -432,8 +432,8 @@ async fn responses_belong_to_their_users() {
         ..ServiceSetup::default()
     };
     let mut service = TestService::start(setup).await;
-    service.wait_for_mcp_servers().await;
     service.token = Some(anna);
+    service.wait_for_mcp_servers().await;
     let asked = create(&service, json!({"input": "change it"})).await;
     service.token = Some(ben);
     let get = service.request(Method::GET, &format!("{RESPONSES}/{}", id(&asked)));

@@ -28,7 +28,7 @@ pub(super) struct OpenText {
 
 impl OpenText {
     /// Begins the text of an item.
-    pub(super) fn begin(
+    pub(super) fn open(
         kind: TextKind,
         item_id: String,
         numbers: [u64; 2],

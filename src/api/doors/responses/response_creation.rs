@@ -147,7 +147,7 @@ impl ResponseCreation<'_> {
                 MessageTurn::Sent(cursor) => return Ok(self.first_response(thread.session, &cursor)),
                 MessageTurn::Blocked(_) => {
                     let state = self.load_session(thread.session).await?;
-                    if let Some(rest) = CurrentRest::from_state(&state) {
+                    if let Some(rest) = CurrentRest::from_state(&state, predecessor) {
                         return Ok(self.response_after(&rest, 0));
                     }
                 }
@@ -230,7 +230,7 @@ impl ResponseCreation<'_> {
         let nothing = || ProblemDetails::new(ProblemCode::ApprovalNotFound, "no run waits for this answer");
         let session = self.find_session(predecessor, history).await?.ok_or_else(nothing)?;
         let state = self.load_session(session).await?;
-        let rest = CurrentRest::from_state(&state).ok_or_else(nothing)?;
+        let rest = CurrentRest::from_state(&state, predecessor).ok_or_else(nothing)?;
         let given = answer
             .find_target(&rest.waiting)
             .map_err(|mismatch| ProblemDetails::new(ProblemCode::ApprovalNotFound, mismatch.explain()))?;
@@ -285,7 +285,7 @@ struct CurrentRest {
 }
 
 impl CurrentRest {
-    fn from_state(state: &SessionState) -> Option<Self> {
+    fn from_state(state: &SessionState, predecessor: &Predecessor) -> Option<Self> {
         let run = state.run.as_ref().filter(|run| run.is_blocked_on_user())?;
         // The message of the open run is the newest in the log: the next ones are logged when their runs start.
         let message = state.messages.iter().rev().find_map(|message| match message.as_ref() {
@@ -295,7 +295,11 @@ impl CurrentRest {
         // As of the newest event, like a cursor that reads the log.
         let waiting = WaitingInteractions::from_run(run, state.summary.updated_at);
         let session = state.summary.session_id;
-        let address = RunAddress { session, run: run.run_id, start_seq: message.saturating_sub(1) };
+        let address = match predecessor {
+            // The client knows the run by this address.
+            Predecessor::Response(previous) if previous.address.run == run.run_id => previous.address,
+            _ => RunAddress { session, run: run.run_id, start_seq: message.saturating_sub(1) },
+        };
         (!waiting.is_empty()).then_some(Self { address, seq: state.last_seq(), waiting })
     }
 

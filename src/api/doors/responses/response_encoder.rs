@@ -104,7 +104,7 @@ impl ResponseEncoder {
             None => {
                 let number = kind.item_number(message.after);
                 let id = text_item_id(kind, message.id);
-                OpenText::begin(kind, id, [number, number + 1], &mut self.events, out)
+                OpenText::open(kind, id, [number, number + 1], &mut self.events, out)
             }
         };
         let known = open.text.len().saturating_sub(delta.offset);
@@ -135,7 +135,7 @@ impl ResponseEncoder {
             None if whole.is_empty() => return,
             None => {
                 let numbers = [self.events.take_number(), self.events.take_number()];
-                OpenText::begin(kind, text_item_id(kind, message.message_id), numbers, &mut self.events, out)
+                OpenText::open(kind, text_item_id(kind, message.message_id), numbers, &mut self.events, out)
             }
         };
         whole.clone_into(&mut open.text);
@@ -293,7 +293,7 @@ impl ResponseEncoder {
         let kind = TextKind::Text;
         let numbers = [self.events.take_number(), self.events.take_number()];
         let item_id = format!("msg_{}_{rest_seq:x}", data_encoding::HEXLOWER.encode(self.id.address.run.as_bytes()));
-        let mut text = OpenText::begin(kind, item_id, numbers, &mut self.events, out);
+        let mut text = OpenText::open(kind, item_id, numbers, &mut self.events, out);
         text.text = words;
         let number = self.events.take_number();
         text.write_delta(number, 0, &mut self.events, out);

@@ -141,6 +141,9 @@ impl ResponseRequest {
         let mut messages = Vec::new();
         let mut answers = Vec::new();
         for item in items {
+            if !item.is_object() {
+                return Err(ProblemDetails::invalid("input must be a text or a list of items, which are objects"));
+            }
             match item.get("type").and_then(Value::as_str) {
                 Some("message") | None => {
                     let message = RequestMessage::deserialize(item)
