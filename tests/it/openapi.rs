@@ -63,7 +63,7 @@ async fn operation_ids_are_unique_and_errors_are_problems() {
             if status.starts_with(['4', '5']) {
                 // Clients of a door read errors in its form.
                 let (kind, name) = match operation["tags"][0].as_str() {
-                    Some("door: openai") => ("application/json", "OpenAiError"),
+                    Some("door: openai" | "door: responses") => ("application/json", "OpenAiError"),
                     _ => ("application/problem+json", "Problem"),
                 };
                 let schema = &answer["content"][kind]["schema"]["$ref"];
