@@ -77,7 +77,7 @@ async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServ
 }
 
 /// Returns what an event says, without what differs from run to run.
-fn without_ids(event: &Value) -> Value {
+pub(crate) fn without_ids(event: &Value) -> Value {
     let mut event = event.clone();
     for field in [
         "session_id",
