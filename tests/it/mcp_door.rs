@@ -7,7 +7,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::{
-    openai_door::without_ids,
+    door_logs::plain_log,
     service::{ServiceSetup, TestService},
 };
 use k8sops_models::{ModelError, ModelErrorKind};
@@ -197,7 +197,6 @@ async fn turn_leaves_the_same_log_as_over_the_native_api() {
     let service = start_with_change([reply(), reply(), reply()].concat(), &tools).await;
     let native = service.create_session().await;
     service.turn(&native, "how is it?").await;
-    let plain = |log: &[Value]| log.iter().map(without_ids).collect::<Vec<_>>();
     for client in McpTestClient::of_both_eras(&service, json!({})).await {
         let mut stream = client.ask(&service, 1, "how is it?").await;
         let result = stream.result().await;
@@ -210,7 +209,7 @@ async fn turn_leaves_the_same_log_as_over_the_native_api() {
         assert!(numbers.len() >= 3 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
         assert!(progress.iter().any(|m| m["params"]["message"].as_str().unwrap().contains("look")), "{progress:?}");
         let [native, door] = [service.log(&native).await, service.log(&log_path(&result)).await];
-        assert_eq!(plain(&native), plain(&door));
+        assert_eq!(plain_log(&native), plain_log(&door));
     }
 }
 
