@@ -74,18 +74,18 @@ impl McpTestClient {
         request.header("mcp-protocol-version", "2025-11-25").header("mcp-session-id", session).json(&body)
     }
 
-    pub(crate) fn call(&self, service: &TestService, id: u32, name: &str, arguments: Value) -> RequestBuilder {
+    pub(crate) fn call(&self, service: &TestService, id: u32, name: &str, arguments: &Value) -> RequestBuilder {
         let params = json!({"name": name, "arguments": arguments, "_meta": {"progressToken": "p"}});
         self.post(service, "", json!({"id": id, "method": "tools/call", "params": params}))
     }
 
     /// Asks, and returns the messages of the stream.
     async fn ask(&self, service: &TestService, id: u32, question: &str) -> McpStream {
-        McpStream::open(self.call(service, id, "ask", json!({"question": question}))).await
+        McpStream::open(self.call(service, id, "ask", &json!({"question": question}))).await
     }
 
     async fn get_session(&self, service: &TestService, session: &str) -> Value {
-        let response = self.call(service, 99, "get_session", json!({"session_id": session})).send().await.unwrap();
+        let response = self.call(service, 99, "get_session", &json!({"session_id": session})).send().await.unwrap();
         response.json::<Value>().await.unwrap()["result"]["structuredContent"].take()
     }
 }
@@ -205,7 +205,7 @@ async fn turn_leaves_the_same_log_as_over_the_native_api() {
         assert_eq!(result.get("resultType").is_some(), client.is_stateless());
         assert!(result["content"][1]["text"].as_str().unwrap().contains(session_of(&result)));
         let progress: Vec<&Value> = stream.seen.iter().filter(|m| m["method"] == "notifications/progress").collect();
-        let numbers: Vec<u64> = progress.iter().map(|m| m["params"]["progress"].as_u64().unwrap()).collect();
+        let numbers: Vec<f64> = progress.iter().map(|m| m["params"]["progress"].as_f64().unwrap()).collect();
         assert!(numbers.len() >= 3 && numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
         assert!(progress.iter().any(|m| m["params"]["message"].as_str().unwrap().contains("look")), "{progress:?}");
         let [native, door] = [service.log(&native).await, service.log(&log_path(&result)).await];
@@ -306,7 +306,7 @@ async fn client_without_forms_learns_what_waits() {
         assert_eq!((&waits["status"], &waits["waiting"][0]["kind"]), (&json!("waiting"), &json!("approval")));
         // A question does not queue behind the approval.
         let next = json!({"question": "and now?", "session_id": session});
-        let blocked = McpStream::open(client.call(&service, 2, "ask", next)).await.result().await;
+        let blocked = McpStream::open(client.call(&service, 2, "ask", &next)).await.result().await;
         assert!(outcome(&blocked).0 == "waiting" && outcome(&blocked).1.starts_with("The question was not sent"));
         let approval = waits["waiting"][0]["id"].as_str().unwrap();
         let path = format!("/v1/sessions/{session}/approvals/{approval}");
@@ -328,7 +328,7 @@ async fn question_elicits_what_an_earlier_one_waits_for() {
     drop(lost);
     let session = newest_session(&service).await;
     let next = json!({"question": "and now?", "session_id": session});
-    let mut stream = McpStream::open(client.call(&service, 2, "ask", next)).await;
+    let mut stream = McpStream::open(client.call(&service, 2, "ask", &next)).await;
     let id = stream.elicitation().await["id"].clone();
     let answer = json!({"action": "accept", "content": {"decision": "approve"}});
     client.post(&service, "", json!({"id": id, "result": answer})).send().await.unwrap();
@@ -389,7 +389,7 @@ async fn notification_cancels_the_run_of_its_request() {
     assert_eq!(client.get_session(&service, &session).await["status"], "working");
     // A question does not wait in silence behind a run.
     let busy = json!({"question": "and now?", "session_id": session});
-    let busy = McpStream::open(client.call(&service, 9, "ask", busy)).await.result().await;
+    let busy = McpStream::open(client.call(&service, 9, "ask", &busy)).await.result().await;
     assert!(busy["isError"] == true && busy["content"][0]["text"].as_str().unwrap().contains("still works"), "{busy}");
     assert_eq!(client.post(&service, "", cancel(json!(7))).send().await.unwrap().status(), 202);
     let result = stream.result().await;

@@ -21,6 +21,22 @@ async fn python_sdk_asks_and_approves_in_a_form() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
+async fn python_sdk_starts_the_server_itself() {
+    let (demo, folder) = (start_demo().await, TempDir::new().unwrap());
+    let mut client = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
+    client.arg(format!("{CLIENTS}/mcp_turn.py")).args([
+        "stdio",
+        env!("CARGO_BIN_EXE_k8sops"),
+        "mcp",
+        "--url",
+        &demo.url,
+    ]);
+    let said = run_in_folder(&mut client, folder.path()).await;
+    assert_eq!(said.trim(), "done");
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
 async fn typescript_sdk_asks_and_approves_in_both_eras() {
     let demo = start_demo().await;
     for era in ["legacy", "2026-07-28"] {

@@ -43,8 +43,8 @@ async fn server_says_what_it_is_in_both_eras() {
     let names: Vec<&Value> = old["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
     assert_eq!(names, ["ask", "get_session"], "and no tool that approves");
     let ping = json!({"jsonrpc": "2.0", "id": "a", "method": "ping"});
-    let pong: Value = plain(&service, &ping).send().await.unwrap().json().await.unwrap();
-    assert_eq!(pong, json!({"jsonrpc": "2.0", "id": "a", "result": {}}));
+    let answered: Value = plain(&service, &ping).send().await.unwrap().json().await.unwrap();
+    assert_eq!(answered, json!({"jsonrpc": "2.0", "id": "a", "result": {}}));
     let info = service.get("/v1/info").await;
     assert!(info["doors"].as_array().unwrap().contains(&json!("mcp")));
 }
@@ -99,7 +99,7 @@ async fn calls_that_cannot_be_made_are_explained_to_the_model() {
         ("get_session", json!({"session_id": "default"}), "there is no session"),
         ("get_session", json!({}), "missing"),
     ] {
-        let result = McpStream::open(client.call(&service, 1, tool, arguments.clone())).await.result().await;
+        let result = McpStream::open(client.call(&service, 1, tool, &arguments)).await.result().await;
         let text = result["content"][0]["text"].as_str().unwrap();
         assert!(result["isError"] == true && text.contains(why), "{tool} {arguments}: {text}");
     }

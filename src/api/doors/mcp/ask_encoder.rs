@@ -21,6 +21,11 @@ use crate::api::doors::{
 /// How long a client waits before it opens a stream again, in milliseconds.
 const RECONNECT_DELAY_MS: u32 = 1000;
 
+/// How much progress grows without an event.
+const PROGRESS_PART: f64 = 0.001;
+/// The longest message of a progress notification, in characters. Hosts show it in a line.
+const PROGRESS_CHARS: usize = 200;
+
 /// Whether the places where the run waited are news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunHistory {
@@ -54,8 +59,10 @@ pub(super) struct AskEncoder {
 pub(super) struct EncoderState {
     /// The newest text of the agent.
     text: String,
-    /// The number of progress notifications.
-    progress: u64,
+    /// The seq of the newest event. Progress is counted by it, so that it grows on a stream that is opened again, too.
+    seq: u64,
+    /// The newest progress.
+    progress: f64,
     /// The forms that were shown.
     shown: BTreeSet<InteractionKey>,
 }
@@ -63,9 +70,9 @@ pub(super) struct EncoderState {
 impl AskEncoder {
     fn write_progress(&mut self, message: &str, out: &mut String) {
         let Some(token) = &self.token.progress_token else { return };
-        // It must grow, and the number of steps is not known before.
-        self.state.progress += 1;
-        let params = json!({"progressToken": token, "progress": self.state.progress, "message": message});
+        // What is between two events of the log is a part of a step.
+        self.state.progress = (self.state.progress + PROGRESS_PART).max(self.state.seq as f64);
+        let params = json!({"progressToken": token, "progress": self.state.progress, "message": short_line(message)});
         write_message(&notification_json("notifications/progress", &params), out);
     }
 
@@ -123,7 +130,10 @@ impl TurnEncoder for AskEncoder {
 
     fn encode_frame(&mut self, frame: &StreamFrame, out: &mut String) {
         match frame {
-            StreamFrame::Event(event) => self.encode_event(&event.body, out),
+            StreamFrame::Event(event) => {
+                self.state.seq = event.seq;
+                self.encode_event(&event.body, out);
+            }
             StreamFrame::Transient(TransientEvent::ToolProgress(progress)) => {
                 if let Some(message) = progress.message.as_deref().filter(|message| !message.is_empty()) {
                     self.write_progress(message, out);
@@ -176,6 +186,11 @@ impl TurnEncoder for AskEncoder {
         let result = AskResult::from_rest(place.session, place.run, &self.text(), rest).to_json(self.era);
         self.write_result(result, out);
     }
+}
+
+/// Returns the first line of a text, cut to what a host can show.
+fn short_line(text: &str) -> String {
+    text.trim().lines().next().unwrap_or_default().chars().take(PROGRESS_CHARS).collect()
 }
 
 fn write_message(json: &str, out: &mut String) {

@@ -96,19 +96,28 @@ impl AskTurn<'_> {
         let guard = StreamGuard::new(self.state, &self.caller.identity)?;
         let key = self.protocol.request_key(request_id);
         let session = self.open_session(&arguments, key.as_ref()).await?;
+        let is_repeated = self.is_known(session, key.as_ref()).await?;
         let sent = self.send_message(session, &arguments.question, key).await;
-        let (session, turn) = match sent {
+        let (session, turn, is_repeated) = match sent {
             // The client uses an id twice.
             Err(problem) if problem.code == ProblemCode::CommandIdReused => {
                 let session = self.open_session(&arguments, None).await?;
-                (session, self.send_message(session, &arguments.question, None).await?)
+                (session, self.send_message(session, &arguments.question, None).await?, false)
             }
-            turn => (session, turn?),
+            turn => (session, turn?, is_repeated),
         };
         match turn {
             MessageTurn::Sent(cursor) => {
                 let token = token(RunPlace { session, run: cursor.run_id() });
-                Ok(self.follow(&token, cursor, guard, RunHistory::Live, None))
+                if !is_repeated {
+                    return Ok(self.follow(&token, cursor, guard, RunHistory::Live, None));
+                }
+                // What the run waited for before was shown.
+                let attached = self.opener(session).attach().await?.cursor;
+                Ok(match attached.filter(|attached| attached.run_id() == cursor.run_id()) {
+                    Some(attached) => self.follow(&token, attached, guard, RunHistory::Live, None),
+                    None => self.follow(&token, cursor, guard, RunHistory::Ended, None),
+                })
             }
             MessageTurn::Blocked(waiting) => self.respond_blocked(session, waiting, guard, token).await,
         }
@@ -129,6 +138,12 @@ impl AskTurn<'_> {
                 Ok(created.summary.session_id)
             }
         }
+    }
+
+    /// Whether the request was accepted before.
+    async fn is_known(&self, session: SessionId, key: Option<&CommandId>) -> Result<bool, ProblemDetails> {
+        let Some(key) = key else { return Ok(false) };
+        Ok(self.state.sessions.find_receipt(&self.caller.user, session, key).await?.is_some())
     }
 
     async fn send_message(

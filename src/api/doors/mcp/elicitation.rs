@@ -101,12 +101,11 @@ fn approval_form(asked: &ApprovalRequested) -> ElicitationForm {
 
 fn input_form(asked: &InputRequested) -> ElicitationForm {
     let message = format!("The server {} of k8sops asks: {}", asked.server, asked.message.trim());
-    let params = match &asked.url {
-        Some(url) => json!({"mode": "url", "message": message, "url": url, "elicitationId": asked.input_id}),
-        None => {
-            let empty = || Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
-            json!({"message": message, "requestedSchema": asked.schema.clone().unwrap_or_else(empty)})
-        }
+    let params = if let Some(url) = &asked.url {
+        json!({"mode": "url", "message": message, "url": url, "elicitationId": asked.input_id})
+    } else {
+        let empty = || Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), json!({}))]);
+        json!({"message": message, "requestedSchema": asked.schema.clone().unwrap_or_else(empty)})
     };
     ElicitationForm { key: InteractionKey::Input(asked.input_id), params }
 }
