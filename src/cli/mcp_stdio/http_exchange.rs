@@ -103,7 +103,7 @@ impl ServiceEndpoint {
         if answer["jsonrpc"].is_null() {
             return Err(rejected(status.as_u16(), &body));
         }
-        // An error from before the request was read belongs to it all the same.
+        // An error from before the request was read has no id.
         answer["id"] = id.clone();
         if message.is_initialize() {
             self.session.lock().version = answer["result"]["protocolVersion"].as_str().map(str::to_owned);
