@@ -13,11 +13,13 @@ pub enum ClientDoor {
     Responses,
     /// AG-UI, the protocol between agents and user interfaces.
     AgUi,
+    /// MCP, the protocol between agents and their tools: k8sops as a tool.
+    Mcp,
 }
 
 impl ClientDoor {
     /// All doors.
-    pub const ALL: [Self; 4] = [Self::Native, Self::OpenAi, Self::Responses, Self::AgUi];
+    pub const ALL: [Self; 5] = [Self::Native, Self::OpenAi, Self::Responses, Self::AgUi, Self::Mcp];
 
     /// Returns the name in `K8SOPS_DOORS`, in `GET /v1/info` and in metric labels.
     #[must_use]
@@ -27,13 +29,8 @@ impl ClientDoor {
             Self::OpenAi => "openai",
             Self::Responses => "responses",
             Self::AgUi => "agui",
+            Self::Mcp => "mcp",
         }
-    }
-
-    /// Whether errors have the form of OpenAI's API.
-    #[must_use]
-    pub fn has_openai_errors(self) -> bool {
-        matches!(self, Self::OpenAi | Self::Responses)
     }
 
     /// Returns the door that a path belongs to; `None` for probes, documents and pages, which belong to none.
@@ -49,6 +46,9 @@ impl ClientDoor {
         }
         if is_under("/agui") || is_under("/api/agui") {
             return Some(Self::AgUi);
+        }
+        if is_under("/mcp") {
+            return Some(Self::Mcp);
         }
         // Every client asks this before it knows which doors there are.
         (is_under("/v1") && path != "/v1/info").then_some(Self::Native)
@@ -81,7 +81,7 @@ impl OpenDoors {
 
 /// Names of doors with commas between.
 pub(in crate::api) const DOORS: ValueFormat<OpenDoors> =
-    ValueFormat::described("names of doors with commas between: native, openai, responses, agui", parse_doors);
+    ValueFormat::described("names of doors with commas between: native, openai, responses, agui, mcp", parse_doors);
 
 fn parse_doors(text: &str) -> Option<OpenDoors> {
     let parse = |name: &str| ClientDoor::ALL.into_iter().find(|door| door.name() == name.trim());
@@ -115,6 +115,8 @@ mod tests {
             ("/v1/responses/resp_1/cancel", Some(ClientDoor::Responses)),
             ("/agui", Some(ClientDoor::AgUi)),
             ("/api/agui/chat", Some(ClientDoor::AgUi)),
+            ("/mcp", Some(ClientDoor::Mcp)),
+            ("/mcpx", None),
             ("/v1/modelsX", Some(ClientDoor::Native)),
             ("/v1/sessions", Some(ClientDoor::Native)),
             ("/v1/info", None),

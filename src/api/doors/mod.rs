@@ -18,6 +18,7 @@
 //! | `openai` | `/v1/models`, `/v1/chat/completions` |
 //! | `responses` | `/v1/responses` |
 //! | `agui` | `/agui`, `/api/agui/chat` |
+//! | `mcp` | `/mcp` |
 //!
 //! A door has no state: what it needs is derived from the request and the log, so that any replica can continue a turn.
 
@@ -26,6 +27,7 @@ mod client_door;
 mod client_headers;
 mod door_body;
 mod door_errors;
+pub(super) mod mcp;
 pub(super) mod openai;
 pub(super) mod responses;
 mod run_cursor;

@@ -153,7 +153,7 @@ impl RunCursor {
         self.rest.is_some() || self.events.has_ready_frame()
     }
 
-    /// Waits for the next step. Must not be called after a rest.
+    /// Waits for the next step. Must not be called after a rest other than [`RunRest::Waiting`].
     ///
     /// Cancel safe: a dropped call loses nothing.
     ///
@@ -225,7 +225,7 @@ impl RunCursor {
         let Some(point) = self.rest_point.filter(|point| event.seq >= point.seq) else { return };
         self.rest_point = None;
         let Some(run) = &self.run else { return };
-        let waiting = WaitingInteractions::from_run(run, event.ts);
+        let waiting = WaitingInteractions::from_run_at(run, event.ts);
         let is_answered = |at: usize| at < u64::BITS as usize && point.answered >> at & 1 == 1;
         self.awaited = waiting.ids().enumerate().filter(|(at, _)| is_answered(*at)).map(|(_, id)| id).collect();
         self.rest_if_blocked(event.ts);
@@ -258,7 +258,7 @@ impl RunCursor {
         let Some(run) = self.run.as_ref().filter(|run| self.awaited.is_empty() && run.is_blocked_on_user()) else {
             return;
         };
-        let waiting = WaitingInteractions::from_run(run, now);
+        let waiting = WaitingInteractions::from_run_at(run, now);
         // The owner continues without an answer if all of it has expired.
         if !waiting.is_empty() {
             self.rest = Some(RunRest::Waiting(waiting));

@@ -4,7 +4,7 @@
 //! the approval lasts. The caller learns at once what the session waits for.
 
 use k8sops_core::{
-    ApprovalId, CommandId, CommandReceipt, InputAction, InputId, OnBusy, OpenRun, SessionId, SessionState, Timestamp,
+    ApprovalId, CommandId, CommandReceipt, InputAction, InputId, OnBusy, OpenRun, SessionId, SessionState,
 };
 
 use super::{
@@ -102,7 +102,7 @@ impl TurnOpener<'_> {
         // A message that was accepted before has its own run, which may be the one that waits.
         if known.is_none() && sessions.get_session(&caller.user, self.session).await?.is_processing() {
             let open = sessions.load_session(&caller.user, self.session).await?.run;
-            let waiting = open.filter(OpenRun::is_blocked_on_user).map(|run| from_run_now(&run));
+            let waiting = open.filter(OpenRun::is_blocked_on_user).map(|run| WaitingInteractions::from_run(&run));
             if let Some(waiting) = waiting.filter(|waiting| !waiting.is_empty()) {
                 return Ok(MessageTurn::Blocked(waiting));
             }
@@ -189,15 +189,11 @@ impl TurnOpener<'_> {
     /// Returns what the session waits for.
     pub(super) async fn find_waiting(&self) -> Result<WaitingInteractions, ProblemDetails> {
         let state = self.state.sessions.load_session(&self.identity.user, self.session).await?;
-        Ok(state.run.as_ref().map(from_run_now).unwrap_or_default())
+        Ok(state.run.as_ref().map(WaitingInteractions::from_run).unwrap_or_default())
     }
 
     async fn store_user_token(&self) -> Result<(), ProblemDetails> {
         let token = UserToken(self.identity.user_token.clone());
         token.store_for_session(self.state, &self.identity.user, self.session).await
     }
-}
-
-fn from_run_now(run: &OpenRun) -> WaitingInteractions {
-    WaitingInteractions::from_run(run, Timestamp::now())
 }

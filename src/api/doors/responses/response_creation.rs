@@ -293,7 +293,7 @@ impl CurrentRest {
             _ => None,
         })?;
         // As of the newest event, like a cursor that reads the log.
-        let waiting = WaitingInteractions::from_run(run, state.summary.updated_at);
+        let waiting = WaitingInteractions::from_run_at(run, state.summary.updated_at);
         let session = state.summary.session_id;
         let address = match predecessor {
             // The client knows the run by this address.
