@@ -74,9 +74,9 @@ impl ResponsesTurn {
                     let item = self.asked.get(id);
                     json!({"type": "mcp_approval_response", "approval_request_id": item, "approve": true})
                 };
-                self.create(json!(approvals.iter().map(answer).collect::<Vec<_>>()))
+                self.create(&json!(approvals.iter().map(answer).collect::<Vec<_>>()))
             }
-            (None, _) => self.create(json!(self.key)).header("idempotency-key", &self.key),
+            (None, _) => self.create(&json!(self.key)).header("idempotency-key", &self.key),
         };
         let response = match timeout(REQUEST_TIMEOUT, request.send()).await {
             Ok(Ok(response)) => response,
@@ -96,7 +96,7 @@ impl ResponsesTurn {
         }
     }
 
-    fn create(&self, input: Value) -> reqwest::RequestBuilder {
+    fn create(&self, input: &Value) -> reqwest::RequestBuilder {
         let body = json!({"model": "k8sops", "conversation": self.conversation, "input": input, "stream": true});
         self.http.post(&self.url).json(&body)
     }

@@ -38,7 +38,7 @@ impl OpenText {
         let item = text_item(kind, &item_id, None, ItemStatus::InProgress, None);
         let output_index = events.add_item(numbers[0], item, out);
         let text = Self { kind, item_id, output_index, text: String::new(), sent: 0 };
-        events.write(numbers[1], text.part_event(TextStep::Written), text.part_body(text_part(kind, "")), out);
+        events.write(numbers[1], text.part_event(TextStep::Written), text.part_body(""), out);
         text
     }
 
@@ -60,7 +60,7 @@ impl OpenText {
     ) {
         let Self { kind, text, .. } = self;
         events.write(numbers[0], self.text_event(TextStep::Ended), self.body(json!({"text": text})), out);
-        events.write(numbers[1], self.part_event(TextStep::Ended), self.part_body(text_part(*kind, text)), out);
+        events.write(numbers[1], self.part_event(TextStep::Ended), self.part_body(text), out);
         let item = text_item(*kind, &self.item_id, Some(text), ItemStatus::Completed, phase);
         events.end_item(numbers[2], self.output_index, item, out);
     }
@@ -101,7 +101,7 @@ impl OpenText {
         event
     }
 
-    fn part_body(&self, part: Value) -> Value {
-        self.body(json!({"part": part}))
+    fn part_body(&self, text: &str) -> Value {
+        self.body(json!({"part": text_part(self.kind, text)}))
     }
 }

@@ -99,14 +99,11 @@ impl ResponseEncoder {
             TextKind::Reasoning => &mut message.reasoning,
             TextKind::Text => &mut message.text,
         };
-        let mut open = match slot.take() {
-            Some(open) => open,
-            None => {
-                let number = kind.item_number(message.after);
-                let id = text_item_id(kind, message.id);
-                OpenText::open(kind, id, [number, number + 1], &mut self.events, out)
-            }
-        };
+        let mut open = slot.take().unwrap_or_else(|| {
+            let number = kind.item_number(message.after);
+            let id = text_item_id(kind, message.id);
+            OpenText::open(kind, id, [number, number + 1], &mut self.events, out)
+        });
         let known = open.text.len().saturating_sub(delta.offset);
         open.text.push_str(delta.content.get(known..).unwrap_or_default());
         if let Some(number) = kind.delta_number(message.after, open.text.len()) {

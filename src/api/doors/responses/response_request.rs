@@ -243,14 +243,14 @@ mod tests {
                 ResponseInput::Message(history) => {
                     assert_eq!((history.message.as_str(), history.turns.len()), (message, turns), "{input}");
                 }
-                other => panic!("{other:?}"),
+                other @ ResponseInput::Answers(_) => panic!("{other:?}"),
             }
         }
         match request(json!({"input": [{"role": "user", "content": "a"}, answer]})).read_input().unwrap() {
             ResponseInput::Answers(answers) => {
                 assert_eq!((answers.len(), answers[0].answer.decision), (1, ApprovalVerdict::Approve));
             }
-            other => panic!("{other:?}"),
+            other @ ResponseInput::Message(_) => panic!("{other:?}"),
         }
     }
 
