@@ -79,7 +79,7 @@ impl JournalFixture {
 
     /// Kills the process, takes the power from the machine, and starts again.
     async fn lose_power(&mut self) {
-        self.store().files().sessions.journal().abandon();
+        self.store().files().sessions.journal.abandon();
         self.store = None;
         self.disk.lose_power();
         self.store = Some(open_store(self.dir.path()).await);
@@ -156,11 +156,11 @@ async fn failed_emptying_of_the_journal_loses_nothing() {
         let sessions = fixture.create_sessions(3).await;
         fixture.submit_to_all(&sessions, "c1").await;
         fixture.disk.plan(Some(PlannedFault { after, count: 1, errno: EIO }));
-        fixture.store().files().sessions.journal().empty();
+        fixture.store().files().sessions.journal.empty();
         let is_over = fixture.disk.operations().len() <= after;
         fixture.disk.plan(None);
         assert_eq!(fixture.submit_to_all(&sessions, "c2").await, 0);
-        fixture.store().files().sessions.journal().empty();
+        fixture.store().files().sessions.journal.empty();
         fixture.submit_to_all(&sessions, "c3").await;
         fixture.lose_power().await;
         fixture.assert_kept(&sessions).await;
@@ -176,7 +176,7 @@ async fn emptied_journal_has_no_lines_and_is_not_needed() {
     let mut fixture = JournalFixture::new().await;
     let sessions = fixture.create_sessions(3).await;
     fixture.submit_to_all(&sessions, "c1").await;
-    fixture.store().files().sessions.journal().empty();
+    fixture.store().files().sessions.journal.empty();
     assert_no_lines(&fixture.journal_files());
     fixture.submit_to_all(&sessions, "c2").await;
     // The end of the process empties it, too.
@@ -280,7 +280,7 @@ async fn killed_store_with_lines(dir: &Path) -> (SessionId, Vec<u8>) {
     let mut writer = SessionWriter::acquire(&store, session, "a").await;
     writer.append(run_drafts("first")).await.unwrap();
     writer.append(run_drafts("second")).await.unwrap();
-    store.files().sessions.journal().abandon();
+    store.files().sessions.journal.abandon();
     drop(store);
     (session, fs::read(session_path(dir, session)).unwrap())
 }
@@ -298,7 +298,7 @@ async fn file_that_an_operator_changed_meanwhile_is_left_as_it_is() {
         fs::write(&path, &whole[..kept]).unwrap();
         let store = open_store(dir.path()).await;
         assert_eq!(fs::read(&path).unwrap(), whole, "{kept}");
-        store.files().sessions.journal().abandon();
+        store.files().sessions.journal.abandon();
         drop(store);
         fs::write(&journal_file, journal).unwrap();
     }
