@@ -19,7 +19,7 @@ use k8sops::{
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
 use k8sops_telemetry::logs;
 
-/// glibc keeps the memory of closed connections for the process; mimalloc returns a part of it.
+/// glibc keeps the memory of closed connections for the process; mimalloc returns it, see `app::process_memory`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -122,11 +122,11 @@ fn main() -> ExitCode {
     let CliArguments { command } = CliArguments::parse();
     // Before the runtime starts its threads.
     if let CliCommand::RunMcpServer { parent, command } = &command {
-        choose_page_size(PageSize::SystemDefault);
+        app::choose_page_size(app::PageSize::SystemDefault);
         return run_mcp_server(*parent, command).into();
     }
     if matches!(command, CliCommand::Serve | CliCommand::Demo { .. }) {
-        choose_page_size(PageSize::Small);
+        app::choose_page_size(app::PageSize::Small);
     }
     use_server_launcher();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -137,23 +137,6 @@ fn main() -> ExitCode {
     // A thread that reads the terminal is blocked until the next key press, so the exit does not wait for it.
     runtime.shutdown_background();
     code
-}
-
-/// The size of the pages in which this process, and those that it starts, get their memory.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PageSize {
-    /// The allocator asks for pages of 2 MiB, which the system gives it if it is allowed to.
-    SystemDefault,
-    /// Pages of 4 KiB. The kernel overwrites a page with zeros when it is first used, and each thread uses pages for itself:
-    /// with large ones that was half of the CPU of a short turn with the filesystem store, and memory was not given back.
-    Small,
-}
-
-#[cfg_attr(not(target_os = "linux"), allow(unused_variables, reason = "such pages can be chosen on Linux only"))]
-fn choose_page_size(size: PageSize) {
-    // A kernel without this call has no such pages.
-    #[cfg(target_os = "linux")]
-    let _ = nix::sys::prctl::set_thp_disable(size == PageSize::Small);
 }
 
 async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {

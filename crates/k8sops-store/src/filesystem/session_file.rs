@@ -23,9 +23,7 @@ use super::{
     session_work::SessionWork,
 };
 use crate::{inbox_state::InboxState, lease_state::LeaseState};
-use k8sops_core::{
-    BackendError, EventPage, ReplayStart, SessionEvent, SessionState, SessionSummary, StoreError,
-};
+use k8sops_core::{BackendError, EventPage, ReplayStart, SessionEvent, SessionState, SessionSummary, StoreError};
 
 /// The open file of a session. All methods block.
 #[derive(Debug)]

@@ -63,12 +63,7 @@ pub(super) enum DeletionGuard {
 }
 
 impl SessionFiles {
-    pub(super) fn new(
-        layout: StoreLayout,
-        retention: LogRetention,
-        index: IndexFile,
-        lock: Arc<FolderLock>,
-    ) -> Self {
+    pub(super) fn new(layout: StoreLayout, retention: LogRetention, index: IndexFile, lock: Arc<FolderLock>) -> Self {
         Self {
             retention,
             newest_epoch: AtomicU64::new(0),
@@ -114,7 +109,12 @@ impl SessionFiles {
     }
 
     /// Locks a session's file, and opens it if necessary. It is not open if the session is deleted.
-    pub(super) fn lock_open_file(&self, slot: &OpenSlot, path: &Path, session: SessionId) -> Result<LockedFile, StoreError> {
+    pub(super) fn lock_open_file(
+        &self,
+        slot: &OpenSlot,
+        path: &Path,
+        session: SessionId,
+    ) -> Result<LockedFile, StoreError> {
         let mut handle = slot.file.lock_arc();
         let mut touched = None;
         if let FileHandle::Open(file) = &*handle {

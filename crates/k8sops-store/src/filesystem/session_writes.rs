@@ -78,12 +78,7 @@ impl WritingFile {
         stage(file, self.files.retention, &self.files.journal)
     }
 
-    fn finish<T>(
-        mut self,
-        bytes: u64,
-        change: AppliedChange<T>,
-        written: io::Result<()>,
-    ) -> Result<T, StoreError> {
+    fn finish<T>(mut self, bytes: u64, change: AppliedChange<T>, written: io::Result<()>) -> Result<T, StoreError> {
         let result = match &mut *self.handle {
             FileHandle::Open(file) => file.finish_lines(bytes, change, written, &self.files.journal),
             _ => Err(StoreError::NotFound(self.session)),

@@ -91,7 +91,9 @@ impl FilesystemStore {
     pub(super) async fn write_session<T: Send + 'static>(
         &self,
         session: SessionId,
-        stage: impl FnOnce(&mut SessionFile, LogRetention, &CommitJournal) -> Result<LineWrite<T>, StoreError> + Send + 'static,
+        stage: impl FnOnce(&mut SessionFile, LogRetention, &CommitJournal) -> Result<LineWrite<T>, StoreError>
+        + Send
+        + 'static,
     ) -> Result<T, StoreError> {
         let files = self.0.clone();
         let (done, result) = oneshot::channel();
@@ -102,7 +104,9 @@ impl FilesystemStore {
             // A caller that is gone needs no result.
             let done = move |result| drop(done.send(result));
             match checked {
-                Ok(()) => write_session(sessions, session, stage, done).into_iter().for_each(BatchWriter::write_batches),
+                Ok(()) => {
+                    write_session(sessions, session, stage, done).into_iter().for_each(BatchWriter::write_batches)
+                }
                 Err(error) => {
                     drop(sessions);
                     done(Err(error));
