@@ -53,3 +53,34 @@ async fn agui_validator_finds_nothing() {
     validate.arg(format!("{}/agui", demo.url));
     run_in_folder(&mut validate, folder.path()).await;
 }
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn agui_inspector_works_in_a_browser() {
+    let demo = start_demo().await;
+    let [page, modules, chromium] =
+        ["K8SOPS_TEST_AGUI_INSPECTOR", "K8SOPS_TEST_CONSOLE_MODULES", "K8SOPS_TEST_CHROMIUM"].map(testbed::path);
+    assert_eq!(run_with_packages("agui_inspector.mjs", &[&demo.url, &page, &modules, &chromium]).await.trim(), "done");
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn assistant_ui_example_works_in_a_browser() {
+    let (demo, folder) = (start_demo().await, TempDir::new().unwrap());
+    for name in ["index.html", "page.tsx"] {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/assistant-ui").join(name);
+        std::fs::copy(example, folder.path().join(name)).unwrap();
+    }
+    symlink(testbed::path("K8SOPS_TEST_CHAT_CLIENTS"), folder.path().join("node_modules")).unwrap();
+    let modules = testbed::path("K8SOPS_TEST_CONSOLE_MODULES");
+    let mut bundler = Command::new(testbed::path("K8SOPS_TEST_NODE"));
+    bundler.arg(format!("{modules}/esbuild/bin/esbuild")).args([
+        "page.tsx",
+        "--bundle",
+        "--jsx=automatic",
+        "--outdir=.",
+    ]);
+    run_in_folder(&mut bundler, folder.path()).await;
+    let (page, chromium) = (folder.path().to_str().unwrap(), testbed::path("K8SOPS_TEST_CHROMIUM"));
+    assert_eq!(run_with_packages("assistant_ui.mjs", &[&demo.url, page, &modules, &chromium]).await.trim(), "done");
+}
