@@ -9,9 +9,8 @@
 //! There are two files, so that one is emptied while the other is written.
 
 use std::{
-    collections::HashMap,
     fmt, io, mem,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -20,9 +19,10 @@ use std::{
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{
-    batch_writing::{BatchWriting, JournalHandle},
+    batch_writing::BatchWriting,
     disk_io,
     journal_batch::{FinishedBatch, GatheredBatch, WrittenLines},
+    journal_file::{FULL_BYTES, JournalFile},
     journal_replay::replay_journal_file,
     layout::StoreLayout,
     unsynced_files::{UnsyncedFile, sync_files},
@@ -31,10 +31,6 @@ use k8sops_core::SessionId;
 
 /// Larger lines are not worth to be written twice: their file is synced.
 const MAX_LINES_BYTES: usize = 256 * 1024;
-/// A file of the journal of this size is emptied.
-const FULL_BYTES: u64 = 4 * 1024 * 1024;
-/// So are lines of so many sessions, whose files are kept open.
-const FULL_SESSIONS: usize = 1024;
 /// While one file of the journal cannot be emptied, the other one grows to this size. Then sessions' files are synced.
 const LIMIT_BYTES: u64 = 16 * FULL_BYTES;
 /// How long the store is at rest until the journal is emptied.
@@ -83,60 +79,6 @@ enum JournalEnd {
     /// The process ends as if it was killed.
     #[cfg(test)]
     Abandoned,
-}
-
-/// A file of the journal.
-#[derive(Debug)]
-struct JournalFile {
-    path: PathBuf,
-    handle: Option<JournalHandle>,
-    /// Where the next batch starts; 0 if it is empty.
-    end: u64,
-    /// What a failed write may have left behind `end`.
-    failed_bytes: usize,
-    /// The sessions of which it has lines, with their files unless they were synced since.
-    sessions: HashMap<SessionId, Option<UnsyncedFile>>,
-    /// A sync of one of these files failed, so that its lines must be written again.
-    must_replay: bool,
-    /// How many of these files are being synced by their writers.
-    guarded_syncs: usize,
-}
-
-impl JournalFile {
-    fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            handle: None,
-            end: 0,
-            failed_bytes: 0,
-            sessions: HashMap::new(),
-            must_replay: false,
-            guarded_syncs: 0,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.end == 0
-    }
-
-    /// The sessions' files that may not be on the disk with the lines that it has of them.
-    fn unsynced(&self) -> Vec<UnsyncedFile> {
-        self.sessions.values().flatten().cloned().collect()
-    }
-
-    /// Notes that the lines that it has are durable without it.
-    fn forget_lines(&mut self) {
-        self.sessions.clear();
-        self.must_replay = false;
-    }
-
-    fn must_replay(&self) -> bool {
-        self.must_replay || self.guarded_syncs > 0
-    }
-
-    fn is_full(&self) -> bool {
-        self.end >= FULL_BYTES || self.sessions.len() >= FULL_SESSIONS
-    }
 }
 
 impl CommitJournal {

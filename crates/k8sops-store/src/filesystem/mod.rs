@@ -28,6 +28,7 @@ mod index_line;
 #[cfg(test)]
 mod injected_faults;
 mod journal_batch;
+mod journal_file;
 mod journal_format;
 mod journal_replay;
 mod known_log;

@@ -105,7 +105,8 @@ impl FilesystemStore {
             let done = move |result| drop(done.send(result));
             match checked {
                 Ok(()) => {
-                    write_session(sessions, session, stage, done).into_iter().for_each(BatchWriter::write_batches)
+                    let writer = write_session(sessions, session, stage, done);
+                    writer.into_iter().for_each(BatchWriter::write_batches);
                 }
                 Err(error) => {
                     drop(sessions);
