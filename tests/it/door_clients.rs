@@ -8,10 +8,10 @@ use tokio::process::Command;
 use crate::{clients::run_in_folder, demo::start_demo};
 use k8sops_testing::testbed;
 
-const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
 /// Runs a program of `tests/clients` beside the packages of `chat_clients.json`.
-async fn run_with_packages(program: &str, arguments: &[&str]) -> String {
+pub(crate) async fn run_with_packages(program: &str, arguments: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
     std::fs::copy(Path::new(CLIENTS).join(program), folder.path().join(program)).unwrap();
     symlink(testbed::path("K8SOPS_TEST_CHAT_CLIENTS"), folder.path().join("node_modules")).unwrap();
