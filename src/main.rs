@@ -20,7 +20,7 @@ use k8sops::{
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
 use k8sops_telemetry::logs;
 
-/// glibc keeps the memory of closed connections for the process; mimalloc returns a part of it.
+/// glibc keeps the memory of closed connections for the process; mimalloc returns it, see `app::process_memory`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -132,7 +132,11 @@ fn main() -> ExitCode {
     let CliArguments { command } = CliArguments::parse();
     // Before the runtime starts its threads.
     if let CliCommand::RunMcpServer { parent, command } = &command {
+        app::choose_page_size(app::PageSize::SystemDefault);
         return run_mcp_server(*parent, command).into();
+    }
+    if matches!(command, CliCommand::Serve | CliCommand::Demo { .. }) {
+        app::choose_page_size(app::PageSize::Small);
     }
     use_server_launcher();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
