@@ -56,6 +56,8 @@ pub enum ProblemCode {
     OutputNotFound,
     /// There is no such link to a session: it does not exist, has expired, or was revoked.
     ShareNotFound,
+    /// The session has no such message.
+    MessageNotFound,
     /// The user has no memory with this id.
     MemoryNotFound,
     /// There is no model with this name.
@@ -120,6 +122,7 @@ impl ProblemCode {
             | Self::InputNotFound
             | Self::OutputNotFound
             | Self::ShareNotFound
+            | Self::MessageNotFound
             | Self::MemoryNotFound
             | Self::ModelNotFound
             | Self::ResponseNotFound
@@ -195,6 +198,7 @@ impl ProblemCode {
             Self::DoesNotFit => "Values do not match the schema",
             Self::OutputNotFound => "Output not found",
             Self::ShareNotFound => "Link not found",
+            Self::MessageNotFound => "Message not found",
             Self::MemoryNotFound => "Memory not found",
             Self::ModelNotFound => "Model not found",
             Self::ResponseNotFound | Self::PreviousResponseNotFound => "Response not found",

@@ -78,6 +78,7 @@ impl ToolExecutor for FixtureTools {
     }
 }
 
+#[async_trait]
 impl ToolExecutorFactory for FixtureTools {
     fn create_executor(&self, _: SessionId, _: &UserId) -> Arc<dyn ToolExecutor> {
         Arc::new(Self)
@@ -88,6 +89,15 @@ impl ToolExecutorFactory for FixtureTools {
             return Err(ArgumentMismatch { tool: name.to_owned(), problems: vec!["`wrong` is not allowed".into()] });
         }
         Ok(())
+    }
+
+    async fn prepare_attachments(
+        &self,
+        _: SessionId,
+        sent: Vec<SentAttachment>,
+        _: Option<u32>,
+    ) -> Vec<SentAttachment> {
+        sent
     }
 }
 
@@ -268,6 +278,7 @@ fn message(content: &str, on_busy: OnBusy) -> CommandBody {
         message_id: MessageId::new(),
         run_id: RunId::new(),
         content: content.into(),
+        attachments: Vec::new(),
         on_busy,
         cause: Default::default(),
     }
