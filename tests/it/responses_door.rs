@@ -138,9 +138,9 @@ async fn client_reads_on_in_the_middle_of_a_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn void_text_is_an_incomplete_item() {
-    let lost = ModelError::new(ModelErrorKind::Network, "connection lost");
+    let error = ModelError::new(ModelErrorKind::Network, "connection lost");
     let service = TestService::with(&ScriptedModel::new([
-        vec![text("The answer is forty"), ReplyStep::Fail(lost)],
+        vec![text("The answer is forty"), ReplyStep::Fail(error)],
         vec![text("The answer is 42.")],
     ]))
     .await;
