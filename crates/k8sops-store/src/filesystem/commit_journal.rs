@@ -222,7 +222,6 @@ impl CommitJournal {
     }
 
     /// Empties the journal.
-    #[cfg(test)]
     pub(super) fn empty(&self) {
         self.shared.empty_all();
     }

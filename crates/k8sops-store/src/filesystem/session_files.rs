@@ -454,6 +454,11 @@ impl SessionFiles {
             removed => removed.map_err(|error| unavailable(path, error)),
         }
     }
+
+    /// The journal of all sessions.
+    pub(super) fn journal(&self) -> &CommitJournal {
+        &self.journal
+    }
 }
 
 #[cfg(test)]
@@ -473,9 +478,5 @@ impl SessionFiles {
         let slot = self.open.lock().slot(session);
         let _handle = slot.file.lock();
         work()
-    }
-
-    pub(super) fn journal(&self) -> &CommitJournal {
-        &self.journal
     }
 }
