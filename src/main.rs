@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
     auth::{NewKey, UserRole},
-    cli::{ApiClientError, approvals, ask, audit, chat, doctor, prompt},
+    cli::{ApiClientError, approvals, ask, audit, chat, doctor, mcp_stdio, prompt},
     config::{GeneratedDocument, LoadedConfig},
 };
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
@@ -51,6 +51,9 @@ enum CliCommand {
     Approvals(approvals::ApprovalsOptions),
     /// Chat in the terminal with a service, or with one that is started for it.
     Chat(chat::ChatOptions),
+    /// Serve a program that starts its MCP servers, such as a desktop host: the tools `ask` and `get_session` over standard input and
+    /// output.
+    Mcp(mcp_stdio::McpOptions),
     /// Check the configuration, authentication, model providers, MCP servers and the store, and say what to do.
     Doctor(doctor::DoctorOptions),
     /// Print what the model of a new session is sent before the first message, with the tokens of each part.
@@ -149,6 +152,7 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
         CliCommand::Ask(options) => return ask::run(options).await,
         CliCommand::Approvals(options) => return approvals::run(options).await,
         CliCommand::Chat(options) => chat::run(options).await?,
+        CliCommand::Mcp(options) => mcp_stdio::run(options).await?,
         CliCommand::Key { user, role, name } => {
             anyhow::ensure!(!user.trim().is_empty(), "--user must not be empty");
             let new = NewKey::generate(user.trim(), &role, name.as_deref())?;

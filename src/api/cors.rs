@@ -14,12 +14,16 @@ use actix_web::{
 use super::{problem::ProblemDetails, state::ApiState};
 
 /// Request headers that a page may send in addition to those that every page may send.
-const ALLOWED_HEADERS: [&str; 18] = [
+const ALLOWED_HEADERS: [&str; 22] = [
     "accept",
     "authorization",
     "content-type",
     "idempotency-key",
     "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
+    "mcp-session-id",
     "traceparent",
     "tracestate",
     "x-k8sops-task",
@@ -36,8 +40,8 @@ const ALLOWED_HEADERS: [&str; 18] = [
     "x-stainless-timeout",
 ];
 /// Response headers that a page may read in addition to those that every page may read.
-const EXPOSED_HEADERS: [&str; 6] =
-    ["location", "retry-after", "warning", "www-authenticate", "x-k8sops-session", "x-request-id"];
+const EXPOSED_HEADERS: [&str; 7] =
+    ["location", "mcp-session-id", "retry-after", "warning", "www-authenticate", "x-k8sops-session", "x-request-id"];
 /// How long a browser may cache the answer to a preflight request, in seconds.
 const MAX_AGE_SECONDS: usize = 600;
 

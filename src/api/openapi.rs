@@ -72,6 +72,7 @@ static CONTRACT_JSON: LazyLock<String> = LazyLock::new(|| {
         (name = "usage", description = "Usage and budgets"),
         (name = "door: openai", description = "For clients of OpenAI's API: models and chat completions"),
         (name = "door: agui", description = "For clients of AG-UI"),
+        (name = "door: mcp", description = "For clients of MCP"),
         (name = "service", description = "Service information, probes, metrics and this document"),
     )
 )]
@@ -150,12 +151,17 @@ fn add_common_errors(contract: &mut openapi::OpenApi) {
 /// Documents the errors of a door in its own form.
 fn express_door_errors(contract: &mut openapi::OpenApi) {
     let paths = contract.paths.paths.iter_mut();
-    for (_, item) in paths.filter(|(path, _)| ClientDoor::of_path(path) == Some(ClientDoor::OpenAi)) {
+    for (path, item) in paths {
+        let error = match ClientDoor::of_path(path) {
+            Some(ClientDoor::OpenAi) => "OpenAiError",
+            Some(ClientDoor::Mcp) => "JsonRpcResponse",
+            Some(ClientDoor::Native | ClientDoor::AgUi) | None => continue,
+        };
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
             for (status, response) in &mut operation.responses.responses {
                 let RefOr::T(response) = response else { continue };
                 if status.starts_with(['4', '5']) {
-                    let schema = openapi::Ref::from_schema_name("OpenAiError");
+                    let schema = openapi::Ref::from_schema_name(error);
                     let content = openapi::ContentBuilder::new().schema(Some(schema)).build();
                     response.content = [("application/json".to_owned(), content.into())].into_iter().collect();
                 }

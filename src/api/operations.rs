@@ -4,7 +4,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
     account_events, approvals, catalog, documents,
-    doors::{ClientDoor, OpenDoors, agui::endpoint as agui, openai::endpoint as openai},
+    doors::{ClientDoor, OpenDoors, agui::endpoint as agui, mcp::endpoint as mcp, openai::endpoint as openai},
     events, export, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
 };
 
@@ -16,6 +16,9 @@ pub(super) fn register_operations(config: &mut ServiceConfig, doors: &OpenDoors)
     }
     if doors.contains(ClientDoor::AgUi) {
         config.service(agui::run_agent).service(agui::run_agent_for_headlamp);
+    }
+    if doors.contains(ClientDoor::Mcp) {
+        config.service(mcp::send_mcp_message).service(mcp::resume_mcp_stream);
     }
     if doors.contains(ClientDoor::Native) {
         register_native_operations(config);

@@ -22,7 +22,8 @@ pub struct DemoOptions {
     pub port: Option<u16>,
 }
 
-/// Runs the demo until the process is told to stop. It stores nothing, and the environment only affects where it listens.
+/// Runs the demo until the process is told to stop. It stores nothing, and the environment only affects where it
+/// listens and which web pages may call it.
 ///
 /// # Errors
 /// The demo cannot start, or failed.
@@ -36,7 +37,11 @@ pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
     ];
     let mut env = BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned())));
     // A variable is not read if an option replaces it, so that an invalid value is no error.
-    let from_environment = [("K8SOPS_HOST", options.host.is_none()), ("K8SOPS_PORT", options.port.is_none())];
+    let from_environment = [
+        ("K8SOPS_HOST", options.host.is_none()),
+        ("K8SOPS_PORT", options.port.is_none()),
+        ("K8SOPS_CORS_ORIGINS", true),
+    ];
     for (name, _) in from_environment.into_iter().filter(|(_, is_read)| *is_read) {
         env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
     }

@@ -1,4 +1,5 @@
-//! Commands for people at a terminal: `chat`, `ask` and `approvals`, clients of the API; `doctor`, `prompt`, and `audit`.
+//! Commands for people at a terminal: `chat`, `ask` and `approvals`, clients of the API; `mcp` for programs that start MCP servers;
+//! `doctor`, `prompt`, and `audit`.
 //!
 //! The clients talk to the service as any other client does and know only the API; where no service runs, they start one in their
 //! process. `doctor`, `prompt` and `audit` use the parts of the service directly.
@@ -14,6 +15,7 @@ pub mod audit;
 pub mod chat;
 mod command_outcome;
 pub mod doctor;
+pub mod mcp_stdio;
 pub mod prompt;
 mod service;
 mod terminal;

@@ -47,7 +47,7 @@ pub(crate) struct Findings {
 }
 
 /// What is in the table even if there is none of it.
-pub(crate) const GUARANTEES: [&str; 24] = [
+pub(crate) const GUARANTEES: [&str; 25] = [
     "events lost",
     "events repeated",
     "events out of order",
@@ -57,6 +57,7 @@ pub(crate) const GUARANTEES: [&str; 24] = [
     "logs that differ between replicas",
     "gaps without a loss",
     "previews at the wrong offset",
+    "texts of doors that differ from the log",
     "changes executed again although the first was known to a living replica",
     "changes that ended `ok` and were not executed",
     "changes executed without an outcome in the log",
@@ -114,6 +115,7 @@ impl Findings {
             return self.count("sessions that the store has lost as a whole", 1);
         }
         self.check_stream(session, log);
+        self.check_door_texts(session, log);
         self.collect_calls(log);
         self.check_runs(session, log, may_lose_writes);
         self.count("sessions", 1);
@@ -177,6 +179,20 @@ impl Findings {
                 session.id, event.seq, event.event_type, event.excerpt
             );
             self.add_violation("events that differ from the log", name);
+        }
+    }
+
+    /// Checks that what doors showed to its end is what the log says. What the log does not have was void or lost.
+    fn check_door_texts(&mut self, session: &ClientSession, log: &[Value]) {
+        let observed = session.observed();
+        self.count("messages that doors showed", observed.door_texts.len() as u64);
+        for (message_id, shown) in &observed.door_texts {
+            let logged =
+                log.iter().find(|event| event["type"] == "assistant_message" && event["message_id"] == **message_id);
+            if let Some(logged) = logged.filter(|logged| logged["content"] != **shown) {
+                let both = format!("session {}: {shown:?}, in the log {logged}", session.id);
+                self.add_violation("texts of doors that differ from the log", both);
+            }
         }
     }
 

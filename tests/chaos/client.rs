@@ -22,6 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    door_client::ChaosDoor,
     observed_stream::{AcceptedMessage, Acknowledgement, ObservedStream, PreviewText},
     sessions::SessionRegistry,
 };
@@ -89,7 +90,7 @@ impl ClientSession {
         self.observed.lock()
     }
 
-    fn record_problem(&self, problem: String) {
+    pub(crate) fn record_problem(&self, problem: String) {
         println!("chaos: session {}: {problem}", self.id);
         self.observed().problems.push(problem);
     }
@@ -107,6 +108,8 @@ pub(crate) struct ChaosClient {
     pub base_url: String,
     pub random: fastrand::Rng,
     pub stop: CancellationToken,
+    /// What it sends messages and approvals over. It always follows the log over the native API.
+    pub door: ChaosDoor,
 }
 
 impl ChaosClient {
@@ -116,8 +119,14 @@ impl ChaosClient {
             let session = self.registry.create_session(&self.http, &self.base_url).await;
             let following = self.follow_events(&session);
             let random = self.random.fork();
+            let sending = async {
+                match self.door {
+                    ChaosDoor::Native => self.send_messages(&session, random).await,
+                    ChaosDoor::AgUi => self.send_over_door(&session).await,
+                }
+            };
             tokio::select! {
-                () = self.send_messages(&session, random) => {}
+                () = sending => {}
                 () = following => unreachable!("the reader never ends"),
             }
             session.has_work.store(false, Ordering::SeqCst);
@@ -152,6 +161,20 @@ impl ChaosClient {
         tokio::select! {
             () = settling => {}
             () = following => unreachable!("the reader never ends"),
+        }
+    }
+
+    async fn send_over_door(&mut self, session: &ClientSession) {
+        for turn in 0..MAX_TURNS {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            session.commits.store(0, Ordering::SeqCst);
+            session.has_work.store(true, Ordering::SeqCst);
+            if !self.complete_turn(session, &format!("s{}-t{turn}", session.index)).await {
+                break;
+            }
+            session.has_work.store(false, Ordering::SeqCst);
         }
     }
 
@@ -368,6 +391,7 @@ impl ChaosClient {
             base_url: self.base_url.clone(),
             random: fastrand::Rng::new(),
             stop: self.stop.clone(),
+            door: self.door,
         };
         let session = session.clone();
         async move {

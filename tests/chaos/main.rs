@@ -5,11 +5,13 @@
 //! `cargo test --test chaos` runs a short version, `bash tests/chaos/run.sh` a long one. The disturbances are chosen by a
 //! seed, which is printed; `--seed` repeats the same choices, but not the exact timing.
 
+mod agui_turn;
 mod checks;
 mod client;
 mod cluster;
 mod commit_watcher;
 mod disturbance;
+mod door_client;
 mod injection;
 mod link_proxy;
 mod model;
@@ -42,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 use client::ChaosClient;
 use cluster::ChaosCluster;
 use commit_watcher::CommitWatcher;
+use door_client::ChaosDoor;
 use injection::DisturbanceRecord;
 use model::ModelRequests;
 use panics::panic_text;
@@ -130,17 +133,18 @@ async fn run_clients(
 ) -> Result<Vec<DisturbanceRecord>, String> {
     let mut random = fastrand::Rng::with_seed(plan.seed);
     let stop = CancellationToken::new();
-    let mut new_client = || ChaosClient {
+    let mut new_client = |door| ChaosClient {
         registry: registry.clone(),
         http: cluster.http.clone(),
         base_url: cluster.nginx.url.clone(),
         random: random.fork(),
         stop: stop.clone(),
+        door,
     };
     // Dropping a set aborts its tasks. A task that panics ends the test.
     let mut clients = JoinSet::new();
-    for _ in 0..plan.sessions {
-        clients.spawn(new_client().run());
+    for door in plan.doors.iter().copied().cycle().take(plan.sessions) {
+        clients.spawn(new_client(door).run());
     }
     let nodes = cluster.redis.shards.iter().flat_map(RedisShard::nodes);
     let watching = futures_util::future::join_all(nodes.map(|node| watcher.watch_node(node)));
@@ -161,7 +165,7 @@ async fn run_clients(
             ended.map_err(panic_text)?;
         }
         println!("chaos: reading {} sessions", registry.all().len());
-        let settling = registry.all().into_iter().map(|session| new_client().settle(session));
+        let settling = registry.all().into_iter().map(|session| new_client(ChaosDoor::Native).settle(session));
         stream::iter(settling).buffer_unordered(SETTLING_SESSIONS).collect::<Vec<()>>().await;
         Ok(records)
     };

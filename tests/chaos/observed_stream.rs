@@ -92,6 +92,10 @@ pub(crate) struct ObservedStream {
     pub reconnects: u64,
     /// Retries of messages and approvals.
     pub retries: u64,
+    /// The messages in the log, by their texts.
+    pub messages: HashMap<String, AcceptedMessage>,
+    /// The texts of messages as a door showed them to their end: message id and text.
+    pub door_texts: Vec<(String, String)>,
     pub accepted: Vec<Acknowledgement<AcceptedMessage>>,
     /// Answered approval requests, by their ids.
     pub approved: Vec<Acknowledgement<String>>,
@@ -113,6 +117,12 @@ impl ObservedStream {
                 if !text("content").starts_with(&preview.text) {
                     self.misplaced_previews.push(format!("after {preview:?} came {frame}"));
                 }
+            }
+            if text("type") == "user_message" {
+                let field = |name: &str| text(name).to_owned();
+                let message =
+                    AcceptedMessage { key: field("content"), message_id: field("message_id"), run_id: field("run_id") };
+                self.messages.insert(message.key.clone(), message);
             }
             if text("type") == "log_truncated" {
                 self.announcements.push(Instant::now());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::disturbance::DisturbanceKind;
+use crate::{disturbance::DisturbanceKind, door_client::ChaosDoor};
 
 /// The Redis servers of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(crate) struct ChaosPlan {
     pub topology: RedisTopology,
     /// `REDIS_CONFIRM`; `None` leaves the default of the service.
     pub confirm: Option<String>,
+    /// What the clients work over, one after the other.
+    pub doors: Vec<ChaosDoor>,
 }
 
 impl ChaosPlan {
@@ -60,6 +62,7 @@ impl ChaosPlan {
             topology: RedisTopology::Single,
             // Otherwise failovers lose writes, and then a change may be made again.
             confirm: Some("1".to_owned()),
+            doors: vec![ChaosDoor::Native, ChaosDoor::Native, ChaosDoor::AgUi],
         };
         let mut filters = Vec::new();
         let mut args = args.skip(1);
@@ -70,6 +73,7 @@ impl ChaosPlan {
                 "--kinds" => plan.kinds = parse_kinds(&value()?)?,
                 "--topology" => plan.topology = RedisTopology::from_name(&value()?)?,
                 "--confirm" => plan.confirm = Some(value()?).filter(|confirm| confirm != "default"),
+                "--doors" => plan.doors = value()?.split(',').map(ChaosDoor::from_name).collect::<Result<_, _>>()?,
                 "--sessions" => plan.sessions = parse_count(&value()?)?.max(1),
                 "--replicas" => plan.replicas = parse_count(&value()?)?.max(2),
                 "--seed" => plan.seed = value()?.parse().map_err(|error| format!("--seed: {error}"))?,

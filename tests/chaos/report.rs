@@ -40,11 +40,13 @@ pub(crate) struct Observations<'a> {
 pub(crate) fn describe_plan(plan: &ChaosPlan) -> String {
     let kinds: Vec<_> = plan.kinds.iter().map(|kind| kind.name()).collect();
     let confirm = plan.confirm.as_ref().map(|confirm| format!(" --confirm {confirm}")).unwrap_or_default();
+    let doors: Vec<_> = plan.doors.iter().map(|door| door.name()).collect();
     format!(
-        "--topology {}{confirm} --disturbances {} --kinds {} --sessions {} --replicas {} --seed {}",
+        "--topology {}{confirm} --disturbances {} --kinds {} --doors {} --sessions {} --replicas {} --seed {}",
         plan.topology.name(),
         plan.disturbances,
         kinds.join(","),
+        doors.join(","),
         plan.sessions,
         plan.replicas,
         plan.seed

@@ -1,11 +1,15 @@
 //! The door for clients of AG-UI: a session behind runs that end at interrupts.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
-use reqwest::{Method, Response};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::{ServiceSetup, TestService};
+use crate::{
+    agui_client::{RunRequest, VERSION, approve, open_run, outcome, read_events, run, said, session_of, types},
+    door_logs::plain_log,
+    service::{ServiceSetup, TestService},
+};
 use k8sops_models::{ModelError, ModelErrorKind};
 use k8sops_testing::{
     counting_server::CountingMcpServer,
@@ -13,118 +17,6 @@ use k8sops_testing::{
     redis::{RedisFlavor, RedisServer},
     scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
-
-/// A client of version 1.0.
-const VERSION: Option<&str> = Some("1.0");
-
-struct RunRequest<'a> {
-    thread: &'a str,
-    message: Option<(&'a str, &'a str)>,
-    resume: Value,
-    version: Option<&'a str>,
-}
-
-impl RunRequest<'_> {
-    fn message<'a>(thread: &'a str, id: &'a str, text: &'a str) -> RunRequest<'a> {
-        RunRequest { thread, message: Some((id, text)), resume: Value::Null, version: VERSION }
-    }
-
-    fn attach(thread: &str) -> RunRequest<'_> {
-        RunRequest { thread, message: None, resume: Value::Null, version: VERSION }
-    }
-
-    fn body(&self) -> Value {
-        let mut body =
-            json!({"threadId": self.thread, "runId": "run-1", "messages": [], "tools": [], "context": [], "state": {}});
-        if let Some((id, text)) = self.message {
-            body["messages"] = json!([{"id": id, "role": "user", "content": text}]);
-        }
-        if !self.resume.is_null() {
-            body["resume"] = self.resume.clone();
-        }
-        if let Some(version) = self.version {
-            body["protocolVersion"] = version.into();
-        }
-        body
-    }
-}
-
-async fn open_run(service: &TestService, request: &RunRequest<'_>) -> Response {
-    let response = service.request(Method::POST, "/agui").json(&request.body()).send().await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
-    response
-}
-
-/// Runs to the end, and returns the events, which must be valid.
-async fn run(service: &TestService, request: RunRequest<'_>) -> Vec<Value> {
-    let text = open_run(service, &request).await.text().await.unwrap();
-    let events: Vec<Value> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "))
-        .map(|data| serde_json::from_str(data).unwrap())
-        .collect();
-    check_events(&events);
-    events
-}
-
-/// Checks what all clients rely on: brackets are closed, every call gets a result before success, nothing follows the end.
-fn check_events(events: &[Value]) {
-    assert_eq!(events[0]["type"], "RUN_STARTED");
-    let last = events.last().unwrap();
-    assert!(["RUN_FINISHED", "RUN_ERROR"].contains(&last["type"].as_str().unwrap()), "{last}");
-    let (mut open, mut calls) = (BTreeSet::new(), BTreeSet::new());
-    for (at, event) in events.iter().enumerate() {
-        let kind = event["type"].as_str().unwrap();
-        let id = event["messageId"].as_str().or(event["toolCallId"].as_str()).unwrap_or_default().to_owned();
-        assert!(!event.as_object().unwrap().values().any(Value::is_null), "null in {event}");
-        match kind {
-            "RUN_STARTED" => assert_eq!(at, 0),
-            "RUN_FINISHED" | "RUN_ERROR" => assert_eq!(at, events.len() - 1, "{event} is not the last"),
-            "TOOL_CALL_RESULT" => drop(calls.remove(event["toolCallId"].as_str().unwrap())),
-            "MESSAGES_SNAPSHOT" => assert!(open.is_empty(), "snapshot within {open:?}"),
-            "TEXT_MESSAGE_CONTENT" | "REASONING_MESSAGE_CONTENT" => assert_ne!(event["delta"], ""),
-            _ => {}
-        }
-        if let Some(bracket) = kind.strip_suffix("_START") {
-            assert!(open.insert((bracket.to_owned(), id.clone())), "{event} is open");
-            if bracket == "TOOL_CALL" {
-                calls.insert(id);
-            }
-        } else if let Some(bracket) = kind.strip_suffix("_END") {
-            assert!(open.remove(&(bracket.to_owned(), id)), "{event} is not open");
-        } else if let Some(bracket) = kind.strip_suffix("_CONTENT").or(kind.strip_suffix("_ARGS")) {
-            assert!(open.contains(&(bracket.to_owned(), id)), "{event} is not open");
-        }
-    }
-    assert!(open.is_empty(), "{open:?} stays open");
-    if last["outcome"]["type"] == "success" {
-        assert!(calls.is_empty(), "{calls:?} have no result");
-    }
-}
-
-fn types(events: &[Value]) -> Vec<&str> {
-    let mut types: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
-    types.dedup();
-    types
-}
-
-fn said(events: &[Value]) -> String {
-    events.iter().filter(|e| e["type"] == "TEXT_MESSAGE_CONTENT").filter_map(|e| e["delta"].as_str()).collect()
-}
-
-fn outcome(events: &[Value]) -> &Value {
-    &events.last().unwrap()["outcome"]
-}
-
-fn session_of(events: &[Value]) -> String {
-    format!("/v1/sessions/{}", events[0]["metadata"]["k8sops"]["sessionId"].as_str().unwrap())
-}
-
-fn approve(events: &[Value]) -> Value {
-    let id = &outcome(events)["interrupts"][0]["id"];
-    json!([{"interruptId": id, "status": "resolved", "payload": {"approved": true, "comment": "", "editedArgs": {}}}])
-}
 
 async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServer) -> TestService {
     let model: Arc<ScriptedModel> = ScriptedModel::new(replies);
@@ -216,6 +108,25 @@ async fn approval_is_an_interrupt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn turn_leaves_the_same_log_as_over_the_native_api() {
+    let tools = CountingMcpServer::new();
+    let reply = || vec![vec![text("I change it. "), call("change", json!({"replicas": 3}))], vec![text("Done.")]];
+    let service = start_with_change([reply(), reply()].concat(), &tools).await;
+    let native = service.create_session().await;
+    let mut stream = service.events(&native, "").await;
+    service.post(&format!("{native}/messages"), json!({"content": "change it"})).await;
+    let asked = stream.until("approval_requested").await;
+    let approval = asked.last().unwrap()["approval_id"].as_str().unwrap().to_owned();
+    service.post(&format!("{native}/approvals/{approval}"), json!({"decision": "approve"})).await;
+    stream.until("run_finished").await;
+
+    let asked = run(&service, RunRequest::message("t-1", "m-1", "change it")).await;
+    run(&service, RunRequest { resume: approve(&asked), ..RunRequest::attach("t-1") }).await;
+    let door = service.log(&session_of(&asked)).await;
+    assert_eq!(plain_log(&service.log(&native).await), plain_log(&door));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn anything_but_an_approval_denies() {
     for resume in
         [json!({"status": "resolved", "payload": {"approved": false, "comment": "no"}}), json!({"status": "cancelled"})]
@@ -259,15 +170,12 @@ async fn client_attaches_to_a_run_in_progress() {
     let model =
         ScriptedModel::new([vec![text("The first half, "), ReplyStep::Wait(gate.clone()), text("the second.")]]);
     let service = TestService::with(&model).await;
-    let first = open_run(&service, &RunRequest::message("t-1", "m-1", "hi")).await;
+    let first = open_run(service.request(Method::POST, "/agui"), &RunRequest::message("t-1", "m-1", "hi")).await;
     gate.arrived().await;
     drop(first);
-    let attached = open_run(&service, &RunRequest::attach("t-1")).await;
+    let attached = open_run(service.request(Method::POST, "/agui"), &RunRequest::attach("t-1")).await;
     gate.open();
-    let text = attached.text().await.unwrap();
-    let events: Vec<Value> =
-        text.lines().filter_map(|l| l.strip_prefix("data: ")).map(|l| serde_json::from_str(l).unwrap()).collect();
-    check_events(&events);
+    let events = read_events(attached).await;
     assert_eq!(events[1]["type"], "MESSAGES_SNAPSHOT");
     assert_eq!((said(&events).as_str(), &outcome(&events)["type"]), ("The first half, the second.", &json!("success")));
 }
@@ -290,15 +198,12 @@ async fn another_replica_replays_and_resumes() {
         service
     };
     let (one, other) = (start().await, start().await);
-    let first = open_run(&one, &RunRequest::message("t-1", "m-1", "change it")).await;
+    let first = open_run(one.request(Method::POST, "/agui"), &RunRequest::message("t-1", "m-1", "change it")).await;
     gate.arrived().await;
     drop(first);
-    let attached = open_run(&other, &RunRequest::attach("t-1")).await;
+    let attached = open_run(other.request(Method::POST, "/agui"), &RunRequest::attach("t-1")).await;
     gate.open();
-    let text = attached.text().await.unwrap();
-    let events: Vec<Value> =
-        text.lines().filter_map(|l| l.strip_prefix("data: ")).map(|l| serde_json::from_str(l).unwrap()).collect();
-    check_events(&events);
+    let events = read_events(attached).await;
     assert_eq!((said(&events).as_str(), &outcome(&events)["type"]), ("I will change it.", &json!("interrupt")));
     let done = run(&other, RunRequest { resume: approve(&events), ..RunRequest::attach("t-1") }).await;
     assert_eq!((said(&done).as_str(), tools.count_calls("change")), ("Done.", 1));
@@ -312,14 +217,11 @@ async fn cancelled_run_ends_as_each_generation_understands() {
         let model = ScriptedModel::new([vec![text("long "), ReplyStep::Wait(gate.clone()), text("end")]]);
         let service = TestService::with(&model).await;
         let request = RunRequest { version, ..RunRequest::message("t-1", "m-1", "hi") };
-        let response = open_run(&service, &request).await;
+        let response = open_run(service.request(Method::POST, "/agui"), &request).await;
         gate.arrived().await;
         let session = service.get("/v1/sessions").await["sessions"][0]["session_id"].as_str().unwrap().to_owned();
         service.post(&format!("/v1/sessions/{session}/cancel"), json!({})).await;
-        let text = response.text().await.unwrap();
-        let events: Vec<Value> =
-            text.lines().filter_map(|l| l.strip_prefix("data: ")).map(|l| serde_json::from_str(l).unwrap()).collect();
-        check_events(&events);
+        let events = read_events(response).await;
         if version.is_some() {
             assert_eq!(outcome(&events), &json!({"type": "cancelled"}));
         } else {
@@ -359,7 +261,7 @@ async fn shutdown_tells_the_client_to_come_back() {
     let gate = TestGate::new();
     let model = ScriptedModel::new([vec![text("long "), ReplyStep::Wait(gate.clone()), text("end")]]);
     let service = TestService::with(&model).await;
-    let response = open_run(&service, &RunRequest::message("t-1", "m-1", "hi")).await;
+    let response = open_run(service.request(Method::POST, "/agui"), &RunRequest::message("t-1", "m-1", "hi")).await;
     gate.arrived().await;
     service.request_stop();
     let text = response.text().await.unwrap();
@@ -403,4 +305,9 @@ async fn invalid_requests_are_problems() {
         let (status, problem) = service.refused(service.request(Method::POST, "/agui").json(&body)).await;
         assert_eq!((status, &problem["code"]), (400, &json!(code)), "{body}");
     }
+    // A thread without a session asked nothing that could be answered.
+    let answer = json!([{"interruptId": "x", "status": "resolved", "payload": {"approved": true}}]);
+    let body = RunRequest { resume: answer, ..RunRequest::attach("t-1") }.body();
+    let (status, problem) = service.refused(service.request(Method::POST, "/agui").json(&body)).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("session_not_found")));
 }

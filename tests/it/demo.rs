@@ -64,8 +64,12 @@ async fn demo_options_override_the_environment() {
     let port = testbed::free_port().to_string();
     let mut command = k8sops_command();
     command.arg("demo").env("K8SOPS_HOST", "127.0.0.1").env("K8SOPS_PORT", &port).env("MEMORY_BACKEND", "floppy");
+    command.env("K8SOPS_CORS_ORIGINS", "http://127.0.0.1:5173");
     let demo = ChildProgram::start(&mut command).await;
     assert_eq!(demo.url, format!("http://127.0.0.1:{port}"));
+    let info = format!("{}/v1/info", demo.url);
+    let answer = run_curl(&["-i", "-H", "origin: http://127.0.0.1:5173", &info]).await;
+    assert!(answer.contains("access-control-allow-origin: http://127.0.0.1:5173"), "{answer}");
     // The port is in use now.
     let mut command = k8sops_command();
     command.args(["demo", "--port", "0"]).env("K8SOPS_PORT", &port);

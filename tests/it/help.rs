@@ -15,6 +15,7 @@ const COMMANDS: &[&[&str]] = &[
     &["approvals", "deny"],
     &["ask"],
     &["chat"],
+    &["mcp"],
     &["doctor"],
     &["prompt"],
     &["key"],

@@ -1,5 +1,9 @@
 //! Integration tests: they start the real service on a free port and use its API. One file per capability.
 
+#[path = "../support/agui_client.rs"]
+mod agui_client;
+#[path = "../support/door_logs.rs"]
+mod door_logs;
 #[path = "../support/keys.rs"]
 mod keys;
 #[path = "../support/program.rs"]
@@ -8,6 +12,7 @@ mod program;
 mod service;
 
 mod account;
+mod agui_captures;
 mod agui_door;
 mod approval_commands;
 mod approvals;
@@ -39,6 +44,9 @@ mod inputs;
 mod limits;
 mod lost_keys;
 mod mcp;
+mod mcp_door;
+mod mcp_door_clients;
+mod mcp_door_errors;
 mod mcp_instructions;
 mod mcp_processes;
 mod mcp_questions;

@@ -6,6 +6,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 use crate::{
+    door_logs::plain_log,
     keys::ApiKeyFile,
     service::{ServiceSetup, TestService},
 };
@@ -76,30 +77,6 @@ async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServ
     service
 }
 
-/// Returns what an event says, without what differs from run to run.
-fn without_ids(event: &Value) -> Value {
-    let mut event = event.clone();
-    for field in [
-        "session_id",
-        "ts",
-        "run_id",
-        "message_id",
-        "command_id",
-        "cause",
-        "duration_ms",
-        "approval_id",
-        "tool_call_id",
-        "expires_at",
-        "up_to_seq",
-    ] {
-        event.as_object_mut().unwrap().remove(field);
-    }
-    for call in event["tool_calls"].as_array_mut().into_iter().flatten() {
-        call.as_object_mut().unwrap().remove("id");
-    }
-    event
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_leaves_the_same_log_as_over_the_native_api() {
     let tools = CountingMcpServer::new();
@@ -113,8 +90,7 @@ async fn turn_leaves_the_same_log_as_over_the_native_api() {
     assert!(reasoning.contains("Calling look") && reasoning.contains("look: ok"), "{reasoning}");
     assert_eq!(answer["choices"][0]["finish_reason"], "stop");
     let [native, door] = [service.log(&native).await, service.log(&session).await];
-    let plain = |log: &[Value]| log.iter().map(without_ids).collect::<Vec<_>>();
-    assert_eq!(plain(&native), plain(&door));
+    assert_eq!(plain_log(&native), plain_log(&door));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 /** The view that the address names. It is in the fragment, which no server sees. */
 
-import {useEffect, useState} from '../../vendor/preact.js';
+import {useLayoutEffect, useState} from '../../vendor/preact.js';
 
 /** @typedef {{view: string, sessionId: string}} Route */
 
@@ -13,7 +13,8 @@ function readRoute() {
 /** @returns {Route} */
 export function useRoute() {
   const [route, setRoute] = useState(readRoute);
-  useEffect(() => {
+  // Listens in the task that read the address: an effect runs later, and what changed in between would never be seen.
+  useLayoutEffect(() => {
     const onChange = () => setRoute(readRoute());
     addEventListener('hashchange', onChange);
     return () => removeEventListener('hashchange', onChange);

@@ -130,6 +130,16 @@ test('a session that does not exist is named, and leads on', async () => {
   await page.getByRole('heading', {name: 'What is going on in the cluster?'}).waitFor();
 });
 
+test('an address that changes while the page starts is followed', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  // Modules have run by then, and nothing was painted yet.
+  await page.addInitScript(() => addEventListener('DOMContentLoaded', () => (location.hash = '#/tools')));
+  await page.goto(`${scripted.service.url}/`);
+  await page.getByRole('heading', {name: 'Tools', exact: true}).waitFor({timeout: 60_000});
+  await context.close();
+});
+
 test('a store that keeps only the newest events still shows the whole conversation', async () => {
   const shallow = await startScripted({}, {env: {MEMORY_SHALLOW: 'true'}});
   const visited = await visit(browser, shallow.service.url);

@@ -11,11 +11,13 @@ pub enum ClientDoor {
     OpenAi,
     /// AG-UI, the protocol between agents and user interfaces.
     AgUi,
+    /// MCP, the protocol between agents and their tools: k8sops as a tool.
+    Mcp,
 }
 
 impl ClientDoor {
     /// All doors.
-    pub const ALL: [Self; 3] = [Self::Native, Self::OpenAi, Self::AgUi];
+    pub const ALL: [Self; 4] = [Self::Native, Self::OpenAi, Self::AgUi, Self::Mcp];
 
     /// Returns the name in `K8SOPS_DOORS`, in `GET /v1/info` and in metric labels.
     #[must_use]
@@ -24,6 +26,7 @@ impl ClientDoor {
             Self::Native => "native",
             Self::OpenAi => "openai",
             Self::AgUi => "agui",
+            Self::Mcp => "mcp",
         }
     }
 
@@ -37,6 +40,9 @@ impl ClientDoor {
         }
         if is_under("/agui") || is_under("/api/agui") {
             return Some(Self::AgUi);
+        }
+        if is_under("/mcp") {
+            return Some(Self::Mcp);
         }
         // Every client asks this before it knows which doors there are.
         (is_under("/v1") && path != "/v1/info").then_some(Self::Native)
@@ -69,7 +75,7 @@ impl OpenDoors {
 
 /// Names of doors with commas between.
 pub(in crate::api) const DOORS: ValueFormat<OpenDoors> =
-    ValueFormat::described("names of doors with commas between: native, openai, agui", parse_doors);
+    ValueFormat::described("names of doors with commas between: native, openai, agui, mcp", parse_doors);
 
 fn parse_doors(text: &str) -> Option<OpenDoors> {
     let parse = |name: &str| ClientDoor::ALL.into_iter().find(|door| door.name() == name.trim());
@@ -101,6 +107,8 @@ mod tests {
             ("/v1/chat/completions", Some(ClientDoor::OpenAi)),
             ("/agui", Some(ClientDoor::AgUi)),
             ("/api/agui/chat", Some(ClientDoor::AgUi)),
+            ("/mcp", Some(ClientDoor::Mcp)),
+            ("/mcpx", None),
             ("/v1/modelsX", Some(ClientDoor::Native)),
             ("/v1/sessions", Some(ClientDoor::Native)),
             ("/v1/info", None),

@@ -16,6 +16,7 @@
 //! | `door_body`, `door_errors` | bodies with whole conversations, and errors in the form of a door |
 //! | `openai` | `/v1/models`, `/v1/chat/completions` |
 //! | `agui` | `/agui`, `/api/agui/chat` |
+//! | `mcp` | `/mcp` |
 //!
 //! A door has no state: what it needs is derived from the request and the log, so that any replica can continue a turn.
 
@@ -23,6 +24,7 @@ pub(super) mod agui;
 mod client_door;
 mod door_body;
 mod door_errors;
+pub(super) mod mcp;
 pub(super) mod openai;
 mod run_cursor;
 mod spoken_answer;

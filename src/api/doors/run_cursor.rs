@@ -128,7 +128,7 @@ impl RunCursor {
         self.rest.is_some() || self.events.has_ready_frame()
     }
 
-    /// Waits for the next step. Must not be called after a rest.
+    /// Waits for the next step. Must not be called after a rest other than [`RunRest::Waiting`].
     ///
     /// Cancel safe: a dropped call loses nothing.
     ///

@@ -84,7 +84,8 @@ struct TurnEnding {
     user: UserId,
     session: SessionId,
     on_disconnect: OnDisconnect,
-    has_rested: bool,
+    /// The metric label of the rest of the run, once it rests.
+    rest: Option<&'static str>,
 }
 
 impl TurnFollower {
@@ -109,7 +110,7 @@ impl TurnFollower {
                 user: identity.user.clone(),
                 session,
                 on_disconnect,
-                has_rested: false,
+                rest: None,
             },
             _counted: state.metrics.track_stream(StreamKind::Sse),
         }
@@ -120,14 +121,18 @@ impl TurnFollower {
         self.cursor.has_ready_step()
     }
 
-    /// Waits for the next step. Must not be called after a rest.
+    /// Waits for the next step. Must not be called after a rest, except as [`Self::continue_after_waiting`] says.
     pub(super) async fn next(&mut self) -> TurnStep {
         let step = self.next_step().await;
         if let TurnStep::Rest(rest) = &step {
-            self.ending.has_rested = true;
-            self.ending.state.metrics.count_door_turn(self.ending.door.name(), rest.label());
+            self.ending.rest = Some(rest.label());
         }
         step
+    }
+
+    /// Follows the run further after it began to wait for its user.
+    pub(super) fn continue_after_waiting(&mut self) {
+        self.ending.rest = None;
     }
 
     async fn next_step(&mut self) -> TurnStep {
@@ -168,11 +173,8 @@ impl TurnFollower {
 
 impl Drop for TurnEnding {
     fn drop(&mut self) {
-        if self.has_rested {
-            return;
-        }
-        self.state.metrics.count_door_turn(self.door.name(), "disconnected");
-        if self.on_disconnect == OnDisconnect::Cancel {
+        self.state.metrics.count_door_turn(self.door.name(), self.rest.unwrap_or("disconnected"));
+        if self.rest.is_none() && self.on_disconnect == OnDisconnect::Cancel {
             let cancel = cancel_open_run(self.state.sessions.clone(), self.user.clone(), self.session);
             // The worker's runtime owns the task; the command itself runs to completion.
             actix_web::rt::spawn(cancel);

@@ -9,6 +9,7 @@ use k8sops_core::StreamFrame;
 use super::{
     run_cursor::RunRest,
     turn_follower::{TurnFollower, TurnStep},
+    waiting_interactions::WaitingInteractions,
 };
 use crate::api::{event_stream::CHUNK_BYTES, negotiation::SSE};
 
@@ -20,8 +21,27 @@ pub(super) trait TurnEncoder {
     /// Writes a frame of the run. Many frames are nothing in a door's form.
     fn encode_frame(&mut self, frame: &StreamFrame, out: &mut String);
 
+    /// Writes a sign of life.
+    fn encode_keep_alive(&mut self, out: &mut String) {
+        out.push_str(": keep-alive\n\n");
+    }
+
+    /// Writes what the run waits for, if the protocol can say it within the stream.
+    fn handle_waiting(&mut self, _waiting: &WaitingInteractions, _out: &mut String) -> AfterWaiting {
+        AfterWaiting::Ends
+    }
+
     /// Writes the end of the stream.
     fn encode_rest(&mut self, rest: &RunRest, out: &mut String);
+}
+
+/// What becomes of a stream whose run waits for its user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterWaiting {
+    /// The stream ends, as at the end of the run.
+    Ends,
+    /// The stream goes on: the answer comes by another request.
+    Continues,
 }
 
 /// Returns the response that carries a turn.
@@ -70,7 +90,12 @@ impl<E: TurnEncoder + 'static> TurnBody<E> {
         while !self.has_ended && (chunk.is_empty() || (self.follower.has_ready_step() && chunk.len() < CHUNK_BYTES)) {
             match self.follower.next().await {
                 TurnStep::Frame(frame) => self.encoder.encode_frame(&frame, &mut chunk),
-                TurnStep::KeepAlive => chunk.push_str(": keep-alive\n\n"),
+                TurnStep::KeepAlive => self.encoder.encode_keep_alive(&mut chunk),
+                TurnStep::Rest(RunRest::Waiting(waiting))
+                    if self.encoder.handle_waiting(&waiting, &mut chunk) == AfterWaiting::Continues =>
+                {
+                    self.follower.continue_after_waiting();
+                }
                 TurnStep::Rest(rest) => {
                     self.encoder.encode_rest(&rest, &mut chunk);
                     self.has_ended = true;

@@ -56,6 +56,11 @@ fn short_id(id: &[u8; 16]) -> String {
 
 fn describe_approval(asked: &ApprovalRequested) -> String {
     let id = short_approval_id(asked.approval_id);
+    format!("{}\n\nReply `approve {id}` or `deny {id}`.", describe_approval_request(asked))
+}
+
+/// Describes a call that waits for an approval in Markdown.
+pub(super) fn describe_approval_request(asked: &ApprovalRequested) -> String {
     let what = if asked.summary.is_empty() { compact_json(&asked.arguments) } else { asked.summary.clone() };
     let mut text = format!("**Approval needed** for `{}`: {what}\n", asked.name);
     let mut place = Vec::new();
@@ -77,18 +82,24 @@ fn describe_approval(asked: &ApprovalRequested) -> String {
             text.push_str(&format!("({} more lines are not shown)\n", detail.lines_omitted));
         }
     }
-    text.push_str(&format!("\nReply `approve {id}` or `deny {id}`."));
-    text
+    text.trim_end().to_owned()
+}
+
+/// Describes a question in Markdown.
+pub(super) fn describe_input_request(asked: &InputRequested) -> String {
+    let question = format!("**Question** of the server `{}`: {}", asked.server, asked.message.trim());
+    match &asked.url {
+        Some(url) => format!("{question}\nIt asks to open {url}"),
+        None => question,
+    }
 }
 
 fn describe_input(asked: &InputRequested) -> String {
     let id = short_input_id(asked.input_id);
-    let mut text = format!("**Question** of the server `{}`: {}\n", asked.server, asked.message.trim());
+    let mut text = format!("{}\n", describe_input_request(asked));
     match (&asked.url, &asked.schema) {
-        (Some(url), _) => {
-            text.push_str(&format!(
-                "It asks to open {url}\n\nReply `accept {id}` when that is done, or `decline {id}`."
-            ));
+        (Some(_), _) => {
+            text.push_str(&format!("\nReply `accept {id}` when that is done, or `decline {id}`."));
         }
         (None, Some(schema)) => {
             let fields = schema.get("properties").and_then(|properties| properties.as_object());

@@ -179,6 +179,15 @@ impl ApiClient {
         mask_url(self.base.as_str().trim_end_matches("/v1/"))
     }
 
+    /// Returns the URL of a door beside the native API.
+    #[must_use]
+    pub(in crate::cli) fn door_url(&self, door: &str) -> Url {
+        let mut url = self.base.clone();
+        let root = url.path().trim_end_matches("v1/").to_owned();
+        url.set_path(&format!("{root}{door}"));
+        url
+    }
+
     /// Finds out what answers at the URL.
     pub(in crate::cli) async fn probe(&self) -> ServiceProbe {
         match self.get_info().await {
@@ -444,6 +453,7 @@ mod tests {
         let client = ApiClient::new("http://h").unwrap();
         assert_eq!(client.events_url("../x", None), "ws://h/v1/sessions/%2E%2E%2Fx/ws?after=0&snapshot=true");
         assert_eq!(client.address(), "http://h");
+        assert_eq!(ApiClient::new("https://h/ops/v1").unwrap().door_url("mcp").as_str(), "https://h/ops/mcp");
         for bad in ["", "127.0.0.1:8080", "ftp://h", "http://"] {
             assert!(ApiClient::new(bad).is_err(), "{bad}");
         }

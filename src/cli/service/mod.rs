@@ -10,6 +10,6 @@ pub use self::{access::ServiceOptions, api_client::ApiClientError};
 
 pub(super) use self::{
     access::ServiceAccess,
-    api_client::{ApiClient, FoundSession, ModelSelection},
+    api_client::{ApiClient, FoundSession, ModelSelection, problem_message},
     session_connection::{ConnectionEvent, SessionConnection},
 };

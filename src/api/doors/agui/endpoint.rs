@@ -28,6 +28,7 @@ use crate::api::{
     extractors::QueryParameters,
     negotiation::SSE,
     problem::ProblemDetails,
+    problem_code::ProblemCode,
     state::ApiState,
 };
 
@@ -111,7 +112,11 @@ impl AgUiTurn {
             (None, InputRequest::Message { .. }, None) => {
                 open_thread(&self.state, user, ClientDoor::AgUi, thread).await?.session
             }
-            // There is nothing to attach to, and nothing that waits for an answer.
+            (None, InputRequest::Resume, _) => {
+                let detail = format!("nothing waits for an answer in thread `{thread}`: it has no session");
+                return Err(ProblemDetails::new(ProblemCode::SessionNotFound, detail));
+            }
+            // There is nothing to attach to.
             (None, ..) => return Ok(self.respond_to_unknown_thread(answer.as_ref())),
         };
         let opener = TurnOpener { state: &self.state, identity: &self.caller.identity, session };

@@ -86,7 +86,9 @@ fn read_approval(entry: &ResumeEntry) -> ResolveApproval {
     let field = |name: &str| payload.and_then(|payload| payload.get(name));
     let is_resolved = entry.status == ResumeStatus::Resolved;
     let is_approved = is_resolved && field("approved") == Some(&Value::Bool(true));
-    let comment = field("comment").and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
+    // `reason` is what the approval buttons of assistant-ui send.
+    let comment =
+        field("comment").or(field("reason")).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     let edited = field("editedArgs").and_then(Value::as_object).filter(|edited| is_approved && !edited.is_empty());
     ResolveApproval {
         decision: if is_approved { ApprovalVerdict::Approve } else { ApprovalVerdict::Deny },
@@ -134,6 +136,10 @@ mod tests {
             let answer = read_approval(&entry(status, payload.clone()));
             assert_eq!(answer.decision == ApprovalVerdict::Approve, approves, "{payload:?}");
             assert_eq!(answer.arguments, None, "{payload:?}");
+        }
+        for words in ["comment", "reason"] {
+            let answer = read_approval(&entry(Resolved, Some(json!({"approved": false, words: "not now"}))));
+            assert_eq!(answer.comment.as_deref(), Some("not now"));
         }
         let edited = read_approval(&entry(Resolved, Some(json!({"approved": true, "editedArgs": {"replicas": 1}}))));
         assert_eq!(Value::Object(edited.arguments.unwrap()), json!({"replicas": 1}));

@@ -1,0 +1,110 @@
+//! A client that works over a door: it sends a turn again until the door says how it ended, and answers approvals over it.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::{
+    agui_turn::AgUiTurn,
+    client::{ChaosClient, ClientSession},
+    observed_stream::Acknowledgement,
+};
+
+/// A turn must end within this time, whatever is disturbed.
+const TURN_TIMEOUT: Duration = Duration::from_secs(240);
+/// The end that a door told is in the log already. The client's own stream of the log may be late.
+const LOG_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The API that a client uses for its messages and approvals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChaosDoor {
+    /// The API of k8sops.
+    Native,
+    /// AG-UI.
+    AgUi,
+}
+
+impl ChaosDoor {
+    const ALL: [Self; 2] = [Self::Native, Self::AgUi];
+
+    /// Returns its name in `--doors`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::AgUi => "agui",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|door| door.name() == name).ok_or_else(|| format!("unknown door {name:?}"))
+    }
+}
+
+/// Where a request over a door left the turn.
+#[derive(Debug)]
+pub(crate) enum TurnRest {
+    /// The turn has ended.
+    Ended,
+    /// These approvals wait for an answer.
+    Waits(Vec<String>),
+    /// The answer broke off, or no replica could answer. The request can be sent again.
+    Broken(String),
+    /// The door refused the request, or said something wrong.
+    Wrong(String),
+}
+
+/// What is sent over a door.
+#[derive(Debug, Clone)]
+pub(crate) enum TurnRequest {
+    /// The message of the turn.
+    Message,
+    /// Yes to these approvals.
+    Approve(Vec<String>),
+}
+
+impl ChaosClient {
+    /// Sends one message over the door, and answers its approvals, until the turn has ended. Returns whether it has.
+    pub(crate) async fn complete_turn(&mut self, session: &ClientSession, key: &str) -> bool {
+        let mut turn = AgUiTurn::new(&self.http, &self.base_url, session, key);
+        let (started, mut request) = (Instant::now(), TurnRequest::Message);
+        loop {
+            let rest = turn.send(&request).await;
+            if let (TurnRequest::Approve(approvals), false) = (&request, matches!(rest, TurnRest::Broken(_))) {
+                let answers = approvals.iter().map(|id| Acknowledgement { what: id.clone(), at: Instant::now() });
+                session.observed().approved.extend(answers);
+            }
+            match rest {
+                TurnRest::Ended => break,
+                TurnRest::Waits(approvals) => request = TurnRequest::Approve(approvals),
+                TurnRest::Broken(error) if started.elapsed() > TURN_TIMEOUT => {
+                    session.record_problem(format!("turn {key} did not end within {TURN_TIMEOUT:?}: {error}"));
+                    return false;
+                }
+                TurnRest::Broken(_) => session.observed().retries += 1,
+                TurnRest::Wrong(error) => {
+                    session.record_problem(format!("turn {key} over a door: {error}"));
+                    return false;
+                }
+            }
+            sleep(Duration::from_millis(self.random.u64(20..200))).await;
+        }
+        let accepted_at = turn.accepted_at();
+        session.observed().door_texts.extend(turn.texts());
+        self.record_turn(session, key, accepted_at).await
+    }
+
+    /// Records what the door has acknowledged under the ids of the log.
+    async fn record_turn(&self, session: &ClientSession, key: &str, at: Instant) -> bool {
+        let ended_at = Instant::now();
+        while ended_at.elapsed() < LOG_TIMEOUT {
+            let found = session.observed().messages.get(key).cloned();
+            if let Some(what) = found {
+                session.observed().accepted.push(Acknowledgement { what, at });
+                return true;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        session.record_problem(format!("turn {key} ended over a door, and its message is not in the log"));
+        false
+    }
+}
