@@ -5,6 +5,7 @@
 use std::{
     ffi::OsString,
     io::{ErrorKind, Write as _},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -13,13 +14,13 @@ use clap::{Parser, Subcommand};
 use k8sops::{
     api, app,
     auth::{NewKey, UserRole},
-    cli::{ApiClientError, approvals, ask, audit, chat, doctor, mcp_stdio, prompt},
+    cli::{ApiClientError, approvals, ask, audit, chat, crash_tour, doctor, mcp_stdio, prompt},
     config::{GeneratedDocument, LoadedConfig},
 };
 use k8sops_mcp::{LAUNCHER_COMMAND, run_mcp_server, use_server_launcher};
 use k8sops_telemetry::logs;
 
-/// glibc keeps the memory of closed connections for the process; mimalloc returns a part of it.
+/// glibc keeps the memory of closed connections for the process; mimalloc returns it, see `app::process_memory`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -43,6 +44,12 @@ enum CliCommand {
         /// Port to listen on; overrides K8SOPS_PORT. With 0, a free port is chosen and printed.
         #[arg(long)]
         port: Option<u16>,
+        /// Folder that keeps the sessions; without it they are in memory.
+        #[arg(long, value_name = "PATH")]
+        data: Option<PathBuf>,
+        /// Show what a crash costs: starts the demo, kills it with SIGKILL in the middle of a run, starts it again, and ends.
+        #[arg(long, conflicts_with_all = ["host", "port", "data"])]
+        crash: bool,
     },
     /// Ask one question and print the answer. Exits with 0 if it was answered, 1 if the run failed, 2 for wrong usage, 3 if a call
     /// waits for an approval, 4 at a limit.
@@ -125,7 +132,11 @@ fn main() -> ExitCode {
     let CliArguments { command } = CliArguments::parse();
     // Before the runtime starts its threads.
     if let CliCommand::RunMcpServer { parent, command } = &command {
+        app::choose_page_size(app::PageSize::SystemDefault);
         return run_mcp_server(*parent, command).into();
+    }
+    if matches!(command, CliCommand::Serve | CliCommand::Demo { .. }) {
+        app::choose_page_size(app::PageSize::Small);
     }
     use_server_launcher();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -148,7 +159,8 @@ async fn run_command(command: CliCommand) -> anyhow::Result<ExitCode> {
             exporter.shutdown().await;
             served?;
         }
-        CliCommand::Demo { host, port } => app::serve_demo(app::DemoOptions { host, port }).await?,
+        CliCommand::Demo { crash: true, .. } => return crash_tour::run().await,
+        CliCommand::Demo { host, port, data, .. } => app::serve_demo(app::DemoOptions { host, port, data }).await?,
         CliCommand::Ask(options) => return ask::run(options).await,
         CliCommand::Approvals(options) => return approvals::run(options).await,
         CliCommand::Chat(options) => chat::run(options).await?,

@@ -157,6 +157,19 @@ test('unknown frames and frames about unknown calls do no harm', () => {
   assert.equal(state.lastSeq, 3);
 });
 
+test('a rating belongs to its reply, and an attachment to its message', () => {
+  const attachments = [{attachment_id: 'file_1', name: 'a.log', media_type: 'text/plain', text: 'x', bytes: 1}];
+  const said = [
+    {type: 'user_message', seq: 1, ts: '', message_id: 'u', content: 'look', attachments},
+    {type: 'assistant_message', seq: 2, ts: '', message_id: 'a', content: 'fine', stop_reason: 'end_turn'},
+    {type: 'message_feedback', seq: 3, ts: '', message_id: 'a', rating: 'down', by: 'user:a'},
+    {type: 'message_feedback', seq: 4, ts: '', message_id: 'gone', rating: 'up', by: 'user:a'},
+  ];
+  const state = fold(said);
+  assert.deepEqual(state.items.map((item) => item.attachments ?? item.rating), [attachments, 'down']);
+  assert.equal(foldFrames(state, [{...said[2], seq: 5, rating: 'up'}]).items[1].rating, 'up');
+});
+
 test('a warning about the stream goes with the next event', () => {
   const warned = fold([{type: 'warning', code: 'store_unavailable', message: 'The store is unavailable.'}]);
   assert.equal(warned.streamWarning.code, 'store_unavailable');

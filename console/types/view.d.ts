@@ -1,6 +1,7 @@
 /** Types of what is shown of a session. */
 
 import type {
+  Attachment,
   ApprovalRequest,
   ApprovalResolution,
   InputRequest,
@@ -10,6 +11,15 @@ import type {
   ToolEffect,
   ToolStatus,
 } from './wire';
+
+export type {Attachment};
+
+/** A text that goes with the next message. */
+export interface NewAttachment {
+  name: string;
+  media_type: string;
+  text: string;
+}
 
 interface ItemBase {
   /** Unique in the session, and the same after a reconnect. */
@@ -24,6 +34,7 @@ export interface UserItem extends ItemBase {
   kind: 'user';
   commandId: string | null;
   text: string;
+  attachments: Attachment[];
 }
 
 export interface AssistantItem extends ItemBase {
@@ -34,6 +45,8 @@ export interface AssistantItem extends ItemBase {
   stopReason: string;
   model: string;
   citations: {n: number; tool_call_id: string}[];
+  /** What the user thinks of it. */
+  rating: 'up' | 'down' | null;
 }
 
 export interface ToolApproval {
@@ -122,6 +135,7 @@ export interface TimelineEntry {
 export interface OutgoingMessage {
   commandId: string;
   text: string;
+  attachments: NewAttachment[];
   state: 'sending' | 'queued' | 'failed';
   error: string;
 }

@@ -9,6 +9,7 @@ export type Frame =
   | Schemas['Transient']
   | {type: 'ack'; command_id: string; seq: number}
   | {type: 'error'; command_id: string; code: string; message: string};
+export type Attachment = Schemas['MessageAttachment'];
 export type SessionView = Schemas['SessionView'];
 export type SessionSettings = Schemas['Settings'];
 export type ApprovalRequest = Schemas['ApprovalRequested'];

@@ -2,19 +2,26 @@
 
 use data_encoding::HEXLOWER;
 use k8sops_core::{
-    ApprovalDecision, ApprovalId, CommandBody, CommandId, InputAction, InputId, MessageId, OnBusy, RunId,
-    SessionCommand, SettingsPatch, UserId,
+    ApprovalDecision, ApprovalId, CommandBody, CommandId, FeedbackRating, InputAction, InputId, MessageId, OnBusy,
+    RunId, SessionCommand, SettingsPatch, UserId,
 };
 use k8sops_telemetry::trace_context;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
-use super::{problem::ProblemDetails, problem_code::ProblemCode};
+use super::{
+    attachments::{NewAttachment, check_attachments},
+    options::ServerOptions,
+    problem::ProblemDetails,
+    problem_code::ProblemCode,
+};
 use crate::auth::{CallerIdentity, UserRole};
 
 /// The maximum length of a title, in characters.
 const MAX_TITLE_CHARS: usize = 200;
+/// The most characters of a comment.
+const MAX_COMMENT_CHARS: usize = 2_000;
 
 /// A message for the agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -22,6 +29,10 @@ const MAX_TITLE_CHARS: usize = 200;
 pub(super) struct SendMessage {
     /// The text. It must not be empty or longer than `K8SOPS_MAX_MESSAGE_BYTES`.
     pub(super) content: String,
+    /// Texts that go with it, at most 10: a manifest, a log. The model reads them as data, without secrets, and shortened like the
+    /// outputs of tools. Together they have at most `K8SOPS_MAX_ATTACHMENT_BYTES`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) attachments: Vec<NewAttachment>,
     /// What happens if a run is in progress.
     #[serde(default)]
     pub(super) on_busy: OnBusy,
@@ -29,7 +40,7 @@ pub(super) struct SendMessage {
 
 impl From<String> for SendMessage {
     fn from(content: String) -> Self {
-        Self { content, on_busy: OnBusy::default() }
+        Self { content, attachments: Vec::new(), on_busy: OnBusy::default() }
     }
 }
 
@@ -71,29 +82,55 @@ pub(super) struct AnswerInput {
     pub(super) content: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// Builds the command for a message. Fails if the message is empty or longer than `max_bytes`.
+/// A rating of a reply.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateMessage {
+    /// Whether the reply helped.
+    pub(super) rating: FeedbackRating,
+    /// What is right or wrong about it, at most 2,000 characters.
+    #[serde(default)]
+    pub(super) comment: Option<String>,
+}
+
+impl RateMessage {
+    /// Returns the rating with a trimmed comment, if that is not too long.
+    pub(super) fn checked(self) -> Result<Self, ProblemDetails> {
+        let comment = self.comment.map(|comment| comment.trim().to_owned()).filter(|comment| !comment.is_empty());
+        if comment.as_ref().is_some_and(|comment| comment.chars().count() > MAX_COMMENT_CHARS) {
+            return Err(ProblemDetails::invalid(format!("comment must have at most {MAX_COMMENT_CHARS} characters")));
+        }
+        Ok(Self { comment, ..self })
+    }
+}
+
+/// Builds the command for a message. Fails if the message is empty or exceeds the limits of the service.
 pub(super) fn message_command(
     user: &UserId,
     command_id: CommandId,
     message: SendMessage,
-    max_bytes: usize,
+    limits: &ServerOptions,
 ) -> Result<SessionCommand, ProblemDetails> {
     if message.content.trim().is_empty() {
         return Err(ProblemDetails::invalid("content must not be empty"));
     }
     let length = message.content.len();
+    let max_bytes = limits.max_message_bytes;
     if length > max_bytes {
         let detail = format!("content has {length} bytes, the limit is {max_bytes} (K8SOPS_MAX_MESSAGE_BYTES)");
         return Err(ProblemDetails::new(ProblemCode::MessageTooLong, detail));
     }
+    let fingerprint = fingerprint(&("message", &message));
+    let attachments = check_attachments(message.attachments, limits.max_attachment_bytes)?;
     Ok(SessionCommand {
         command_id,
-        fingerprint: fingerprint(&("message", &message)),
+        fingerprint,
         by: user.clone(),
         body: CommandBody::Message {
             message_id: MessageId::new(),
             run_id: RunId::new(),
             content: message.content,
+            attachments,
             on_busy: message.on_busy,
             cause: trace_context::current_request(),
         },
@@ -144,6 +181,19 @@ pub(super) fn input_command(
     let fingerprint = fingerprint(&("answer", input_id, &answer));
     let body = CommandBody::Answer { input_id, action: answer.action, content: answer.content };
     Ok(SessionCommand { command_id, fingerprint, by: user.clone(), body })
+}
+
+/// Builds the command that rates a reply.
+pub(super) fn feedback_command(
+    user: &UserId,
+    command_id: CommandId,
+    message_id: MessageId,
+    feedback: RateMessage,
+) -> SessionCommand {
+    let fingerprint = fingerprint(&("feedback", message_id, &feedback));
+    let RateMessage { rating, comment } = feedback;
+    let body = CommandBody::Feedback { message_id, rating, comment };
+    SessionCommand { command_id, fingerprint, by: user.clone(), body }
 }
 
 /// Builds the command that changes settings of a session.

@@ -125,6 +125,41 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
+/// A JSON body with a message and its attachments, whose texts grow when they are written as JSON.
+pub(super) struct MessageBody<T>(pub(super) T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for MessageBody<T> {
+    type Error = ProblemDetails;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ProblemDetails>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limit = request
+            .app_data::<web::Data<ApiState>>()
+            .map_or(0, |state| state.server.max_frame_bytes + 2 * state.server.max_attachment_bytes);
+        let bytes = read_limited_body(request, payload, limit, "K8SOPS_MAX_FRAME_BYTES, K8SOPS_MAX_ATTACHMENT_BYTES");
+        Box::pin(async move { parse_json_body(&bytes.await?).map(Self) })
+    }
+}
+
+/// Reads a body of at most `limit` bytes, which the named settings allow.
+pub(super) fn read_limited_body(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+    settings: &'static str,
+) -> impl Future<Output = Result<web::Bytes, ProblemDetails>> + use<> {
+    let body = web::Payload::from_request(request, payload);
+    async move {
+        let body = body.await.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))?;
+        let bytes = limit_body_time(body.to_bytes_limited(limit)).await?;
+        let bytes = bytes.map_err(|_| {
+            let detail = format!("the body is larger than {limit} bytes ({settings})");
+            ProblemDetails::new(ProblemCode::PayloadTooLarge, detail)
+        })?;
+        bytes.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
+    }
+}
+
 /// Waits for a body as long as one may take to arrive.
 pub(super) async fn limit_body_time<T>(body: impl Future<Output = T>) -> Result<T, ProblemDetails> {
     tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| {

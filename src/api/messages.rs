@@ -13,7 +13,7 @@ use super::{
     commands::{SendMessage, cancel_command, message_command},
     error_responses::document_errors,
     event_stream::{EventStream, StreamEnd, StreamFormat, StreamGuard, hello_frame},
-    extractors::{IdempotencyKey, JsonBody, QueryParameters, SessionPath},
+    extractors::{IdempotencyKey, MessageBody, QueryParameters, SessionPath},
     negotiation::{JSON, SSE, preferred_media_type},
     problem::ProblemDetails,
     problem_code::ProblemCode,
@@ -102,10 +102,10 @@ pub(super) async fn send_message(
     session: SessionPath,
     key: IdempotencyKey,
     QueryParameters(query): QueryParameters<RunStreamQuery>,
-    body: JsonBody<SendMessage>,
+    body: MessageBody<SendMessage>,
 ) -> Result<HttpResponse, ProblemDetails> {
     let session_id = session.session_id;
-    let command = message_command(&caller.user, key.into_command_id(), body.0, state.server.max_message_bytes)?;
+    let command = message_command(&caller.user, key.into_command_id(), body.0, &state.server)?;
     let form = StreamForm::from_query(query.compact, query.hold.as_deref(), state.server.stream_hold)?;
     session.user_token.store_for_session(&state, &caller.user, session_id).await?;
     let wants_stream = preferred_media_type(&request, &[JSON, SSE]) == SSE;

@@ -8,8 +8,10 @@
 //! ```
 
 mod account_events;
+mod account_feed;
 mod approvals;
 mod asyncapi;
+mod attachments;
 mod authentication;
 mod caller;
 mod catalog;
@@ -27,6 +29,7 @@ mod examples;
 mod export;
 mod extractors;
 mod fallback;
+mod feedback;
 mod head_requests;
 mod inputs;
 mod log_throttle;

@@ -5,7 +5,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{
     account_events, approvals, catalog, documents,
     doors::{ClientDoor, OpenDoors, agui::endpoint as agui, mcp::endpoint as mcp, openai::endpoint as openai},
-    events, export, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
+    events, export, feedback, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
 };
 
 /// Registers every operation of the open doors, both as a route and in the OpenAPI document.
@@ -49,6 +49,7 @@ fn register_native_operations(config: &mut ServiceConfig) {
             .service(settings::update_settings)
             .service(messages::send_message)
             .service(messages::list_messages)
+            .service(feedback::rate_message)
             .service(messages::cancel_run)
             .service(approvals::list_approvals)
             .service(approvals::resolve_approval)

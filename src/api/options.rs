@@ -22,6 +22,10 @@ options! {
         pub port: u16 = required(whole_number_in(0, 65535), "8080").variable("K8SOPS_PORT"),
         /// Largest message of a user.
         pub max_message_bytes: usize = required(BYTE_SIZE, "64KiB").variable("K8SOPS_MAX_MESSAGE_BYTES"),
+        /// Largest size of the attachments of a message together.
+        ///
+        /// A WebSocket frame has its own limit, `server.max_frame_bytes`: larger attachments go over `POST …/messages`.
+        pub max_attachment_bytes: usize = required(BYTE_SIZE, "1MiB").variable("K8SOPS_MAX_ATTACHMENT_BYTES"),
         /// Largest WebSocket frame and JSON body.
         pub max_frame_bytes: usize = required(BYTE_SIZE, "256KiB").variable("K8SOPS_MAX_FRAME_BYTES"),
         /// Largest JSON body with a whole conversation, as chat clients send it with every message.

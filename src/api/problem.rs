@@ -176,6 +176,7 @@ impl From<SessionsError> for ProblemDetails {
             SessionsError::OutputNotFound(_)
             | SessionsError::OutputMissing { .. }
             | SessionsError::PreviewMissing(_) => ProblemCode::OutputNotFound,
+            SessionsError::ReplyNotFound(_) => ProblemCode::MessageNotFound,
             SessionsError::ShareNotFound => ProblemCode::ShareNotFound,
             SessionsError::Settings(error) => return error.into(),
             SessionsError::Pending => ProblemCode::Pending,

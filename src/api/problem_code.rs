@@ -56,6 +56,8 @@ pub enum ProblemCode {
     OutputNotFound,
     /// There is no such link to a session: it does not exist, has expired, or was revoked.
     ShareNotFound,
+    /// The session has no such message.
+    MessageNotFound,
     /// The user has no memory with this id.
     MemoryNotFound,
     /// There is no model with this name.
@@ -116,6 +118,7 @@ impl ProblemCode {
             | Self::InputNotFound
             | Self::OutputNotFound
             | Self::ShareNotFound
+            | Self::MessageNotFound
             | Self::MemoryNotFound
             | Self::ModelNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -189,6 +192,7 @@ impl ProblemCode {
             Self::DoesNotFit => "Values do not match the schema",
             Self::OutputNotFound => "Output not found",
             Self::ShareNotFound => "Link not found",
+            Self::MessageNotFound => "Message not found",
             Self::MemoryNotFound => "Memory not found",
             Self::ModelNotFound => "Model not found",
             Self::Busy => "Session busy",

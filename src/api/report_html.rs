@@ -8,7 +8,8 @@ use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html};
 use sha2::{Digest as _, Sha256};
 
 use super::report_text::{
-    approval_line, arguments_text, describe_call, describe_entry, format_time, report_title, status_text, usage_line,
+    approval_line, arguments_text, describe_attachment, describe_call, describe_entry, describe_work, feedback_line,
+    format_time, report_title, status_text, usage_line,
 };
 
 const STYLE: &str = include_str!("report.css");
@@ -101,6 +102,7 @@ impl HtmlPage {
         if let Some(conclusion) = &report.conclusion {
             self.markdown(conclusion);
         }
+        self.element("p", &describe_work(report));
     }
 
     fn changes(&mut self, changes: &[ReportedCall]) {
@@ -181,13 +183,20 @@ impl HtmlPage {
                     self.element("h3", &format!("User, {}", format_time(entry.ts)));
                     self.raw("<p class=\"plain\">");
                     self.text(&message.content);
-                    self.raw("</p></section>\n");
+                    self.raw("</p>\n");
+                    for attachment in &message.attachments {
+                        self.details(&describe_attachment(attachment), &attachment.text);
+                    }
+                    self.raw("</section>\n");
                 }
                 ReportItem::Reply(reply) => {
                     self.raw("<section class=\"reply\">");
                     let model = reply.model.as_deref().map(|model| format!(" ({model})")).unwrap_or_default();
                     self.element("h3", &format!("Agent{model}, {}", format_time(entry.ts)));
                     self.markdown(&reply.content);
+                    if let Some(feedback) = &reply.feedback {
+                        self.element("p", &feedback_line(feedback));
+                    }
                     self.raw("</section>\n");
                 }
                 ReportItem::Call(call) => {

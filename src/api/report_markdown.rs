@@ -6,7 +6,8 @@ use k8sops_core::{ReportItem, ReportedApproval, ReportedCall, SessionReport};
 use pulldown_cmark::{Event, Options, Parser};
 
 use super::report_text::{
-    approval_line, arguments_text, describe_call, describe_entry, format_time, report_title, status_text, usage_line,
+    approval_line, arguments_text, describe_attachment, describe_call, describe_entry, describe_work, feedback_line,
+    format_time, report_title, status_text, usage_line,
 };
 
 /// Renders a report.
@@ -33,6 +34,7 @@ pub(super) fn render_markdown(report: &SessionReport) -> String {
     if let Some(conclusion) = &report.conclusion {
         push_quote(&mut text, &without_markup(conclusion));
     }
+    let _ = writeln!(text, "{}\n", describe_work(report));
     text.push_str("## Changes\n\n");
     if report.changes.is_empty() {
         text.push_str("Nothing was changed.\n\n");
@@ -50,10 +52,19 @@ pub(super) fn render_markdown(report: &SessionReport) -> String {
             ReportItem::Message(message) => {
                 let _ = writeln!(text, "### User, {}\n", format_time(entry.ts));
                 push_quote(&mut text, &plain(&message.content));
+                for attachment in &message.attachments {
+                    let _ =
+                        writeln!(text, "<details><summary>{}</summary>\n", inline(&describe_attachment(attachment)));
+                    push_code(&mut text, "text", &attachment.text);
+                    text.push_str("</details>\n\n");
+                }
             }
             ReportItem::Reply(reply) => {
                 let _ = writeln!(text, "### Agent, {}\n", format_time(entry.ts));
                 push_quote(&mut text, &without_markup(&reply.content));
+                if let Some(feedback) = &reply.feedback {
+                    let _ = writeln!(text, "{}\n", inline(&feedback_line(feedback)));
+                }
             }
             ReportItem::Call(call) => push_evidence(&mut text, call),
             ReportItem::Question(_) | ReportItem::RunFinished(_) | ReportItem::Notice(_) => {

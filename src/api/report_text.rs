@@ -1,8 +1,8 @@
 //! The words of a report, for all of its formats.
 
 use k8sops_core::{
-    ApprovalDecision, InputAction, ReportEntry, ReportItem, ReportedApproval, ReportedCall, SessionReport, Timestamp,
-    TokenUsage,
+    ApprovalDecision, FeedbackRating, InputAction, MessageAttachment, ReplyFeedback, ReportEntry, ReportItem,
+    ReportedApproval, ReportedCall, SessionReport, Timestamp, TokenUsage, ToolStatus,
 };
 
 /// The most characters of a message in the timeline.
@@ -56,6 +56,49 @@ pub(super) fn approval_line(approval: &ReportedApproval) -> String {
         Some(ApprovalDecision::Expired) => format!("The approval expired{at}"),
         None => format!("Approval requested at {}, not answered", format_time(approval.requested_at)),
     }
+}
+
+/// Returns what the session did, in one sentence.
+pub(super) fn describe_work(report: &SessionReport) -> String {
+    let calls: Vec<&ReportedCall> = report
+        .entries
+        .iter()
+        .filter_map(|entry| match &entry.item {
+            ReportItem::Call(call) => Some(call),
+            _ => None,
+        })
+        .collect();
+    let is_unsuccessful = |call: &&&ReportedCall| call.sent_at.is_some() && call.status != Some(ToolStatus::Ok);
+    let made = report.changes.iter().filter(|call| call.sent_at.is_some()).count();
+    let refused = report.changes.iter().filter(|call| call.status == Some(ToolStatus::Denied)).count();
+    let facts = [
+        Some(count_of(calls.len() - report.changes.len(), "look")),
+        Some(format!("{} made", count_of(made, "change"))),
+        (refused > 0).then(|| format!("{refused} denied")),
+        Some(calls.iter().filter(is_unsuccessful).count()).filter(|n| *n > 0).map(|n| format!("{n} without success")),
+    ];
+    format!("{}.", facts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+fn count_of(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
+/// Returns what an attachment is.
+pub(super) fn describe_attachment(attachment: &MessageAttachment) -> String {
+    let MessageAttachment { name, media_type, bytes, .. } = attachment;
+    let shortened = if attachment.truncated { ", shortened here" } else { "" };
+    format!("Attachment {name} ({media_type}, {bytes} bytes{shortened})")
+}
+
+/// Returns what a user thinks of a reply.
+pub(super) fn feedback_line(feedback: &ReplyFeedback) -> String {
+    let rating = match feedback.rating {
+        FeedbackRating::Up => "helpful",
+        FeedbackRating::Down => "not helpful",
+    };
+    let comment = feedback.comment.as_deref().map(|comment| format!(": {comment}")).unwrap_or_default();
+    format!("Rated as {rating} by {}{comment}", feedback.by)
 }
 
 /// Returns tokens and cost.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
+    attachments::MAX_ATTACHMENTS,
     caller::{Caller, CanAdminister},
     error_responses::document_errors,
     problem::ProblemDetails,
@@ -91,6 +92,10 @@ struct McpServerInfo {
 struct RequestLimits {
     /// The maximum size of a message, in bytes.
     max_message_bytes: usize,
+    /// The maximum size of the attachments of a message together, in bytes.
+    max_attachment_bytes: usize,
+    /// The maximum number of attachments of a message.
+    max_attachments: usize,
     /// The maximum size of a body or WebSocket frame, in bytes.
     max_frame_bytes: usize,
 }
@@ -140,6 +145,8 @@ pub(super) async fn get_info(state: web::Data<ApiState>, caller: Caller) -> web:
         long_term_memory: state.sessions.has_long_term_memory(),
         limits: RequestLimits {
             max_message_bytes: state.server.max_message_bytes,
+            max_attachment_bytes: state.server.max_attachment_bytes,
+            max_attachments: MAX_ATTACHMENTS,
             max_frame_bytes: state.server.max_frame_bytes,
         },
         doors: state.server.doors.names(),

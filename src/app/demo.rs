@@ -1,9 +1,10 @@
 //! `k8sops demo`: the service with a simulated cluster, and rules in place of a language model.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use k8sops_mcp::InProcessConnector;
 use k8sops_models::ModelCatalog;
+use k8sops_store::StoreBackend;
 use k8sops_telemetry::logs;
 
 use super::{application::Application, build::BuildOverrides, signals::ShutdownSignals};
@@ -20,10 +21,12 @@ pub struct DemoOptions {
     pub host: Option<String>,
     /// The port. 0 uses a free port.
     pub port: Option<u16>,
+    /// The folder that keeps the sessions. Without one they are in memory.
+    pub data: Option<PathBuf>,
 }
 
-/// Runs the demo until the process is told to stop. It stores nothing, and the environment only affects where it
-/// listens and which web pages may call it.
+/// Runs the demo until the process is told to stop. It stores nothing unless `data` is set, and the environment only affects where
+/// it listens and which web pages may call it.
 ///
 /// # Errors
 /// The demo cannot start, or failed.
@@ -48,6 +51,10 @@ pub async fn serve_demo(options: DemoOptions) -> anyhow::Result<()> {
     let mut config = AppConfig::load(SettingSources { env, ..SettingSources::default() })?.config;
     config.server.host = options.host.unwrap_or(config.server.host);
     config.server.port = options.port.unwrap_or(config.server.port);
+    if let Some(folder) = options.data {
+        config.store.backend = StoreBackend::Filesystem;
+        config.store.path = folder;
+    }
     config.log.level = "warn".into();
     let _exporter = logs::install_subscriber(&config.log, None)?;
     let signals = ShutdownSignals::listen()?;

@@ -4,12 +4,14 @@
 //! - `build`: connects the parts
 //! - `serve`, `demo`: the commands `k8sops serve` and `k8sops demo`
 //! - `reload`: applies configuration changes at SIGHUP
+//! - `process_memory`: sizes of pages, and returning freed memory
 
 mod application;
 mod build;
 mod demo;
 mod http_server;
 mod limits;
+mod process_memory;
 mod reload;
 mod serve;
 mod signals;
@@ -19,5 +21,6 @@ mod store;
 pub use application::Application;
 pub use build::BuildOverrides;
 pub use demo::{DemoOptions, serve_demo};
+pub use process_memory::{PageSize, choose_page_size};
 pub use serve::serve;
 pub(crate) use store::open_store;

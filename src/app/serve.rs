@@ -5,7 +5,10 @@ use k8sops_store::StoreBackend;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{application::Application, reload::reload_on_hangup, signals::ShutdownSignals, sockets};
+use super::{
+    application::Application, process_memory::return_freed_memory, reload::reload_on_hangup, signals::ShutdownSignals,
+    sockets,
+};
 use crate::{
     audit::AuditTrail,
     config::{AppConfig, LoadedConfig},
@@ -33,12 +36,13 @@ pub async fn serve(loaded: LoadedConfig) -> anyhow::Result<()> {
         );
         app.max_connections = max_connections;
     }
-    // Both tasks end with this function.
+    // The tasks end with this function.
     let _reloading = reload_on_hangup(&loaded, app.state())?;
     print_startup(&app, config);
     let _reopening = config.audit.log.is_some().then(|| reopen_on_hangup(app.audit.clone())).transpose()?;
     // The first message would wait for that. It is done when the port is open, because it takes longer than the start.
     drop(tokio::task::spawn_blocking(tokens::unpack_vocabulary));
+    let _returning = return_freed_memory();
     app.run_until_signaled(signals).await
 }
 

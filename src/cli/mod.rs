@@ -14,6 +14,7 @@ pub mod ask;
 pub mod audit;
 pub mod chat;
 mod command_outcome;
+pub mod crash_tour;
 pub mod doctor;
 pub mod mcp_stdio;
 pub mod prompt;

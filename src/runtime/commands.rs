@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use super::{admission::RunAdmission, approvals::is_allowed_to_answer, error::SessionsError, sessions::Sessions};
 use k8sops_core::{
     CommandBody, CommandReceipt, ConfirmableWrite, InboxEntry, InputAction, InteractionStatus, MessageQueued, OnBusy,
-    SessionCommand, SessionEvent, SessionId, SessionState, SessionSummary, StoreError, StreamFrame, UserId, load_state,
+    SessionCommand, SessionEvent, SessionId, SessionSettings, SessionState, SessionSummary, StoreError, StreamFrame,
+    UserId, load_state,
 };
 use k8sops_tools::ApprovalBy;
 
@@ -44,6 +45,7 @@ impl Sessions {
             summary = self.get_session(&command.by, session).await?;
             *run_id = summary.open_run.or_else(|| next_message(&waiting)?.command.run_id());
         }
+        self.prepare_attachments(&summary, &mut command).await;
         let admission = match self.admit_command(&summary, &command).await {
             Ok(admission) => admission,
             // An accepted command stays accepted, whatever has changed since.
@@ -71,6 +73,19 @@ impl Sessions {
         // The owner does not wait: what must not happen twice is confirmed before it happens.
         self.0.wake_owner(session);
         self.confirm_receipt(session, &by, receipt).await
+    }
+
+    /// Removes secrets from the attachments of a message and shortens them, before anything is stored.
+    async fn prepare_attachments(&self, summary: &SessionSummary, command: &mut SessionCommand) {
+        let CommandBody::Message { attachments, .. } = &mut command.body else { return };
+        if attachments.is_empty() {
+            return;
+        }
+        let dependencies = &self.0.dependencies;
+        let SessionSettings { provider, model, .. } = &summary.settings;
+        let window = dependencies.catalog.context_window(provider, model);
+        let sent = std::mem::take(attachments);
+        *attachments = dependencies.tools.prepare_attachments(summary.session_id, sent, window).await;
     }
 
     fn publish_queued_message(&self, session_id: SessionId, user: &UserId, receipt: &CommandReceipt) {
@@ -181,6 +196,10 @@ impl Sessions {
                     }
                     _ => Ok(()),
                 }
+            }
+            CommandBody::Feedback { message_id, .. } => {
+                let state = self.load_for_answer(summary.session_id).await?;
+                state.find_reply(*message_id).map(drop).ok_or(SessionsError::ReplyNotFound(*message_id))
             }
             CommandBody::Message { .. } | CommandBody::Cancel { .. } | CommandBody::Title { .. } => Ok(()),
         }

@@ -1,6 +1,6 @@
 //! Errors of requests to sessions.
 
-use k8sops_core::{ApprovalId, InputId, SessionId, StoreError, ToolCallId};
+use k8sops_core::{ApprovalId, InputId, MessageId, SessionId, StoreError, ToolCallId};
 use k8sops_models::InvalidSettings;
 use k8sops_tools::{ArgumentMismatch, ElicitationMismatch};
 
@@ -55,6 +55,11 @@ pub enum SessionsError {
     /// The question is no longer pending.
     #[error("question {0} was answered before, has expired, or its call has ended; see its input_resolved event")]
     InputClosed(InputId),
+    /// The conversation has no such reply.
+    #[error(
+        "there is no reply {0} in the conversation, or its turn is no longer kept; only replies of the agent can be rated"
+    )]
+    ReplyNotFound(MessageId),
     /// No output of this call is stored.
     #[error("no output of the tool call {0} is stored: the call does not exist, or newer outputs replaced its output")]
     OutputNotFound(ToolCallId),

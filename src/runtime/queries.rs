@@ -140,7 +140,7 @@ impl Sessions {
         Ok(EventCursor::new(self.0.dependencies.store.clone(), session, feed, after))
     }
 
-    /// Reads at most `limit` bytes of the whole output of a tool call, starting at `offset`.
+    /// Reads at most `limit` bytes of the whole output of a tool call or of a whole attachment, starting at `offset`.
     ///
     /// # Errors
     /// `NotFound`, `OutputNotFound`, `OutputMissing`, and store errors.
@@ -168,7 +168,16 @@ impl Sessions {
             }
             // An output that was not truncated is in the log.
             (None, Some(end)) => Ok(whole(cut_text(&end.content, offset, limit))),
-            (None, None) => Err(SessionsError::OutputNotFound(call.clone())),
+            (None, None) => {
+                let state = load_state(store, session).await?.state;
+                match state.find_attachment(call) {
+                    Some(attachment) if attachment.truncated => {
+                        Err(SessionsError::OutputMissing { call: call.clone(), bytes: attachment.bytes })
+                    }
+                    Some(attachment) => Ok(whole(cut_text(&attachment.text, offset, limit))),
+                    None => Err(SessionsError::OutputNotFound(call.clone())),
+                }
+            }
         }
     }
 

@@ -1,9 +1,13 @@
 //! `GET /v1/events`: what changes of all sessions of a caller, and what waits for the caller.
 
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use k8sops::auth::UserRole;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{self, Message},
+};
 
 use crate::{
     identity::{start_waiting_session, with_change},
@@ -129,6 +133,57 @@ async fn changes_of_all_own_sessions_are_streamed_and_resumed() {
     service.token = Some(ben);
     let none = AccountStream::open(&service, &format!("?after={cursor}")).await.rest().await;
     assert_eq!(kinds(&none), ["hello"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websocket_has_the_same_frames_and_is_opened_with_a_ticket() {
+    let mut keys = ApiKeyFile::new();
+    let anna = keys.add("anna", &[UserRole::User]);
+    let model = Some(ScriptedModel::new([]) as _);
+    let mut service = TestService::start(ServiceSetup { env: keys.env(), model, ..ServiceSetup::default() }).await;
+    service.token = Some(anna);
+    let address = service.base.replacen("http", "ws", 1) + "/v1/events";
+    let refused = connect_async(&address).await.unwrap_err();
+    assert!(matches!(refused, tungstenite::Error::Http(answer) if answer.status() == 401));
+    let open = async |query: &str| {
+        let ticket = service.post("/v1/tickets", json!({})).await["ticket"].as_str().unwrap().to_owned();
+        connect_async(format!("{address}?ticket={ticket}{query}")).await.unwrap().0
+    };
+    let next = async |socket: &mut WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>| loop {
+        let message = tokio::time::timeout(TEST_TIMEOUT, socket.next()).await.expect("the stream continues");
+        match message {
+            Some(Ok(Message::Text(text))) => break serde_json::from_str::<Value>(&text).unwrap(),
+            Some(Ok(Message::Close(reason))) => break json!({"closed": reason.map(|reason| u16::from(reason.code))}),
+            Some(Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut socket = open("").await;
+    let hello = next(&mut socket).await;
+    assert_eq!((&hello["type"], &hello["user_id"]), (&json!("hello"), &json!("anna")));
+    let session = service.create_session().await;
+    service.turn(&session, "why is it slow?").await;
+    let mut frames = Vec::new();
+    while frames.last().is_none_or(|frame: &Value| frame["type"] != "run_finished") {
+        frames.push(next(&mut socket).await);
+    }
+    assert_eq!(kinds(&frames), ["session_created", "title_changed", "run_started", "run_finished"]);
+    // It is resumed by a cursor, also without following.
+    let cursor = frames[2]["cursor"].as_str().unwrap();
+    let mut known = open(&format!("&follow=false&after={cursor}")).await;
+    let mut rest = Vec::new();
+    while rest.last().is_none_or(|frame: &Value| frame["closed"].is_null()) {
+        rest.push(next(&mut known).await);
+    }
+    assert_eq!(rest.pop().unwrap()["closed"], 1000);
+    assert!(kinds(&rest).contains(&"run_finished"), "{rest:?}");
+    // It takes no commands.
+    socket.send(Message::Text("{}".into())).await.unwrap();
+    assert_eq!(next(&mut socket).await["closed"], 1008);
+    let mut last = open("").await;
+    next(&mut last).await;
+    service.stop().await;
+    assert_eq!(next(&mut last).await["closed"], 1001);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use k8sops_core::ChatMessage;
 use k8sops_testing::{
     TEST_TIMEOUT,
     counting_server::CountingMcpServer,
@@ -73,6 +74,16 @@ async fn start_service(replies: Vec<Vec<ReplyStep>>) -> (TestService, Arc<Script
     (service, model, tools)
 }
 
+/// Returns the messages of the user in the newest request.
+fn user_messages(model: &ScriptedModel) -> Vec<String> {
+    let request = model.requests().pop().unwrap();
+    let texts = request.messages.iter().filter_map(|message| match message.as_ref() {
+        ChatMessage::User(message) => Some(message.content.clone()),
+        _ => None,
+    });
+    texts.collect()
+}
+
 fn last_user_message(model: &ScriptedModel) -> String {
     format!("{:?}", model.requests().last().unwrap().messages.last().unwrap())
 }
@@ -107,8 +118,12 @@ async fn standard_input_and_files_are_part_of_the_question() {
     let path = manifest.to_str().unwrap();
     let asked = ask(&service.base, &["what is wrong here?", "-f", path], b"error: caf\xe9 is down\n").await;
     assert_eq!((asked.code, asked.stdout.as_str()), (0, "ok\n"), "{}", asked.stderr);
-    let sent = last_user_message(&model);
-    for part in ["what is wrong here?", "kind: Pod", "Standard input:", "error: caf\u{fffd} is down"] {
+    let messages = user_messages(&model);
+    assert_eq!(messages.last().unwrap(), "what is wrong here?");
+    let sent = messages.join("\n");
+    for part in
+        ["<attachment name=\"pod.yaml\" media_type=\"application/yaml\">\nkind: Pod", "error: caf\u{fffd} is down"]
+    {
         assert!(sent.contains(part), "{part}: {sent}");
     }
     assert!(asked.stderr.contains("not valid UTF-8"), "{}", asked.stderr);
@@ -118,7 +133,7 @@ async fn standard_input_and_files_are_part_of_the_question() {
     let asked = ask(&service.base, &["why?"], log.as_bytes()).await;
     assert_eq!(asked.code, 0, "{}", asked.stderr);
     assert!(asked.stderr.contains("from the middle of standard input are left out"), "{}", asked.stderr);
-    let sent = last_user_message(&model);
+    let sent = user_messages(&model).join("\n");
     assert!(sent.contains("line 0") && sent.contains("line 1999999") && sent.len() < 200_000, "{}", sent.len());
     // The input alone is the question.
     assert_eq!(ask(&service.base, &[], b"why?\n").await.code, 0);

@@ -47,6 +47,20 @@ async fn demo_finds_what_is_broken_without_a_language_model() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn crash_tour_loses_nothing_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = k8sops_command();
+    command.args(["demo", "--crash"]).env("TMPDIR", folder.path()).current_dir(folder.path());
+    let toured = tokio::time::timeout(2 * k8sops_testing::TEST_TIMEOUT, command.output()).await.unwrap().unwrap();
+    let (said, failed) = (String::from_utf8_lossy(&toured.stdout), String::from_utf8_lossy(&toured.stderr));
+    assert!(toured.status.success(), "{said}{failed}");
+    for part in ["kill -9", "the run is resumed", "without a gap", "The answer is whole"] {
+        assert!(said.contains(part), "{part}: {said}{failed}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the folder is empty");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn serve_does_not_fall_back_to_the_demo() {
     let data = tempfile::tempdir().unwrap();
     let mut command = k8sops_command();

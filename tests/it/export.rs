@@ -63,6 +63,7 @@ async fn report_has_changes_with_approvals_and_evidence() {
     let (status, policy, html) = export(&service, &session, "html").await;
     assert_eq!(status, 200);
     assert_inert(&html, &policy);
+    assert!(html.contains("<p>0 looks, 1 change made.</p>"), "{html}");
     assert!(html.contains("Approved by user:default") && html.contains("&lt;b&gt;ahead"), "{html}");
     let (status, _, markdown) = export(&service, &session, "md").await;
     assert_eq!(status, 200);

@@ -110,6 +110,7 @@ async fn dashboard_and_alert_metrics_exist() {
     let (service, _) = start_busy_service().await;
     let rare = Metrics::new();
     rare.record_memory_recall(RecallOutcome::Found, Duration::from_millis(3));
+    rare.count_message_feedback("up");
     rare.count_door_turn("openai", "finished");
     rare.set_open_circuits(&[("openai".into(), "m".into())]);
     let scraped = scrape_metrics(&service).await + &rare.render();

@@ -110,10 +110,7 @@ async fn previews_are_written_while_another_replica_has_watchers() {
     second_gates[0].arrived().await;
     eventually("the message is known to be open", async || count_previews(&redis, &session).await == 1).await;
     let opened = preview_position(&redis, &session).await;
-    for gate in &second_gates {
-        gate.arrived().await;
-        gate.open();
-    }
+    second_gates[0].open();
     here.until("run_finished").await;
     here.until("run_finished").await;
     assert_eq!(preview_position(&redis, &session).await, opened, "no other replica reads the rest");

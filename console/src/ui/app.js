@@ -22,6 +22,7 @@ import {UsagePage} from './usage_page.js';
 
 /** @typedef {import('../wire/account_watch.js').AccountState} AccountState */
 /** @typedef {import('./app_context.js').AppContext} AppContext */
+/** @typedef {import('./app_context.js').FirstMessage} FirstMessage */
 
 /** @type {any} */
 const UNKNOWN_ACCOUNT = {sessions: [], nextCursor: null, approvals: [], inputs: [], info: undefined, reachable: true};
@@ -48,7 +49,7 @@ function Workspace({onSignOut}) {
   const [account, setAccount] = useState(/** @type {AccountState} */ (UNKNOWN_ACCOUNT));
   const [dialog, setDialog] = useState(/** @type {'' | 'palette' | 'shortcuts'} */ (''));
   const [menu, setMenu] = useState(false);
-  const [firstMessage, setFirstMessage] = useState('');
+  const [firstMessage, setFirstMessage] = useState(/** @type {FirstMessage | null} */ (null));
   const {toasts, showToast, dismiss} = useToasts();
   const watch = useRef(/** @type {ReturnType<typeof watchAccount> | null} */ (null));
   useEffect(() => {
@@ -62,10 +63,10 @@ function Workspace({onSignOut}) {
   useEffect(() => setMenu(false), [route.view, route.sessionId]);
   useTitle(account, route);
 
-  const startSession = async (/** @type {string} */ text, /** @type {object} */ settings) => {
+  const startSession = async (/** @type {FirstMessage} */ message, /** @type {object} */ settings) => {
     const time_zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
     const created = await callApi('POST', 'sessions', {body: {...settings, time_zone}});
-    setFirstMessage(text);
+    setFirstMessage(message);
     goTo(`sessions/${created.session_id}`);
     refresh();
   };
@@ -77,7 +78,7 @@ function Workspace({onSignOut}) {
     showToast,
     startSession,
     openMenu: () => setMenu(true),
-    forgetFirstMessage: () => setFirstMessage(''),
+    forgetFirstMessage: () => setFirstMessage(null),
     deleteSession(sessionId, title) {
       deletes.begin(sessionId, title);
       if (route.sessionId === sessionId) goTo('');
@@ -101,7 +102,7 @@ function Workspace({onSignOut}) {
     <${Toasts} toasts=${toasts} onDismiss=${dismiss} />`;
 }
 
-/** @param {{route: import('./route.js').Route, app: AppContext, firstMessage: string}} props */
+/** @param {{route: import('./route.js').Route, app: AppContext, firstMessage: FirstMessage | null}} props */
 function CurrentView({route, app, firstMessage}) {
   switch (route.view) {
     case 'sessions':

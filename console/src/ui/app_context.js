@@ -1,3 +1,5 @@
+/** @typedef {{text: string, attachments: import('../../types/view').NewAttachment[]}} FirstMessage The message of a new session. */
+
 /**
  * What the views need of the page around them.
  *
@@ -8,7 +10,7 @@
  * @property {(text: string, action?: {label: string, run: () => void}) => void} showToast
  * @property {() => void} openMenu Shows the sidebar on a narrow screen.
  * @property {(sessionId: string, title: string) => void} deleteSession
- * @property {(text: string, settings: object) => Promise<void>} startSession
+ * @property {(message: FirstMessage, settings: object) => Promise<void>} startSession
  * @property {() => void} forgetFirstMessage
  */
 

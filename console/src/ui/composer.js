@@ -1,16 +1,30 @@
 /** The place to write in. */
 
 import {html, useEffect, useRef, useState} from '../../vendor/preact.js';
+import {NewAttachments, readFiles} from './attachments.js';
+import {IconButton} from './elements.js';
 import {Icon} from './icons.js';
 
+/** @typedef {import('../../types/view').NewAttachment} NewAttachment */
+
 /**
- * @param {{draftKey: string, running: boolean, disabled?: string, settings: any, onSend: (text: string, onBusy: 'enqueue' | 'interrupt') => void | Promise<boolean>,
- *   onStop?: () => void, onSettings: () => void}} props `disabled` says why nothing can be sent. A text that
+ * @param {{draftKey: string, running: boolean, disabled?: string, settings: any, onSend: (text: string, onBusy: 'enqueue' | 'interrupt', attachments: NewAttachment[]) => void | Promise<boolean>,
+ *   onStop?: () => void, onSettings: () => void, onProblem: (problem: any) => void}} props `disabled` says why nothing can be sent. A text that
  *   `onSend` could not send comes back.
  */
-export function Composer({draftKey, running, disabled = '', settings, onSend, onStop, onSettings}) {
+export function Composer({draftKey, running, disabled = '', settings, onSend, onStop, onSettings, onProblem}) {
   const stored = `k8sops.draft.${draftKey}`;
   const [text, setText] = useState(() => sessionStorage.getItem(stored) ?? '');
+  const [attachments, setAttachments] = useState(/** @type {NewAttachment[]} */ ([]));
+  const chooser = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const attach = (/** @type {FileList | undefined} */ files) =>
+    readFiles(files ?? []).then((read) => setAttachments((old) => [...old, ...read]), onProblem);
+  /** @param {Event} event @param {DataTransfer | null} data */
+  const takeFiles = (event, data) => {
+    if (!data?.files.length) return;
+    event.preventDefault();
+    attach(data.files);
+  };
   const area = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
   useEffect(() => setText(sessionStorage.getItem(stored) ?? ''), [stored]);
   const change = (/** @type {string} */ value) => {
@@ -20,10 +34,13 @@ export function Composer({draftKey, running, disabled = '', settings, onSend, on
   };
   const send = async (/** @type {'enqueue' | 'interrupt'} */ onBusy) => {
     if (!text.trim() || disabled) return;
-    const sent = onSend(text.trim(), onBusy);
+    const sent = onSend(text.trim(), onBusy, attachments);
     change('');
+    setAttachments([]);
     area.current?.focus();
-    if ((await sent) === false) change(text);
+    if ((await sent) !== false) return;
+    change(text);
+    setAttachments(attachments);
   };
   /** @param {KeyboardEvent} event */
   const onKey = (event) => {
@@ -35,15 +52,23 @@ export function Composer({draftKey, running, disabled = '', settings, onSend, on
   return html`<form class="composer" aria-label="Write a message" onSubmit=${(/** @type {Event} */ event) => {
     event.preventDefault();
     send('enqueue');
-  }}>
+  }} onDragOver=${(/** @type {DragEvent} */ event) => event.preventDefault()}
+    onDrop=${(/** @type {DragEvent} */ event) => takeFiles(event, event.dataTransfer)}>
+    <${NewAttachments} attachments=${attachments} onRemove=${(/** @type {number} */ at) => setAttachments(attachments.filter((_, other) => other !== at))} />
     <textarea ref=${area} id="composer" rows="1" placeholder=${running ? 'Add to the investigation…' : 'What is broken?'}
       aria-label="Message"
-      value=${text} disabled=${Boolean(disabled)} onKeyDown=${onKey} onInput=${(/** @type {any} */ event) => change(event.target.value)} />
+      value=${text} disabled=${Boolean(disabled)} onKeyDown=${onKey} onPaste=${(/** @type {ClipboardEvent} */ event) => takeFiles(event, event.clipboardData)}
+      onInput=${(/** @type {any} */ event) => change(event.target.value)} />
     <div class="composer-bar">
       <button type="button" class="chip model" onClick=${onSettings} title="Settings of this session"><${Icon} name="settings" />
         ${settings ? html`<span class="ellipsis">${settings.provider}/${settings.model}</span>` : 'Settings'}
         ${settings?.reasoning && settings.reasoning !== 'off' ? html`<span class="muted">thinks ${settings.reasoning}</span>` : ''}
       </button>
+      <input ref=${chooser} type="file" multiple hidden aria-label="Files" onChange=${(/** @type {any} */ event) => {
+        attach(event.target.files);
+        event.target.value = '';
+      }} />
+      <${IconButton} icon="attach" label="Attach a file: a manifest, a log" onClick=${() => chooser.current?.click()} />
       <span class="composer-hint">${disabled || hint}</span>
       <span class="grow" />
       ${running && html`<button type="button" class="button stop" onClick=${onStop}><${Icon} name="stop" /> Stop</button>`}

@@ -4,8 +4,10 @@ import {html, useMemo, useState} from '../../vendor/preact.js';
 import {formatClock, formatDuration, formatMoney, formatTokens} from '../view/format.js';
 import {groupItems} from '../view/groups.js';
 import {showInvisible} from '../view/visible_text.js';
+import {sendCommand} from '../wire/api.js';
 import {ApprovalCard, ApprovalResult} from './approval_card.js';
-import {CopyButton} from './elements.js';
+import {Attachments} from './attachments.js';
+import {CopyButton, IconButton, ProblemLine} from './elements.js';
 import {Icon} from './icons.js';
 import {InputCard} from './input_form.js';
 import {Markdown} from './markdown.js';
@@ -55,10 +57,11 @@ function drawItem(item, context) {
     case 'user':
       return html`<article id=${item.key} class="message user" tabindex="-1" aria-label="Your message">
         <${MessageText} text=${item.text} />
+        <${Attachments} attachments=${item.attachments} sessionId=${context.sessionId} />
         <time class="message-time" datetime=${item.ts}>${formatClock(item.ts)}</time>
       </article>`;
     case 'assistant':
-      return html`<${AssistantMessage} item=${item} onJump=${context.onJump} />`;
+      return html`<${AssistantMessage} item=${item} context=${context} />`;
     case 'tool':
       return html`<${ToolWithApprovals} tool=${item} context=${context} />`;
     case 'input':
@@ -100,8 +103,8 @@ function ToolWithApprovals({tool, context}) {
   </div>`;
 }
 
-/** @param {{item: AssistantItem, onJump: (key: string) => void}} props */
-function AssistantMessage({item, onJump}) {
+/** @param {{item: AssistantItem, context: ConversationContext}} props */
+function AssistantMessage({item, context}) {
   const [thinks, setThinks] = useState(false);
   if (!item.text && !item.reasoning) return null;
   const isThinking = item.streaming && !item.text;
@@ -115,10 +118,31 @@ function AssistantMessage({item, onJump}) {
     ${item.text && html`<${Markdown} text=${item.text} />`}
     ${item.citations.length > 0 && html`<p class="citations">Evidence
       ${item.citations.map((citation) => html`<button type="button" class="chip"
-        onClick=${() => onJump(`t:${citation.tool_call_id}`)}>[${citation.n}]</button>`)}</p>`}
-    ${!item.streaming && item.text && item.stopReason !== 'tool_use' && html`<div class="message-tools"><${CopyButton} text=${item.text}
-      label="Copy answer" /></div>`}
+        onClick=${() => context.onJump(`t:${citation.tool_call_id}`)}>[${citation.n}]</button>`)}</p>`}
+    ${!item.streaming && item.text && item.stopReason !== 'tool_use' && html`<${AnswerTools} item=${item} sessionId=${context.sessionId} />`}
   </article>`;
+}
+
+/** @param {{item: AssistantItem, sessionId: string}} props */
+function AnswerTools({item, sessionId}) {
+  const [asks, setAsks] = useState(false);
+  const [problem, setProblem] = useState(/** @type {any} */ (null));
+  const rate = (/** @type {'up' | 'down'} */ rating, comment = '') => {
+    setAsks(rating === 'down' && !comment);
+    sendCommand(`sessions/${sessionId}/messages/${item.key.slice(2)}/feedback`, {rating, comment}).then(() => setProblem(null), setProblem);
+  };
+  const explain = (/** @type {any} */ event) => {
+    event.preventDefault();
+    const comment = event.target.elements.comment.value.trim();
+    if (comment) rate('down', comment);
+    else setAsks(false);
+  };
+  return html`<div class="message-tools ${item.rating ? 'rated' : ''}"><${CopyButton} text=${item.text} label="Copy answer" />
+      <${IconButton} icon="good" label="This helped" pressed=${item.rating === 'up'} onClick=${() => rate('up')} />
+      <${IconButton} icon="bad" label="This did not help" pressed=${item.rating === 'down'} onClick=${() => rate('down')} /></div>
+    ${asks && html`<form class="feedback" onSubmit=${explain}><input name="comment" maxlength="2000" aria-label="What is wrong with this answer?"
+      placeholder="What is wrong with it?" /> <button class="button">Send</button></form>`}
+    <${ProblemLine} problem=${problem} />`;
 }
 
 /** @param {{item: import('../../types/view').RunEndItem}} props */

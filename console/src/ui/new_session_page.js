@@ -28,9 +28,9 @@ export function NewSessionPage({app}) {
   const [dialog, setDialog] = useState(false);
   const [busy, setBusy] = useState(false);
   const shown = {provider: info?.default_provider, model: info?.default_model, ...settings};
-  const start = async (/** @type {string} */ text) => {
+  const start = async (/** @type {string} */ text, /** @type {any[]} */ attachments = []) => {
     setBusy(true);
-    const started = await app.startSession(text, settings).then(
+    const started = await app.startSession({text, attachments}, settings).then(
       () => true,
       (problem) => {
         app.showProblem(problem);
@@ -52,8 +52,8 @@ export function NewSessionPage({app}) {
           <p class="lead">Ask in your own words. k8sops looks by itself; every change waits for your approval, with a diff.</p>
           ${info?.notice && html`<p class="hint">${info.notice}</p>`}
           <${ReadinessHints} info=${info} />
-          <${Composer} draftKey="new" running=${false} disabled=${busy ? 'Starting…' : ''} settings=${info && shown} onSend=${start}
-            onSettings=${() => setDialog(true)} />
+          <${Composer} draftKey="new" running=${false} disabled=${busy ? 'Starting…' : ''} settings=${info && shown} onSend=${(/** @type {string} */ text, /** @type {any} */ _, /** @type {any} */ attachments) => start(text, attachments)}
+            onSettings=${() => setDialog(true)} onProblem=${app.showProblem} />
           <ul class="questions" aria-label="Questions to begin with">
             ${questions.map((question) => html`<li><button type="button" disabled=${busy} onClick=${() => start(question.text)}>
               <span class="question-text">${question.text}</span><span class="question-why">${question.why}</span>

@@ -20,7 +20,7 @@ import {useSession} from './use_session.js';
 /** How near to the end a reader counts as following it, in pixels. */
 const FOLLOW_DISTANCE = 80;
 
-/** @param {{sessionId: string, firstMessage: string, app: AppContext}} props */
+/** @param {{sessionId: string, firstMessage: import('./app_context.js').FirstMessage | null, app: AppContext}} props */
 export function SessionPage({sessionId, firstMessage, app}) {
   const session = useSession(sessionId);
   const {state, connection, outgoing} = session;
@@ -31,7 +31,7 @@ export function SessionPage({sessionId, firstMessage, app}) {
   const newFrom = useNewFrom(sessionId, state.lastSeq, state.ready);
 
   useEffect(() => {
-    if (firstMessage) session.send(firstMessage);
+    if (firstMessage) session.send(firstMessage.text, 'enqueue', firstMessage.attachments);
     app.forgetFirstMessage();
   }, [sessionId]);
 
@@ -68,9 +68,9 @@ export function SessionPage({sessionId, firstMessage, app}) {
   const title = state.title || app.account.sessions.find((s) => s.session_id === sessionId)?.title || 'New session';
   const running = Boolean(state.run) || outgoing.some((message) => message.state === 'queued');
   const activity = describeActivity(state);
-  const send = (/** @type {string} */ text, /** @type {any} */ onBusy) => {
+  const send = (/** @type {string} */ text, /** @type {any} */ onBusy, /** @type {any} */ attachments) => {
     following.current = true;
-    session.send(text, onBusy);
+    session.send(text, onBusy, attachments);
   };
   if (ended && !state.items.length) return html`<${MissingSession} reason=${ended} app=${app} />`;
   return html`<div class="session">
@@ -106,7 +106,7 @@ export function SessionPage({sessionId, firstMessage, app}) {
       </div>
       <div class="composer-area">
         <${Composer} key=${sessionId} draftKey=${sessionId} running=${running} disabled=${ended} settings=${state.settings} onSend=${send}
-          onStop=${() => session.stop().catch(app.showProblem)} onSettings=${() => setDialog('settings')} />
+          onStop=${() => session.stop().catch(app.showProblem)} onSettings=${() => setDialog('settings')} onProblem=${app.showProblem} />
       </div>
     </div>
     ${timeline && html`<${TimelinePanel} items=${state.items} owner=${state.owner} onJump=${jump} onClose=${() => setTimeline(false)} />`}
@@ -160,6 +160,7 @@ function OutgoingLine({message, running, session}) {
   const words = {sending: 'sending…', queued: running ? 'queued, runs next' : 'accepted', failed: 'not sent'};
   return html`<article class="message user outgoing ${message.state}">
     <${MessageText} text=${message.text} />
+    ${message.attachments.map(({name}) => html`<span class="chip"><${Icon} name="attach" /> ${name}</span>`)}
     <p class="message-time" role="status">${words[message.state]}
       ${message.state === 'failed' && html`: ${message.error}
         <button type="button" class="link" onClick=${() => session.retry(message)}>Send again</button>

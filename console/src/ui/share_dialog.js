@@ -43,7 +43,7 @@ export function ShareDialog({sessionId, onClose}) {
       <${ProblemLine} problem=${problem ?? shares.problem} />
       ${(shares.value?.shares ?? []).map((known) => html`<p key=${known.share_id}>Link of ${known.by.replace('user:', '')},
         until ${new Date(known.expires_at).toLocaleString()}
-        <button type="button" class="link" onClick=${revoke(known.share_id)}>Revoke</button></p>`)}
+        ${' '}<button type="button" class="link" onClick=${revoke(known.share_id)}>Revoke</button></p>`)}
     </div>
   <//>`;
 }

@@ -59,7 +59,8 @@ function ToolStatusMark({tool}) {
 
 /** @param {{progress: NonNullable<ToolItem['progress']>}} props */
 function ToolProgressBar({progress}) {
-  const words = progress.message || (progress.total ? `${progress.value} of ${progress.total}` : String(progress.value));
+  const [value, total] = [progress.value, progress.total].map((number) => Math.round((number ?? 0) * 10) / 10);
+  const words = progress.message || (progress.total ? `${value} of ${total}` : String(value));
   return html`<div class="tool-progress">
     ${progress.total ? html`<progress max=${progress.total} value=${progress.value} aria-label="Progress" />` : html`<progress
       aria-label="Progress" />`}

@@ -1,4 +1,4 @@
-/** The output of a call: what the model got, and on request all of it. */
+/** The output of a call, or an attachment: what the model got, and on request all of it. */
 
 import {html, useEffect, useState} from '../../vendor/preact.js';
 import {formatBytes} from '../view/format.js';
@@ -9,9 +9,9 @@ import {LineView} from './line_view.js';
 /** The longest text that is loaded. A browser holds no more without trouble. */
 const MAX_LOADED_CHARS = 32_000_000;
 
-/** @typedef {import('../../types/view').ToolItem} ToolItem */
+/** @typedef {Pick<import('../../types/view').ToolItem, 'callId' | 'name' | 'output' | 'truncated' | 'bytes'>} ShownOutput */
 
-/** @param {{tool: ToolItem, sessionId: string}} props */
+/** @param {{tool: ShownOutput, sessionId: string}} props */
 export function ToolOutput({tool, sessionId}) {
   const [whole, setWhole] = useState(false);
   const path = `sessions/${sessionId}/tool_calls/${encodeURIComponent(tool.callId)}/output`;

@@ -7,6 +7,7 @@ import {openSessionStream} from '../wire/session_stream.js';
 
 /** @typedef {import('../../types/view').SessionState} SessionState */
 /** @typedef {import('../../types/view').OutgoingMessage} OutgoingMessage */
+/** @typedef {import('../../types/view').NewAttachment} NewAttachment */
 /** @typedef {import('../wire/session_stream.js').ConnectionState} ConnectionState */
 
 /**
@@ -31,18 +32,18 @@ export function useSession(sessionId) {
     setOutgoing((old) => old.map((message) => (message.commandId === commandId ? {...message, ...change} : message)));
 
   const actions = useMemo(() => {
-    const post = async (/** @type {OutgoingMessage} */ {commandId, text}, /** @type {string} */ onBusy) => {
+    const post = async (/** @type {OutgoingMessage} */ {commandId, text, attachments}, /** @type {string} */ onBusy) => {
       change(commandId, {state: 'sending', error: ''});
       try {
-        await sendCommand(`sessions/${sessionId}/messages`, {content: text, on_busy: onBusy}, {commandId});
+        await sendCommand(`sessions/${sessionId}/messages`, {content: text, attachments, on_busy: onBusy}, {commandId});
         change(commandId, {state: 'queued'});
       } catch (problem) {
         change(commandId, {state: 'failed', error: problem.message});
       }
     };
     return {
-      send(/** @type {string} */ text, onBusy = 'enqueue') {
-        const message = {commandId: crypto.randomUUID(), text, state: /** @type {const} */ ('sending'), error: ''};
+      send(/** @type {string} */ text, onBusy = 'enqueue', /** @type {NewAttachment[]} */ attachments = []) {
+        const message = {commandId: crypto.randomUUID(), text, attachments, state: /** @type {const} */ ('sending'), error: ''};
         setOutgoing((old) => [...old, message]);
         post(message, onBusy);
       },

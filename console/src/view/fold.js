@@ -85,6 +85,7 @@ const FOLDS = {
       runId: frame.run_id,
       commandId: frame.command_id ?? null,
       text: frame.content,
+      attachments: frame.attachments ?? [],
     });
   },
   run_started(draft, frame) {
@@ -109,11 +110,16 @@ const FOLDS = {
       stopReason: frame.stop_reason,
       model: frame.model ?? '',
       citations: frame.citations ?? [],
+      rating: null,
     });
     draft.state.contextTokens = frame.usage?.input_tokens ?? draft.state.contextTokens;
     for (const call of frame.tool_calls ?? []) {
       draft.put(newTool(call.id, {seq: frame.seq, ts: frame.ts, runId: frame.run_id, name: call.name, arguments: call.arguments}));
     }
+  },
+  message_feedback(draft, frame) {
+    const reply = draft.get(`m:${frame.message_id}`);
+    if (reply) draft.put({...reply, rating: frame.rating});
   },
   approval_requested(draft, frame) {
     const tool = toolFor(draft, frame);
@@ -254,6 +260,7 @@ function appendPreview(draft, frame, field) {
     stopReason: '',
     model: '',
     citations: [],
+    rating: null,
   };
   if (item.kind !== 'assistant' || !item.streaming) return;
   draft.put({...item, [field]: frame.offset === 0 ? frame.content : item[field] + frame.content});

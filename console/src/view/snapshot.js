@@ -29,8 +29,8 @@ export function foldSnapshot(draft, frame) {
 /** @type {Record<string, (draft: ViewDraft, message: any) => void>} */
 const MESSAGES = {
   user(draft, message) {
-    const {message_id: id, seq, ts, content} = message;
-    draft.add({kind: 'user', key: `m:${id}`, seq, ts, runId: '', commandId: null, text: content});
+    const {message_id: id, seq, ts, content, attachments = []} = message;
+    draft.add({kind: 'user', key: `m:${id}`, seq, ts, runId: '', commandId: null, text: content, attachments});
   },
   assistant(draft, message) {
     draft.add({
@@ -45,6 +45,7 @@ const MESSAGES = {
       stopReason: message.stop_reason,
       model: message.model ?? '',
       citations: message.citations ?? [],
+      rating: message.feedback?.rating ?? null,
     });
     for (const call of message.tool_calls ?? []) {
       draft.add(newTool(call.id, {seq: message.seq, ts: message.ts, runId: message.run_id ?? '', name: call.name, arguments: call.arguments}));

@@ -126,7 +126,11 @@ pub(crate) fn find_unsupported_claim(answer: &str, messages: &[Arc<ChatMessage>]
 
 fn is_in_message(message: &ChatMessage, word: &str) -> bool {
     match message {
-        ChatMessage::User(m) => m.content.contains(word) || m.recalled.iter().any(|note| note.content.contains(word)),
+        ChatMessage::User(m) => {
+            m.content.contains(word)
+                || m.recalled.iter().any(|note| note.content.contains(word))
+                || m.attachments.iter().any(|attachment| attachment.text.contains(word))
+        }
         ChatMessage::Assistant(m) => m.content.contains(word),
         ChatMessage::Tool(m) => m.content.contains(word),
     }

@@ -294,7 +294,14 @@ fn write_transcript(messages: &[Arc<ChatMessage>], room: usize) -> (String, usiz
 /// Returns a message as a line of a transcript, truncated.
 pub fn transcript_line(message: &ChatMessage) -> String {
     match message {
-        ChatMessage::User(m) => format!("User: {}\n", truncate_middle(&m.content, MAX_TRANSCRIPT_BYTES)),
+        ChatMessage::User(m) => {
+            let mut text = format!("User: {}\n", truncate_middle(&m.content, MAX_TRANSCRIPT_BYTES));
+            for attachment in &m.attachments {
+                let shown = truncate_middle(&attachment.text, MAX_TRANSCRIPT_OUTPUT_BYTES);
+                let _ = writeln!(text, "Attachment {}: {shown}", attachment.name);
+            }
+            text
+        }
         ChatMessage::Assistant(m) => {
             let mut text = format!("Agent: {}\n", truncate_middle(&m.content, MAX_TRANSCRIPT_BYTES));
             for call in &m.tool_calls {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::{
     history,
     run_log::RunView,
-    user_text::{describe_circumstances, render_user_message},
+    user_text::{describe_attachments, describe_circumstances, render_user_message},
 };
 use k8sops_core::{ChatMessage, UserMessage, run_long_work};
 use k8sops_models::{ToolSpec, tokens};
@@ -44,7 +44,8 @@ pub(crate) fn count_message_tokens(message: &ChatMessage) -> usize {
     let text = match message {
         ChatMessage::User(m) => {
             let circumstances = describe_circumstances(m, None).unwrap_or_default();
-            tokens::count(&render_user_message(m)) + tokens::count(&circumstances)
+            let attachments = describe_attachments(&m.attachments).unwrap_or_default();
+            tokens::count(&render_user_message(m)) + tokens::count(&circumstances) + tokens::count(&attachments)
         }
         ChatMessage::Assistant(m) => {
             let calls = m.tool_calls.iter();
@@ -90,22 +91,28 @@ pub(crate) fn build_conversation(
     time_zone: Option<&str>,
 ) -> Option<Vec<Arc<ChatMessage>>> {
     let summary = summary_message(view);
+    let summary_bytes = summary.as_ref().map_or(0, |m| history::conversation_bytes(std::slice::from_ref(m)));
+    let max_bytes = max_bytes.map(|bytes| bytes.saturating_sub(summary_bytes));
+    let mut kept = history::with_stubs(messages_after_summary(view), limit);
+    if let Some(max_bytes) = max_bytes {
+        // An attachment is a part of its message until that is rendered.
+        history::stub_to_bytes(&mut kept, max_bytes);
+    }
     let mut messages = Vec::new();
-    for message in history::with_stubs(messages_after_summary(view), limit) {
+    for message in kept {
         let ChatMessage::User(m) = message.as_ref() else {
             messages.push(message);
             continue;
         };
-        if let Some(circumstances) = describe_circumstances(m, time_zone) {
-            let in_front = UserMessage { content: circumstances, recalled: Vec::new(), ..m.clone() };
-            messages.push(Arc::new(ChatMessage::User(in_front)));
+        let bare = UserMessage { recalled: Vec::new(), attachments: Vec::new(), ..m.clone() };
+        let in_front = [describe_circumstances(m, time_zone), describe_attachments(&m.attachments)];
+        for content in in_front.into_iter().flatten() {
+            messages.push(Arc::new(ChatMessage::User(UserMessage { content, ..bare.clone() })));
         }
         let content = render_user_message(m);
-        messages.push(Arc::new(ChatMessage::User(UserMessage { content, ..m.clone() })));
+        messages.push(Arc::new(ChatMessage::User(UserMessage { content, ..bare })));
     }
     if let Some(max_bytes) = max_bytes {
-        let max_bytes = max_bytes
-            .saturating_sub(summary.as_ref().map_or(0, |m| history::conversation_bytes(std::slice::from_ref(m))));
         messages = history::truncate_to_bytes(&messages, max_bytes)?;
     }
     messages.splice(0..0, summary);

@@ -1,8 +1,8 @@
-//! Shrinks a conversation to what a model accepts: old tool outputs become stubs, then whole turns are dropped.
+//! Shrinks a conversation to what a model accepts: old tool outputs and attachments become stubs, then whole turns are dropped.
 
 use std::sync::Arc;
 
-use k8sops_core::{ChatMessage, ToolMessage};
+use k8sops_core::{ChatMessage, MessageAttachment, ToolCallId, ToolMessage, UserMessage};
 
 /// Lower bound of the average bytes per token of cluster output.
 const BYTES_PER_TOKEN: usize = 3;
@@ -43,20 +43,29 @@ pub(crate) fn conversation_bytes(messages: &[Arc<ChatMessage>]) -> usize {
     messages.iter().map(|message| message_bytes(message)).sum()
 }
 
-/// Truncates a conversation that a model rejected as too long to `room` bytes: first tool outputs become stubs, the oldest
-/// first, then whole turns are dropped, then the first steps of the current turn. `None` when the user's newest message and
-/// the newest step alone are larger.
-pub(crate) fn truncate_to_bytes(messages: &[Arc<ChatMessage>], room: usize) -> Option<Vec<Arc<ChatMessage>>> {
-    let mut squeezed = messages.to_vec();
-    let mut left = conversation_bytes(&squeezed);
-    for message in &mut squeezed {
+/// Replaces outputs and attachments by stubs, the oldest first, until a conversation has `room` bytes; returns how many it has.
+pub(crate) fn stub_to_bytes(messages: &mut [Arc<ChatMessage>], room: usize) -> usize {
+    let mut left = conversation_bytes(messages);
+    for message in messages {
         if left <= room {
-            return Some(squeezed);
+            break;
         }
         if let Some(stub) = stub(message) {
             left = left - message_bytes(message) + message_bytes(&stub);
             *message = stub;
         }
+    }
+    left
+}
+
+/// Truncates a conversation that a model rejected as too long to `room` bytes: first tool outputs become stubs, the oldest
+/// first, then whole turns are dropped, then the first steps of the current turn. `None` when the user's newest message and
+/// the newest step alone are larger.
+pub(crate) fn truncate_to_bytes(messages: &[Arc<ChatMessage>], room: usize) -> Option<Vec<Arc<ChatMessage>>> {
+    let mut squeezed = messages.to_vec();
+    let mut left = stub_to_bytes(&mut squeezed, room);
+    if left <= room {
+        return Some(squeezed);
     }
     let newest = squeezed.iter().rposition(|m| matches!(**m, ChatMessage::User(_))).unwrap_or(0);
     let is_reply = |m: &Arc<ChatMessage>| matches!(**m, ChatMessage::Assistant(_));
@@ -89,7 +98,12 @@ pub(crate) fn truncate_to_bytes(messages: &[Arc<ChatMessage>], room: usize) -> O
 
 fn message_bytes(message: &ChatMessage) -> usize {
     match message {
-        ChatMessage::User(m) => m.content.len(),
+        ChatMessage::User(m) => {
+            let attachments: usize =
+                m.attachments.iter().map(|attachment| attachment.text.len() + attachment.name.len()).sum();
+            let recalled: usize = m.recalled.iter().map(|note| note.content.len()).sum();
+            m.content.len() + attachments + recalled
+        }
         ChatMessage::Assistant(m) => {
             m.content.len()
                 + m.tool_calls.iter().map(|call| call.arguments.to_string().len() + 64).sum::<usize>()
@@ -101,17 +115,41 @@ fn message_bytes(message: &ChatMessage) -> usize {
     }
 }
 
+/// Returns a message with its output or its attachments replaced by stubs; `None` if that saves nothing.
 fn stub(message: &ChatMessage) -> Option<Arc<ChatMessage>> {
-    let ChatMessage::Tool(tool) = message else { return None };
-    if tool.content.len() <= MIN_STUBBED_BYTES {
-        return None;
+    match message {
+        ChatMessage::Tool(tool) => {
+            let content = stub_text(&tool.content, &tool.tool_call_id)?;
+            Some(Arc::new(ChatMessage::Tool(ToolMessage { content, ..tool.clone() })))
+        }
+        ChatMessage::User(user) => {
+            let stubs: Vec<_> = user
+                .attachments
+                .iter()
+                .map(|attachment| stub_text(&attachment.text, &attachment.attachment_id))
+                .collect();
+            if stubs.iter().all(Option::is_none) {
+                return None;
+            }
+            let attachments = user.attachments.iter().zip(stubs).map(|(attachment, stub)| match stub {
+                Some(text) => MessageAttachment { text, ..attachment.clone() },
+                None => attachment.clone(),
+            });
+            let attachments = attachments.collect();
+            Some(Arc::new(ChatMessage::User(UserMessage { attachments, ..user.clone() })))
+        }
+        ChatMessage::Assistant(_) => None,
     }
-    let content = format!(
-        "[left out to make room: {} bytes. read_output(call={:?}) shows them again, search_output finds lines in them.]",
-        tool.content.len(),
-        tool.tool_call_id.as_str()
-    );
-    Some(Arc::new(ChatMessage::Tool(ToolMessage { content, ..tool.clone() })))
+}
+
+fn stub_text(text: &str, call: &ToolCallId) -> Option<String> {
+    (text.len() > MIN_STUBBED_BYTES).then(|| {
+        format!(
+            "[left out to make room: {} bytes. read_output(call={:?}) shows them again, search_output finds lines in them.]",
+            text.len(),
+            call.as_str()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -167,6 +205,25 @@ mod tests {
         assert!(changed < 40, "changed {changed} times in {} calls", messages.len());
     }
 
+    #[test]
+    fn old_attachment_makes_room_and_the_question_stays() {
+        let attachment = MessageAttachment {
+            attachment_id: "file_1".parse().unwrap(),
+            name: "app.log".into(),
+            media_type: "text/plain".into(),
+            text: "x".repeat(5_000),
+            bytes: 5_000,
+            truncated: false,
+        };
+        let asked = UserMessage { attachments: vec![attachment], ..UserMessage::unlogged("what is wrong here?") };
+        let messages = [Arc::new(ChatMessage::User(asked))];
+        let mut cut = messages.to_vec();
+        stub_to_bytes(&mut cut, 1_000);
+        let ChatMessage::User(asked) = &*cut[0] else { panic!("{cut:?}") };
+        assert_eq!(asked.content, "what is wrong here?");
+        assert!(asked.attachments[0].text.contains("5000 bytes. read_output(call=\"file_1\")"), "{asked:?}");
+    }
+
     fn reply(n: usize) -> Arc<ChatMessage> {
         let call = ToolCall {
             id: format!("step_{n}").parse().unwrap(),
@@ -187,6 +244,7 @@ mod tests {
             model: None,
             provider_data: None,
             usage: TokenUsage::default(),
+            feedback: None,
         }))
     }
 

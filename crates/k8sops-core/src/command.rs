@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    event::{ApprovalDecision, EventAuthor, EventBody, InputAction, SessionEvent},
+    attachment::SentAttachment,
+    event::{ApprovalDecision, EventAuthor, EventBody, FeedbackRating, InputAction, SessionEvent},
     ids::{ApprovalId, CommandId, InputId, MessageId, RunId, UserId},
     request_context::RequestContext,
     settings::SettingsPatch,
@@ -59,6 +60,9 @@ pub enum CommandBody {
         run_id: RunId,
         /// The text of the message.
         content: String,
+        /// The texts that go with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<SentAttachment>,
         /// What to do while a run is in progress.
         on_busy: OnBusy,
         /// The request that brought the message.
@@ -92,6 +96,16 @@ pub enum CommandBody {
         action: InputAction,
         /// The values, with `accept`.
         content: Option<serde_json::Map<String, serde_json::Value>>,
+    },
+    /// Rates a reply.
+    Feedback {
+        /// The reply.
+        message_id: MessageId,
+        /// The rating.
+        rating: FeedbackRating,
+        /// What the user says about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<String>,
     },
     /// Changes some settings of the session.
     Settings(SettingsPatch),
@@ -185,6 +199,7 @@ impl CommandReceipt {
             EventBody::TitleChanged(e) => Some(&e.by),
             EventBody::ApprovalResolved(e) => Some(&e.by),
             EventBody::InputResolved(e) => Some(&e.by),
+            EventBody::MessageFeedback(e) => Some(&e.by),
             _ => None,
         };
         let by = match author {

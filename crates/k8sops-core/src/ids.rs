@@ -225,6 +225,12 @@ impl ToolCallId {
     pub fn generate() -> Self {
         Self(format!("call_{}", Uuid::now_v7().simple()).into())
     }
+
+    /// Generates the id under which the text of an attachment is stored with the outputs of tool calls.
+    #[must_use]
+    pub fn for_attachment() -> Self {
+        Self(format!("file_{}", Uuid::now_v7().simple()).into())
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@
 //! | `ids`, `time`, `money`, `net` | values: ids, [`Timestamp`], [`UsdAmount`], hosts and URLs |
 
 mod account;
+mod attachment;
 mod command;
 mod cursor;
 mod error_chain;
@@ -63,15 +64,17 @@ mod user_memory;
 pub use account::{
     AccountChange, AccountGap, AccountHello, AccountTopic, DeletionReason, MessageQueued, SessionDeleted,
 };
+pub use attachment::{MessageAttachment, SentAttachment};
 pub use command::{CommandBody, CommandReceipt, InboxEntry, OnBusy, SessionCommand};
 pub use cursor::EventCursor;
 pub use error_chain::ErrorChain;
 pub use event::{
     AffectedObject, ApprovalAudience, ApprovalDecision, ApprovalRequested, ApprovalResolved, AssistantMessageEvent,
-    ContextCompacted, DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, InputAction, InputRequested,
-    InputResolved, LogTruncated, MemoryRecalled, MemorySaved, PreviewDetail, PreviewKind, RunFailed, RunFinished,
-    RunOutcome, RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced, SessionCreated, SessionEvent,
-    SessionOrigin, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    ContextCompacted, DependentObjects, DroppedCall, EventAuthor, EventBody, EventDraft, FeedbackRating, InputAction,
+    InputRequested, InputResolved, LogTruncated, MemoryRecalled, MemorySaved, MessageFeedback, PreviewDetail,
+    PreviewKind, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted, ServerIntroduction, ServersIntroduced,
+    SessionCreated, SessionEvent, SessionOrigin, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart,
+    UserMessageEvent,
 };
 pub use feed::{HeldPosition, MessageOpening, SessionFeed};
 pub use frame::{
@@ -85,8 +88,8 @@ pub use lazy_deadline::LazyDeadline;
 pub use lineage::{LogContinuity, LogHead, LogLineage, LostBranch, LostToolCall};
 pub use long_work::run_long_work;
 pub use message::{
-    AssistantMessage, ChatMessage, Citation, ProviderData, StopReason, TokenUsage, ToolCall, ToolEffect, ToolMessage,
-    ToolStatus, UserMessage,
+    AssistantMessage, ChatMessage, Citation, ProviderData, ReplyFeedback, StopReason, TokenUsage, ToolCall, ToolEffect,
+    ToolMessage, ToolStatus, UserMessage,
 };
 pub use money::UsdAmount;
 pub use net::{is_loopback, mask_url, printable_excerpt};

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    attachment::MessageAttachment,
+    event::{EventAuthor, FeedbackRating},
     ids::{MessageId, RunId, ToolCallId},
     lineage::LostToolCall,
     money::UsdAmount,
@@ -47,6 +49,9 @@ pub struct UserMessage {
     pub ts: Timestamp,
     /// The text.
     pub content: String,
+    /// The texts that were attached. The model gets them as data in front of the message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<MessageAttachment>,
     /// Whether memories may be extracted from this message and from the replies to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub memory: bool,
@@ -70,6 +75,7 @@ impl UserMessage {
             seq: 0,
             ts: Timestamp::now(),
             content: content.into(),
+            attachments: Vec::new(),
             memory: false,
             recalled: Vec::new(),
             unavailable_servers: Vec::new(),
@@ -115,6 +121,24 @@ pub struct AssistantMessage {
     /// the provider counts it.
     #[serde(default)]
     pub usage: TokenUsage,
+    /// What the user thinks of the reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<ReplyFeedback>,
+}
+
+/// What a user thinks of a reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplyFeedback {
+    /// The rating.
+    pub rating: FeedbackRating,
+    /// What the user says about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// Who rated it: `user:<id>`.
+    #[schema(value_type = String)]
+    pub by: EventAuthor,
+    /// When it was rated.
+    pub ts: Timestamp,
 }
 
 /// A tool output that a reply cites as `[n]`.

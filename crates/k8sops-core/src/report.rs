@@ -6,12 +6,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    attachment::MessageAttachment,
     event::{
         AffectedObject, ApprovalDecision, ApprovalRequested, EventAuthor, EventBody, InputAction, RunOutcome,
         SessionEvent,
     },
     ids::{ApprovalId, InputId, MessageId, RunId, SessionId, ToolCallId, UserId},
-    message::{TokenUsage, ToolEffect, ToolStatus},
+    message::{ReplyFeedback, TokenUsage, ToolEffect, ToolStatus},
     summary::SessionSummary,
     time::Timestamp,
     usage::ModelUsage,
@@ -91,6 +92,9 @@ pub struct ReportedMessage {
     pub message_id: MessageId,
     /// The text.
     pub content: String,
+    /// The texts that were attached, as the log has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<MessageAttachment>,
 }
 
 /// A reply of the model.
@@ -103,6 +107,9 @@ pub struct ReportedReply {
     /// The model that wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// What the user thinks of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<ReplyFeedback>,
 }
 
 /// A tool call, and what became of it.
@@ -248,7 +255,8 @@ impl ReportBuilder {
         match &event.body {
             EventBody::UserMessage(e) => {
                 self.report.question.get_or_insert_with(|| e.content.clone());
-                let item = ReportedMessage { message_id: e.message_id, content: e.content.clone() };
+                let (content, attachments) = (e.content.clone(), e.attachments.clone());
+                let item = ReportedMessage { message_id: e.message_id, content, attachments };
                 self.push(event, ReportItem::Message(item));
             }
             EventBody::AssistantMessage(e) => {
@@ -258,7 +266,8 @@ impl ReportBuilder {
                         self.report.conclusion = Some(e.content.clone());
                     }
                     let (message_id, content, model) = (e.message_id, e.content.clone(), e.model.clone());
-                    self.push(event, ReportItem::Reply(ReportedReply { message_id, content, model }));
+                    let reply = ReportedReply { message_id, content, model, feedback: None };
+                    self.push(event, ReportItem::Reply(reply));
                 }
                 for call in &e.tool_calls {
                     let item = ReportedCall {
@@ -327,6 +336,16 @@ impl ReportBuilder {
                 call.truncated = e.truncated;
                 call.duration_ms = e.duration_ms;
             }),
+            EventBody::MessageFeedback(e) => {
+                let mut replies = self.report.entries.iter_mut().rev().filter_map(|entry| match &mut entry.item {
+                    ReportItem::Reply(reply) => Some(reply),
+                    _ => None,
+                });
+                if let Some(reply) = replies.find(|reply| reply.message_id == e.message_id) {
+                    let (rating, comment, by) = (e.rating, e.comment.clone(), e.by.clone());
+                    reply.feedback = Some(ReplyFeedback { rating, comment, by, ts });
+                }
+            }
             EventBody::RunFinished(e) => {
                 let item = ReportedOutcome { outcome: e.outcome, duration_ms: e.duration_ms, usage: e.usage };
                 self.push(event, ReportItem::RunFinished(item));

@@ -8,10 +8,16 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, ServerIntroduction, SessionEvent},
+    attachment::{MessageAttachment, attachment_bytes},
+    event::{
+        ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, MessageFeedback, ServerIntroduction,
+        SessionEvent,
+    },
     ids::{MessageId, RunId, ToolCallId},
     lineage::LostToolCall,
-    message::{AssistantMessage, ChatMessage, ProviderData, TokenUsage, ToolMessage, UserMessage, is_zero},
+    message::{
+        AssistantMessage, ChatMessage, ProviderData, ReplyFeedback, TokenUsage, ToolMessage, UserMessage, is_zero,
+    },
     open_run::OpenRun,
     request_form::{ConversationForm, simplification_key},
     summary::SessionSummary,
@@ -167,6 +173,7 @@ impl SessionState {
                     seq,
                     ts,
                     content: e.content.clone(),
+                    attachments: e.attachments.clone(),
                     memory: false,
                     recalled: Vec::new(),
                     unavailable_servers: Vec::new(),
@@ -233,6 +240,7 @@ impl SessionState {
                     message.unavailable_servers.clone_from(&e.unavailable_servers);
                 }
             }
+            EventBody::MessageFeedback(e) => self.rate_reply(e, ts),
             EventBody::SettingsChanged(_) => {
                 self.warned.clear();
                 self.simplified.clear();
@@ -277,6 +285,35 @@ impl SessionState {
 
     fn push_message(&mut self, message: ChatMessage) {
         self.messages.push(Arc::new(message));
+    }
+
+    /// Returns a reply that is in this state.
+    #[must_use]
+    pub fn find_reply(&self, message_id: MessageId) -> Option<&AssistantMessage> {
+        self.messages.iter().rev().find_map(|message| match message.as_ref() {
+            ChatMessage::Assistant(reply) if reply.message_id == message_id => Some(reply),
+            _ => None,
+        })
+    }
+
+    /// Returns an attachment of a message that is in this state.
+    #[must_use]
+    pub fn find_attachment(&self, id: &ToolCallId) -> Option<&MessageAttachment> {
+        self.messages.iter().rev().find_map(|message| match message.as_ref() {
+            ChatMessage::User(user) => user.attachments.iter().find(|attachment| attachment.attachment_id == *id),
+            _ => None,
+        })
+    }
+
+    /// Attaches a rating to its reply, unless the turn was dropped.
+    fn rate_reply(&mut self, e: &MessageFeedback, ts: Timestamp) {
+        let is_rated =
+            |message: &ChatMessage| matches!(message, ChatMessage::Assistant(m) if m.message_id == e.message_id);
+        let Some(message) = self.messages.iter_mut().rev().find(|message| is_rated(message)) else { return };
+        if let ChatMessage::Assistant(reply) = Arc::make_mut(message) {
+            let (rating, comment, by) = (e.rating, e.comment.clone(), e.by.clone());
+            reply.feedback = Some(ReplyFeedback { rating, comment, by, ts });
+        }
     }
 
     /// Has the newest message name the lost calls that none names.
@@ -324,12 +361,17 @@ fn assistant_message(e: &AssistantMessageEvent, run_id: Option<RunId>, seq: u64,
         model: e.model.clone(),
         provider_data: e.provider_data.clone(),
         usage: e.usage,
+        feedback: None,
     })
 }
 
 fn estimated_message_bytes(message: &ChatMessage) -> u64 {
     let content = match message {
-        ChatMessage::User(m) => m.content.len() + m.recalled.iter().map(|note| note.content.len()).sum::<usize>(),
+        ChatMessage::User(m) => {
+            m.content.len()
+                + attachment_bytes(&m.attachments)
+                + m.recalled.iter().map(|note| note.content.len()).sum::<usize>()
+        }
         ChatMessage::Assistant(m) => {
             m.content.len()
                 + m.reasoning.as_ref().map_or(0, String::len)
@@ -384,7 +426,12 @@ mod tests {
 
         // Each call is told once.
         let say = |state: &mut SessionState, seq| {
-            let message = UserMessageEvent { message_id: MessageId::new(), content: "hi".into(), command_id: None };
+            let message = UserMessageEvent {
+                message_id: MessageId::new(),
+                content: "hi".into(),
+                attachments: Vec::new(),
+                command_id: None,
+            };
             let event = EventDraft::in_run(RunId::new(), EventBody::UserMessage(message)).into_event(session, seq);
             state.apply_event(&event);
             state.newest_user_message().map(|message| message.lost_calls.clone()).unwrap_or_default()

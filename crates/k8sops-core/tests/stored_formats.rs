@@ -30,7 +30,7 @@ fn events_keep_their_format() {
     }
     kinds.sort_unstable();
     kinds.dedup();
-    assert_eq!(kinds.len(), 21, "one line at least of each type of event: {kinds:?}");
+    assert_eq!(kinds.len(), 22, "one line at least of each type of event: {kinds:?}");
 }
 
 #[test]
@@ -52,5 +52,5 @@ fn inbox_entries_keep_their_format() {
             entry["command"]["body"]["type"].as_str().unwrap().to_owned()
         })
         .collect();
-    assert_eq!(types, ["message", "cancel", "resolve", "answer", "settings", "title"]);
+    assert_eq!(types, ["message", "cancel", "resolve", "answer", "settings", "title", "feedback", "message"]);
 }

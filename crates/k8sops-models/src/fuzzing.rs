@@ -169,6 +169,7 @@ fn request_after(reply: ModelReply) -> ChatRequest {
         model: Some("model".to_owned()),
         provider_data: reply.provider_data,
         usage: TokenUsage::default(),
+        feedback: None,
     };
     let user = |text: &str| Arc::new(ChatMessage::User(UserMessage::unlogged(text.to_owned())));
     ChatRequest {

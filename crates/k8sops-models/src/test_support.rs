@@ -55,6 +55,7 @@ pub(crate) fn assistant_message(text: &str, tool_calls: Vec<ToolCall>) -> Arc<Ch
         model: Some("test-model".to_owned()),
         provider_data: None,
         usage: TokenUsage::default(),
+        feedback: None,
     }))
 }
 

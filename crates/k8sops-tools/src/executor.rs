@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use k8sops_core::{
-    AffectedObject, ApprovalId, ApprovalRequested, ChatMessage, DependentObjects, PreviewDetail, ServerIntroduction,
-    SessionId, ToolCallId, ToolStatus, UserId,
+    AffectedObject, ApprovalId, ApprovalRequested, ChatMessage, DependentObjects, PreviewDetail, SentAttachment,
+    ServerIntroduction, SessionId, ToolCallId, ToolStatus, UserId,
 };
 use k8sops_mcp::{ElicitationHandler, OperatorNote, ProgressCallback};
 use k8sops_models::{FoundTools, ToolSpec};
@@ -15,6 +15,7 @@ use k8sops_models::{FoundTools, ToolSpec};
 use crate::{ArgumentMismatch, ClassifiedCall, UntrustedWord};
 
 /// Creates the tool executor of each session.
+#[async_trait]
 pub trait ToolExecutorFactory: Send + Sync + 'static {
     /// Creates the executor of a session, for as long as this process owns the session.
     fn create_executor(&self, session: SessionId, user: &UserId) -> Arc<dyn ToolExecutor>;
@@ -24,6 +25,15 @@ pub trait ToolExecutorFactory: Send + Sync + 'static {
     /// # Errors
     /// The arguments violate the schema.
     fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch>;
+
+    /// Returns the attachments of a message to a session without their secrets, and shortened like outputs of tools for a model with
+    /// this context window. Never fails: an attachment that cannot be redacted has no text.
+    async fn prepare_attachments(
+        &self,
+        session: SessionId,
+        attachments: Vec<SentAttachment>,
+        context_window: Option<u32>,
+    ) -> Vec<SentAttachment>;
 }
 
 /// The tools of one session.
@@ -69,6 +79,9 @@ pub trait ToolExecutor: Send + Sync + 'static {
     /// Returns whether a text contains something that must not be stored: a credential, a value of a Secret, or a
     /// placeholder of one.
     fn contains_secret(&self, text: &str) -> bool;
+
+    /// Stores the whole texts of attachments that were shortened, so that the model can read the rest.
+    async fn store_attachments(&self, _attachments: &[SentAttachment]) {}
 
     /// Shows what a call would do, without doing it. The whole preview is stored under the id of the approval.
     async fn preview_call(&self, _name: &str, _arguments: &Map<String, Value>, _approval: ApprovalId) -> CallPreview {

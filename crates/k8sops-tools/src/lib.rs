@@ -23,6 +23,7 @@
 //! | `call_preview`, `release_preview` | read what a preview shows of objects and of Helm releases |
 //! | `preview_reads` | the calls of a preview, through the server of the call |
 //! | `preview` | what a person who approves a call is shown of it |
+//! | `attachments` | texts that come with a message of the user, treated like outputs |
 //! | `output_tools` | `read_output` and `search_output`, which show the rest of a truncated output |
 //!
 //! What kubectl, helm and argocd do is known by the crate `k8sops-classifier`. This crate knows neither the transport to a
@@ -30,6 +31,7 @@
 
 mod approval_gate;
 mod argument_schema;
+mod attachments;
 mod call_errors;
 mod call_policy;
 mod call_preview;

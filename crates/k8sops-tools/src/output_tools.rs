@@ -142,6 +142,13 @@ fn budget_beside(budget: OutputBudget, kept: &KeptOutput) -> OutputBudget {
     kept.missing.as_deref().map_or(budget, |missing| budget.minus(missing))
 }
 
+/// Returns the note on an output whose whole is lost.
+fn no_longer_kept(bytes: u64) -> String {
+    format!(
+        "the whole output of {bytes} bytes is no longer kept; this is its shortened form, and parts of it are missing"
+    )
+}
+
 /// Returns what is kept of the output of a call: the stored output, or the one in the log, which is whole if it was not
 /// truncated.
 async fn load_kept_output(
@@ -169,17 +176,21 @@ async fn load_kept_output(
         }
     }
     if let Some(end) = find_tool_end(log, session, &id).await? {
-        let missing = end.truncated.then(|| {
-            let whole = end.bytes;
-            format!("the whole output of {whole} bytes is no longer kept; this is its shortened form, and parts of it are missing")
-        });
+        let missing = end.truncated.then(|| no_longer_kept(end.bytes));
         return Ok(KeptOutput { text: end.content.into(), missing });
     }
-    // The log of a `MEMORY_SHALLOW` session has lost the event.
+    // The log of a `MEMORY_SHALLOW` session has lost the event, and an attachment is in its message.
     let state = load_state(log, session).await?.state;
     let logged_output = state.messages.iter().rev().find_map(|message| match message.as_ref() {
-        ChatMessage::Tool(tool) if tool.tool_call_id == id => Some(Arc::from(tool.content.as_str())),
+        ChatMessage::Tool(tool) if tool.tool_call_id == id => {
+            Some(KeptOutput { text: tool.content.as_str().into(), missing: None })
+        }
+        ChatMessage::User(user) => {
+            let attachment = user.attachments.iter().find(|attachment| attachment.attachment_id == id)?;
+            let missing = attachment.truncated.then(|| no_longer_kept(attachment.bytes));
+            Some(KeptOutput { text: attachment.text.as_str().into(), missing })
+        }
         _ => None,
     });
-    Ok(KeptOutput { text: logged_output.ok_or_else(unknown_call)?, missing: None })
+    logged_output.ok_or_else(unknown_call)
 }

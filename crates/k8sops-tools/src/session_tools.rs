@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 
 use k8sops_classifier::SensitiveOutput;
 use k8sops_core::{
-    ApprovalId, ApprovalRequested, ChatMessage, OutputStore, PreviewDetail, ServerIntroduction, SessionId, SessionLog,
-    ToolCallId, ToolEffect, ToolStatus, UserId, load_state,
+    ApprovalId, ApprovalRequested, ChatMessage, MessageAttachment, OutputStore, PreviewDetail, SentAttachment,
+    ServerIntroduction, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus, UserId, load_state,
 };
 use k8sops_mcp::{
     CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub, OperatorNote,
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 use crate::{
     ArgumentMismatch, CallPreview, ClassifiedCall, PreviewFreshness, StaleApproval, ToolCallContext, ToolCatalog,
-    ToolExecutor, ToolExecutorFactory, ToolOptions, ToolOutcome, ToolRef, UntrustedWord, UserTokens,
+    ToolExecutor, ToolExecutorFactory, ToolOptions, ToolOutcome, ToolRef, UntrustedWord, UserTokens, attachments,
     call_errors::explain_call_error,
     catalog::PreviewRun,
     contains_secret,
@@ -56,6 +56,27 @@ struct SharedTools {
     config: ToolOptions,
 }
 
+impl SharedTools {
+    /// Returns the vault of a session, which is created on first use.
+    async fn open_vault(&self, session: SessionId, cell: &VaultCell) -> Arc<RedactionVault> {
+        let create = || async {
+            let key = self.outputs.deployment_key().await.unwrap_or_else(|error| {
+                // With a random key, the placeholders differ from those of an earlier owner. No secret is shown.
+                tracing::warn!(%session, %error, "deployment key unavailable");
+                k8sops_core::random_key()
+            });
+            Arc::new(RedactionVault::new(&key, &session.to_string()))
+        };
+        cell.get_or_init(create).await.clone()
+    }
+
+    fn output_budget(&self, context_window: Option<u32>) -> OutputBudget {
+        let share = context_window.and_then(|tokens| usize::try_from(tokens).ok());
+        let share = share.map_or(usize::MAX, |tokens| tokens / 100 * self.config.max_output_share);
+        OutputBudget { tokens: self.config.max_output_tokens.min(share), bytes: self.config.max_output_bytes }
+    }
+}
+
 impl SessionToolFactory {
     /// Creates a factory of the tools in `catalog`. Calls go through `hub` within `limits`, with the user's token from
     /// `tokens` where a server wants it. Truncated outputs are stored whole in `outputs`; the others are in `log`.
@@ -82,6 +103,7 @@ impl SessionToolFactory {
     }
 }
 
+#[async_trait]
 impl ToolExecutorFactory for SessionToolFactory {
     fn create_executor(&self, session: SessionId, user: &UserId) -> Arc<dyn ToolExecutor> {
         Arc::new(SessionToolExecutor {
@@ -96,6 +118,23 @@ impl ToolExecutorFactory for SessionToolFactory {
     fn validate_arguments(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), ArgumentMismatch> {
         self.0.catalog.validate_arguments(name, arguments)
     }
+
+    async fn prepare_attachments(
+        &self,
+        session: SessionId,
+        attachments: Vec<SentAttachment>,
+        context_window: Option<u32>,
+    ) -> Vec<SentAttachment> {
+        let vault = self.0.open_vault(session, &self.0.vaults.vault_of(session)).await;
+        let budget = self.0.output_budget(context_window);
+        let unreadable: Vec<SentAttachment> = attachments.iter().map(without_text).collect();
+        let prepare = move || attachments::prepare_attachments(&vault, attachments, budget);
+        tokio::task::spawn_blocking(prepare).await.unwrap_or_else(|error| {
+            // A text that cannot be redacted is not shown.
+            tracing::error!(%session, %error, "redaction failed");
+            unreadable
+        })
+    }
 }
 
 pub(crate) struct SessionToolExecutor {
@@ -109,15 +148,7 @@ pub(crate) struct SessionToolExecutor {
 
 impl SessionToolExecutor {
     pub(crate) async fn vault(&self) -> Arc<RedactionVault> {
-        let create = || async {
-            let key = self.shared.outputs.deployment_key().await.unwrap_or_else(|error| {
-                // With a random key, the placeholders differ from those of an earlier owner. No secret is shown.
-                tracing::warn!(session = %self.session, %error, "deployment key unavailable");
-                k8sops_core::random_key()
-            });
-            Arc::new(RedactionVault::new(&key, &self.session.to_string()))
-        };
-        self.vault.get_or_init(create).await.clone()
+        self.shared.open_vault(self.session, &self.vault).await
     }
 
     /// Returns the context of a call of this session, without progress and elicitations.
@@ -131,10 +162,7 @@ impl SessionToolExecutor {
     }
 
     fn output_budget(&self, context_window: Option<u32>) -> OutputBudget {
-        let config = &self.shared.config;
-        let share = context_window.and_then(|tokens| usize::try_from(tokens).ok());
-        let share = share.map_or(usize::MAX, |tokens| tokens / 100 * config.max_output_share);
-        OutputBudget { tokens: config.max_output_tokens.min(share), bytes: config.max_output_bytes }
+        self.shared.output_budget(context_window)
     }
 
     /// Sends one call, with secret values in the place of their placeholders, and redacts the answer.
@@ -266,6 +294,11 @@ impl SessionToolExecutor {
     }
 }
 
+fn without_text(sent: &SentAttachment) -> SentAttachment {
+    let text = "[k8sops could not redact this attachment, so it is not shown]".to_owned();
+    SentAttachment { attachment: MessageAttachment { text, ..sent.attachment.clone() }, whole: None }
+}
+
 fn text_outcome(status: ToolStatus, content: String) -> ToolOutcome {
     let bytes = content.len() as u64;
     ToolOutcome { status, content, structured: None, truncated: false, bytes }
@@ -337,6 +370,16 @@ impl ToolExecutor for SessionToolExecutor {
         let is_known =
             self.vault.get().is_some_and(|vault| matches!(vault.redact_text(text, ContentHint::Any), Cow::Owned(_)));
         is_known || contains_secret(text)
+    }
+
+    async fn store_attachments(&self, attachments: &[SentAttachment]) {
+        let max_bytes = self.shared.config.keep_output_bytes;
+        for SentAttachment { attachment, whole } in attachments {
+            let (Some(whole), id) = (whole.clone(), &attachment.attachment_id) else { continue };
+            if let Err(error) = self.shared.outputs.save_output(self.session, id, whole, max_bytes).await {
+                tracing::warn!(session = %self.session, attachment = %id, %error, "whole attachment not stored");
+            }
+        }
     }
 
     async fn preview_call(&self, name: &str, arguments: &Map<String, Value>, approval: ApprovalId) -> CallPreview {

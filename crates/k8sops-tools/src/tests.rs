@@ -354,6 +354,7 @@ fn conversation_with_call(name: &str, content: &str) -> Vec<Arc<ChatMessage>> {
         model: None,
         provider_data: None,
         usage: TokenUsage::default(),
+        feedback: None,
     };
     let result = ToolMessage {
         tool_call_id: id,

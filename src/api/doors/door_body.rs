@@ -10,7 +10,7 @@ use k8sops_core::replace_lone_surrogates;
 use serde::de::DeserializeOwned;
 
 use crate::api::{
-    extractors::{limit_body_time, parse_json_body},
+    extractors::{parse_json_body, read_limited_body},
     problem::ProblemDetails,
     problem_code::ProblemCode,
     state::ApiState,
@@ -25,15 +25,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for ConversationBody<T> {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let limit = request.app_data::<web::Data<ApiState>>().map_or(0, |state| state.server.max_conversation_bytes);
-        let body = web::Payload::from_request(request, payload);
+        let bytes = read_limited_body(request, payload, limit, "K8SOPS_MAX_CONVERSATION_BYTES");
         Box::pin(async move {
-            let body = body.await.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))?;
-            let bytes = limit_body_time(body.to_bytes_limited(limit)).await?;
-            let bytes = bytes.map_err(|_| {
-                let detail = format!("the body is larger than {limit} bytes (K8SOPS_MAX_CONVERSATION_BYTES)");
-                ProblemDetails::new(ProblemCode::PayloadTooLarge, detail)
-            })?;
-            let bytes = bytes.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))?;
+            let bytes = bytes.await?;
             // Clients cut texts between the halves of a character, which is no valid JSON for most parsers.
             match std::str::from_utf8(&bytes) {
                 Ok(text) => parse_json_body(replace_lone_surrogates(text).as_bytes()).map(Self),

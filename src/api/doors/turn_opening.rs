@@ -109,8 +109,8 @@ impl TurnOpener<'_> {
         }
         let TurnMessage { content, command_id, on_busy } = message;
         let command_id = command_id.unwrap_or_else(CommandId::generate);
-        let body = SendMessage { content, on_busy };
-        let command = message_command(&caller.user, command_id, body, self.state.server.max_message_bytes)?;
+        let body = SendMessage { content, attachments: Vec::new(), on_busy };
+        let command = message_command(&caller.user, command_id, body, &self.state.server)?;
         let receipt = sessions.submit_command(self.session, command).await?;
         self.follow_receipt(&receipt).await.map(MessageTurn::Sent)
     }

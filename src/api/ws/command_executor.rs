@@ -65,9 +65,7 @@ impl CommandExecutor {
             _ => drop(Caller::<CanWrite>::new(self.caller.clone())?),
         }
         let command = match frame {
-            ClientFrame::Message(message) => {
-                message_command(user, command_id, message, self.state.server.max_message_bytes)?
-            }
+            ClientFrame::Message(message) => message_command(user, command_id, message, &self.state.server)?,
             ClientFrame::Cancel => cancel_command(user, command_id),
             ClientFrame::Resolve(approval_id, answer) => {
                 approval_command(&self.caller, command_id, approval_id, answer)?

@@ -1,5 +1,6 @@
 //! `/v1/sessions/{session_id}/ws`: the server sends events, the client sends commands.
 //!
+//! - `account_socket`: the WebSocket of `/v1/events`
 //! - `endpoint`: the handshake, and authentication by the first message
 //! - `connection`: an open WebSocket
 //! - `command_executor`: executes commands
@@ -7,6 +8,7 @@
 //! - `receiver`: reads frames, and notices floods
 //! - `sender`: writes frames with a time limit
 
+mod account_socket;
 mod command_executor;
 mod connection;
 mod endpoint;
@@ -16,5 +18,6 @@ pub(super) mod fuzzing;
 mod receiver;
 mod sender;
 
+pub(super) use account_socket::open_account_socket;
 pub(super) use endpoint::open_websocket;
 pub(super) use frames::{COMMANDS, WebSocketSchemas};

@@ -8,15 +8,21 @@ use std::{
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::cli::{
     approval_card::{approval_headline, time_left},
-    service::{ApiClient, ApiClientError},
+    service::{AccountStream, ApiClient, ApiClientError},
     terminal::{sanitize_text, short_id},
 };
 
-/// How often the list is read.
+/// How often the list is read without a stream.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the list is read besides what the stream says.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+/// The frames after which the list may be another.
+const CHANGES: &[&str] =
+    &["hello", "gap", "approval_requested", "approval_resolved", "run_finished", "run_failed", "session_deleted"];
 
 /// How requests are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +62,7 @@ pub(super) async fn list(client: &ApiClient, format: ListFormat) -> anyhow::Resu
 pub(super) async fn watch(client: &ApiClient, format: ListFormat) -> anyhow::Result<()> {
     let mut known = BTreeSet::new();
     let mut is_away = false;
+    let mut changes = ChangeWatch::Closed;
     loop {
         match client.list_approvals().await {
             Ok(approvals) => {
@@ -84,8 +91,50 @@ pub(super) async fn watch(client: &ApiClient, format: ListFormat) -> anyhow::Res
             }
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        changes.wait_for_change(client).await;
     }
+}
+
+/// Tells when to read the list again.
+enum ChangeWatch {
+    /// No stream is open.
+    Closed,
+    Open(AccountStream),
+    /// The service is older than the stream.
+    Unsupported,
+}
+
+impl ChangeWatch {
+    /// Waits until the list may be another. A stream begins with a frame that says so, so that nothing is missed before it.
+    async fn wait_for_change(&mut self, client: &ApiClient) {
+        if let Self::Closed = self {
+            match client.follow_account().await {
+                Ok(stream) => *self = Self::Open(stream),
+                Err(ApiClientError::Rejected { status: 404 | 405, .. }) => *self = Self::Unsupported,
+                Err(_) => {}
+            }
+        }
+        let Self::Open(stream) = self else { return tokio::time::sleep(POLL_INTERVAL).await };
+        let change = async {
+            while let Some(frame) = stream.next_frame().await {
+                if frame["type"].as_str().is_some_and(|kind| CHANGES.contains(&kind)) {
+                    return StreamState::Open;
+                }
+            }
+            StreamState::Ended
+        };
+        if timeout(REFRESH_INTERVAL, change).await == Ok(StreamState::Ended) {
+            *self = Self::Closed;
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
+}
+
+/// Whether a stream can be read further.
+#[derive(Debug, PartialEq, Eq)]
+enum StreamState {
+    Open,
+    Ended,
 }
 
 fn print_request(approval: &Value, format: ListFormat) -> io::Result<()> {

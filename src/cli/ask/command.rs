@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{
     outcome::AskOutcome,
     output::{AskOutput, SideNotes},
-    question::{ComposedQuestion, compose_question, read_inputs},
+    question::{ComposedQuestion, QuestionLimits, compose_question, read_inputs},
     run_watcher::{ReadApprovals, RunWatcher},
 };
 use crate::cli::{
@@ -19,6 +19,8 @@ use crate::cli::{
 
 /// The longest message that a service of an unknown version accepts, in bytes.
 const DEFAULT_MESSAGE_BYTES: usize = 65_536;
+/// The largest WebSocket frame that such a service accepts, in bytes.
+const DEFAULT_FRAME_BYTES: usize = 262_144;
 
 /// Options of `k8sops ask`.
 #[derive(Debug, Clone, clap::Args)]
@@ -72,7 +74,7 @@ pub async fn run(options: AskOptions) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(report_wrong_usage(&error)),
     };
     // Before anything is started for a question that is none.
-    if let Err(error) = compose_question(&words, inputs.clone(), usize::MAX) {
+    if let Err(error) = compose_question(&words, inputs.clone(), QuestionLimits::NONE) {
         return Ok(report_wrong_usage(&error));
     }
     let (interrupt, mut interrupts) = mpsc::channel(4);
@@ -92,8 +94,8 @@ pub async fn run(options: AskOptions) -> anyhow::Result<ExitCode> {
         }
     });
     let asked = async {
-        let max_bytes = max_message_bytes(&access.client).await?;
-        match compose_question(&words, inputs, max_bytes) {
+        let limits = question_limits(&access.client).await?;
+        match compose_question(&words, inputs, limits) {
             Ok(question) => ask_service(&options, &access, &question, notes, &mut interrupts).await,
             Err(error) => {
                 eprintln!("k8sops: {error}");
@@ -144,7 +146,7 @@ async fn ask_service(
     let mut connection = SessionConnection::open(client.clone(), session.id.clone(), Some(session.last_seq));
     let read_approvals = if options.yes_read_only { ReadApprovals::Given } else { ReadApprovals::Asked };
     let watcher = RunWatcher::new(&mut connection, &mut output, read_approvals);
-    let outcome = watcher.ask(&question.text, interrupts).await?;
+    let outcome = watcher.ask(question, interrupts).await?;
     let short = short_id(&session.id);
     let url = if access.is_local() { String::new() } else { format!(" --url {}", client.address()) };
     match outcome {
@@ -162,10 +164,15 @@ async fn ask_service(
     Ok(outcome)
 }
 
-async fn max_message_bytes(client: &ApiClient) -> Result<usize, ApiClientError> {
+async fn question_limits(client: &ApiClient) -> Result<QuestionLimits, ApiClientError> {
     let info = client.get_info().await?;
-    let bytes = info["limits"]["max_message_bytes"].as_u64().and_then(|bytes| usize::try_from(bytes).ok());
-    Ok(bytes.unwrap_or(DEFAULT_MESSAGE_BYTES))
+    let limit = |name: &str| info["limits"][name].as_u64().and_then(|bytes| usize::try_from(bytes).ok());
+    Ok(QuestionLimits {
+        message_bytes: limit("max_message_bytes").unwrap_or(DEFAULT_MESSAGE_BYTES),
+        frame_bytes: limit("max_frame_bytes").unwrap_or(DEFAULT_FRAME_BYTES),
+        attachment_bytes: limit("max_attachment_bytes").unwrap_or(0),
+        attachments: limit("max_attachments").unwrap_or(0),
+    })
 }
 
 fn report_wrong_usage(error: &impl std::fmt::Display) -> ExitCode {

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use serde::Serialize;
+
 use crate::cli::terminal::format_bytes;
 
 /// How much of the beginning and of the end of an input is kept, in bytes. More than a message may hold by default.
@@ -34,6 +36,9 @@ pub(super) enum QuestionError {
     /// An input is no text.
     #[error("{0} is binary data; only text can be part of a question")]
     Binary(String),
+    /// More inputs than the service accepts.
+    #[error("at most {0} files can go with a question")]
+    TooManyInputs(usize),
     /// The words alone are too long.
     #[error(
         "the question is longer than the {0} bytes that the service accepts; give a long text with -f or by a pipe"
@@ -59,8 +64,41 @@ pub(super) struct QuestionInput {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ComposedQuestion {
     pub(super) text: String,
+    /// The inputs, which the model reads as data.
+    pub(super) attachments: Vec<QuestionAttachment>,
     /// What the user should know about the inputs.
     pub(super) notes: Vec<String>,
+}
+
+/// An input as the service gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct QuestionAttachment {
+    name: String,
+    media_type: &'static str,
+    text: String,
+}
+
+/// How long a question may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QuestionLimits {
+    /// The most bytes of the words.
+    pub(super) message_bytes: usize,
+    /// The most bytes of a message on its way, as JSON.
+    pub(super) frame_bytes: usize,
+    /// The most bytes of all attachments together.
+    pub(super) attachment_bytes: usize,
+    /// The most attachments; 0 if the service accepts none.
+    pub(super) attachments: usize,
+}
+
+impl QuestionLimits {
+    /// No limits, to find out whether there is a question at all.
+    pub(super) const NONE: Self = Self {
+        message_bytes: usize::MAX,
+        frame_bytes: usize::MAX,
+        attachment_bytes: usize::MAX / 2,
+        attachments: usize::MAX,
+    };
 }
 
 /// Reads the files, and standard input if it is not a terminal.
@@ -96,69 +134,89 @@ pub(super) async fn read_inputs(files: &[PathBuf]) -> Result<Vec<QuestionInput>,
     Ok(inputs)
 }
 
-/// Joins the words and the inputs to a message of at most `max_bytes`. Long inputs lose their middle.
+/// Makes a message of the words, with the inputs as attachments. Long inputs lose their middle.
 ///
 /// # Errors
-/// There is no question, or its words are too long.
+/// There is no question, its words are too long, or there are too many inputs.
 pub(super) fn compose_question(
     words: &str,
     mut inputs: Vec<QuestionInput>,
-    max_bytes: usize,
+    limits: QuestionLimits,
 ) -> Result<ComposedQuestion, QuestionError> {
     let words = words.trim();
-    let notes: Vec<String> = inputs
+    let mut notes: Vec<String> = inputs
         .iter()
         .filter(|input| input.is_repaired)
         .map(|input| format!("{} is not valid UTF-8; the invalid bytes are replaced", input.name))
         .collect();
     // What stands alone is the question, not something that goes with one.
-    if words.is_empty() && inputs.len() == 1 && inputs[0].tail.is_none() && inputs[0].head.len() <= max_bytes {
+    if words.is_empty() && inputs.len() == 1 && inputs[0].tail.is_none() && inputs[0].head.len() <= limits.message_bytes
+    {
         let text = inputs.remove(0).head;
         return if text.trim().is_empty() {
             Err(QuestionError::Missing)
         } else {
-            Ok(ComposedQuestion { text: text.trim().to_owned(), notes })
+            Ok(ComposedQuestion { text: text.trim().to_owned(), attachments: Vec::new(), notes })
         };
     }
     inputs.retain(|input| !(input.tail.is_none() && input.head.trim().is_empty()));
     if words.is_empty() && inputs.is_empty() {
         return Err(QuestionError::Missing);
     }
-    let mut composed = ComposedQuestion { text: words.to_owned(), notes };
-    if composed.text.len() > max_bytes {
-        return Err(QuestionError::TooLong(max_bytes));
+    let text = if words.is_empty() { "See what is attached.".to_owned() } else { words.to_owned() };
+    if text.len() > limits.message_bytes {
+        return Err(QuestionError::TooLong(limits.message_bytes));
     }
-    // Inputs that need less than their share leave the rest to the others.
-    inputs.sort_by_key(|input| input.total_bytes);
-    let count = inputs.len();
-    for (index, input) in inputs.iter().enumerate() {
-        let share = max_bytes.saturating_sub(composed.text.len()) / (count - index);
-        composed.append(input, share)?;
+    if inputs.len() > limits.attachments {
+        return Err(QuestionError::TooManyInputs(limits.attachments));
     }
-    Ok(composed)
+    // The frame has the words, too, and its own fields.
+    let room = limits.frame_bytes.saturating_sub(2 * text.len() + 1024);
+    let attachments = attach_inputs(&inputs, limits.attachment_bytes, room, &mut notes);
+    Ok(ComposedQuestion { text, attachments, notes })
 }
 
-impl ComposedQuestion {
-    fn append(&mut self, input: &QuestionInput, max_bytes: usize) -> Result<(), QuestionError> {
-        let fence = "`".repeat(longest_backtick_run(input).max(2) + 1);
-        let mut name = input.name.clone();
-        name[..1].make_ascii_uppercase();
-        let frame = format!("\n\n{name}:\n{fence}\n\n{fence}");
-        let room = max_bytes.checked_sub(frame.len() + MIN_PART).ok_or(QuestionError::TooLong(max_bytes))? + MIN_PART;
-        let (text, left_out) = input.fit(room);
-        if left_out > 0 {
-            self.notes.push(format!(
-                "{} of {} from the middle of {} are left out, because a message has a limit",
-                format_bytes(left_out),
-                format_bytes(input.total_bytes),
-                input.name
-            ));
+/// Shortens the inputs until they have `max_bytes` together, and `max_json_bytes` as JSON.
+fn attach_inputs(
+    inputs: &[QuestionInput],
+    mut max_bytes: usize,
+    max_json_bytes: usize,
+    notes: &mut Vec<String>,
+) -> Vec<QuestionAttachment> {
+    loop {
+        let fitted = fit_inputs(inputs, max_bytes);
+        let attachments: Vec<_> = inputs.iter().zip(&fitted).map(|(input, (text, _))| input.attach(text)).collect();
+        // Quotation marks, line ends and other characters are longer as JSON.
+        let size = serde_json::to_string(&attachments).map_or(0, |json| json.len());
+        if size <= max_json_bytes || max_bytes < MIN_PART {
+            let shortened = inputs.iter().zip(&fitted).filter(|(_, (_, left_out))| *left_out > 0);
+            notes.extend(shortened.map(|(input, (_, left_out))| {
+                format!(
+                    "{} of {} from the middle of {} are left out, because a message has a limit",
+                    format_bytes(*left_out),
+                    format_bytes(input.total_bytes),
+                    input.name
+                )
+            }));
+            return attachments;
         }
-        let text = text.trim_end_matches('\n');
-        let lead = if self.text.is_empty() { "" } else { "\n\n" };
-        self.text.push_str(&format!("{lead}{name}:\n{fence}\n{text}\n{fence}"));
-        Ok(())
+        max_bytes = max_bytes.min(size) / 4 * 3;
     }
+}
+
+/// Returns the texts of the inputs in at most `max_bytes` together, and how much of each is left out. Inputs that need less than
+/// their share leave the rest to the others.
+fn fit_inputs(inputs: &[QuestionInput], max_bytes: usize) -> Vec<(String, u64)> {
+    let mut order: Vec<usize> = (0..inputs.len()).collect();
+    order.sort_by_key(|at| inputs[*at].total_bytes);
+    let mut fitted = vec![(String::new(), 0); inputs.len()];
+    let mut left = max_bytes;
+    for (done, at) in order.iter().enumerate() {
+        let (text, left_out) = inputs[*at].fit(left / (inputs.len() - done));
+        left = left.saturating_sub(text.len());
+        fitted[*at] = (text, left_out);
+    }
+    fitted
 }
 
 impl QuestionInput {
@@ -202,6 +260,19 @@ impl QuestionInput {
         Ok(Self { name: name.to_owned(), head, tail: is_cut.then(|| tail.into_owned()), total_bytes, is_repaired })
     }
 
+    fn attach(&self, text: &str) -> QuestionAttachment {
+        let path = Path::new(&self.name);
+        let name = path.file_name().map_or_else(|| self.name.clone(), |name| name.to_string_lossy().into_owned());
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        let media_type = match ending.to_ascii_lowercase().as_str() {
+            "yaml" | "yml" => "application/yaml",
+            "json" => "application/json",
+            "xml" => "application/xml",
+            _ => "text/plain",
+        };
+        QuestionAttachment { name, media_type, text: text.to_owned() }
+    }
+
     /// Returns the text in at most `max_bytes`, and how many bytes of it are left out. The end has the larger part, because that
     /// is where logs say what happened last.
     fn fit(&self, max_bytes: usize) -> (String, u64) {
@@ -218,11 +289,6 @@ impl QuestionInput {
         let left_out = self.total_bytes.saturating_sub((head.len() + end.len()) as u64);
         (format!("{head}\n[… {} left out …]\n{end}", format_bytes(left_out)), left_out)
     }
-}
-
-fn longest_backtick_run(input: &QuestionInput) -> usize {
-    let longest = |text: &str| text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    longest(&input.head).max(input.tail.as_deref().map_or(0, longest))
 }
 
 /// Returns the bytes without an incomplete character at their end.
@@ -249,25 +315,29 @@ mod tests {
         QuestionInput::read("standard input", &mut &*bytes).unwrap()
     }
 
+    fn limits(bytes: usize) -> QuestionLimits {
+        QuestionLimits { message_bytes: bytes, attachment_bytes: bytes, frame_bytes: usize::MAX, attachments: 3 }
+    }
+
     fn compose(words: &str, bytes: &[u8], max: usize) -> ComposedQuestion {
         let inputs = vec![input(bytes)].into_iter().filter(|input| input.total_bytes > 0).collect();
-        compose_question(words, inputs, max).unwrap()
+        compose_question(words, inputs, limits(max)).unwrap()
     }
 
     #[test]
     fn input_goes_with_the_words_or_is_the_question() {
         assert_eq!(compose("why?", b"", 100).text, "why?");
         assert_eq!(compose("", b" why?\n", 100).text, "why?");
-        assert_eq!(compose("why?", b"a\nb\n", 1000).text, "why?\n\nStandard input:\n```\na\nb\n```");
-        assert_eq!(compose("why?", b" \n\t\n", 1000).text, "why?");
-        let fenced = compose("why?", b"```\nx\n````\n", 1000).text;
-        assert!(
-            fenced.starts_with("why?\n\nStandard input:\n`````\n```\nx") && fenced.ends_with("\n`````"),
-            "{fenced}"
-        );
-        assert!(matches!(compose_question(" ", vec![], 10), Err(QuestionError::Missing)));
-        assert!(matches!(compose_question("", vec![input(b" \n")], 10), Err(QuestionError::Missing)));
-        assert!(matches!(compose_question("too long", vec![], 4), Err(QuestionError::TooLong(4))));
+        let composed = compose("why?", b"a\nb\n", 1000);
+        assert_eq!((composed.text.as_str(), composed.attachments[0].text.as_str()), ("why?", "a\nb\n"));
+        assert!(compose("why?", b" \n\t\n", 1000).attachments.is_empty());
+        assert_eq!(compose("", &[b'x'; 1_001], 1000).text, "See what is attached.");
+        let none = limits(10);
+        assert!(matches!(compose_question(" ", vec![], none), Err(QuestionError::Missing)));
+        assert!(matches!(compose_question("", vec![input(b" \n")], none), Err(QuestionError::Missing)));
+        assert!(matches!(compose_question("too long", vec![], limits(4)), Err(QuestionError::TooLong(4))));
+        let many = vec![input(b"x"); 4];
+        assert!(matches!(compose_question("why?", many, none), Err(QuestionError::TooManyInputs(3))));
     }
 
     #[test]
@@ -275,9 +345,10 @@ mod tests {
         let lines: Vec<String> = (0..400_000).map(|n| format!("line {n} é")).collect();
         let log = lines.join("\n") + "\nthe end\n";
         let composed = compose("why?", log.as_bytes(), 65_536);
-        assert!(composed.text.len() <= 65_536 && composed.text.len() > 60_000, "{}", composed.text.len());
-        assert!(composed.text.contains("```\nline 0 é\n") && composed.text.ends_with("line 399999 é\nthe end\n```"));
-        assert!(composed.text.contains("left out …]") && !composed.text.contains('\u{fffd}'));
+        let text = &composed.attachments[0].text;
+        assert!(text.len() <= 65_536 && text.len() > 60_000, "{}", text.len());
+        assert!(text.starts_with("line 0 é\n") && text.ends_with("line 399999 é\nthe end\n"));
+        assert!(text.contains("left out …]") && !text.contains('\u{fffd}'));
         assert!(
             composed.notes[0].starts_with("5.5 MiB of 5.6 MiB from the middle of standard input"),
             "{:?}",
@@ -285,23 +356,39 @@ mod tests {
         );
         // One line of any length.
         let composed = compose("", "ü".repeat(3_000_000).as_bytes(), 1_000);
-        assert!(composed.text.len() <= 1_000 && !composed.text.contains('\u{fffd}'));
+        let text = &composed.attachments[0].text;
+        assert!(text.len() <= 1_000 && !text.contains('\u{fffd}'));
     }
 
     #[test]
     fn several_inputs_share_the_room() {
         let named = |name: &str, bytes: &[u8]| QuestionInput::read(name, &mut &*bytes).unwrap();
-        let inputs = vec![named("a.log", &[b'x'; 9_000]), named("b.yaml", b"kind: Pod"), named("c.log", &[b'y'; 900])];
-        let composed = compose_question("why?", inputs, 4_000).unwrap();
-        assert!(composed.text.len() <= 4_000 && composed.text.contains("kind: Pod"));
-        assert!(composed.text.contains(&"y".repeat(900)) && composed.notes.len() == 1, "{:?}", composed.notes);
+        let inputs =
+            vec![named("x/a.log", &[b'x'; 9_000]), named("b.yaml", b"kind: Pod"), named("c.log", &[b'y'; 900])];
+        let composed = compose_question("why?", inputs, limits(4_000)).unwrap();
+        let [log, manifest, short] = &composed.attachments[..] else { panic!("{composed:?}") };
+        assert_eq!((log.name.as_str(), log.media_type), ("a.log", "text/plain"));
+        assert_eq!((manifest.text.as_str(), manifest.media_type), ("kind: Pod", "application/yaml"));
+        assert_eq!(short.text.len(), 900);
+        assert!(log.text.len() <= 3_091 && log.text.len() > 2_900 && composed.notes.len() == 1, "{}", log.text.len());
+    }
+
+    #[test]
+    fn input_that_grows_as_json_fits_into_a_frame() {
+        let limits = QuestionLimits { frame_bytes: 40_000, ..limits(20_000) };
+        let log = "\u{1b}[31mERROR\u{1b}[0m \"quoted\"\n".repeat(2_000);
+        let composed = compose_question("why?", vec![input(log.as_bytes())], limits).unwrap();
+        let size = serde_json::to_string(&composed.attachments).unwrap().len();
+        assert!(size <= 39_000 && size > 20_000, "{size}");
     }
 
     #[test]
     fn invalid_bytes_are_replaced_and_binary_data_is_rejected() {
         let composed = compose("why?", b"caf\xe9 down", 1000);
-        assert!(composed.text.contains("caf\u{fffd} down") && composed.notes[0].contains("not valid UTF-8"));
-        assert_eq!(compose("why?", b"\xef\xbb\xbfa", 1000).text, "why?\n\nStandard input:\n```\na\n```");
+        assert!(
+            composed.attachments[0].text.contains("caf\u{fffd} down") && composed.notes[0].contains("not valid UTF-8")
+        );
+        assert_eq!(compose("why?", b"\xef\xbb\xbfa", 1000).attachments[0].text, "a");
         let binary = QuestionInput::read("x.gz", &mut &b"\x1f\x8b\x00\x01"[..]);
         assert_eq!(binary.unwrap_err().to_string(), "x.gz is binary data; only text can be part of a question");
     }

@@ -9,7 +9,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{outcome::AskOutcome, output::AskOutput};
+use super::{outcome::AskOutcome, output::AskOutput, question::ComposedQuestion};
 use crate::cli::{
     service::{ConnectionEvent, SessionConnection},
     terminal::{InputSource, LineStyle, sanitize_text},
@@ -77,10 +77,17 @@ impl<'a> RunWatcher<'a> {
     ///
     /// # Errors
     /// An output is closed. The run is cancelled then.
-    pub(super) async fn ask(mut self, question: &str, interrupts: &mut mpsc::Receiver<()>) -> io::Result<AskOutcome> {
+    pub(super) async fn ask(
+        mut self,
+        question: &ComposedQuestion,
+        interrupts: &mut mpsc::Receiver<()>,
+    ) -> io::Result<AskOutcome> {
         // The user knows the question, so it is not shown again.
         self.view.record_sent_message(&self.command_id, InputSource::Terminal);
-        let command = json!({"type": "message", "command_id": self.command_id, "content": question});
+        let mut command = json!({"type": "message", "command_id": self.command_id, "content": question.text});
+        if !question.attachments.is_empty() {
+            command["attachments"] = json!(question.attachments);
+        }
         self.connection.send_command(command).await;
         let followed = self.follow(interrupts).await;
         if followed.is_err() {
@@ -112,6 +119,13 @@ impl<'a> RunWatcher<'a> {
                         self.output.advance_spinner()?;
                     }
                     if let Some(outcome) = self.outcome_by_time() {
+                        if self.is_service_gone() {
+                            let seconds = RECONNECT_TIMEOUT.as_secs();
+                            self.output.show_line(
+                                LineStyle::Failure,
+                                format!("the service did not come back within {seconds} s; the run may still be in progress there"),
+                            )?;
+                        }
                         self.output.finish()?;
                         return Ok(outcome);
                     }
@@ -130,10 +144,14 @@ impl<'a> RunWatcher<'a> {
         if has_passed(self.cancelled_at, CANCEL_TIMEOUT) {
             return Some(AskOutcome::Cancelled);
         }
-        if has_passed(self.lost_since, RECONNECT_TIMEOUT) {
+        if self.is_service_gone() {
             return Some(AskOutcome::Failed);
         }
         has_passed(self.waits_since, SETTLE_TIME).then_some(AskOutcome::Waiting)
+    }
+
+    fn is_service_gone(&self) -> bool {
+        self.lost_since.is_some_and(|since| since.elapsed() > RECONNECT_TIMEOUT)
     }
 
     async fn handle_event(&mut self, event: ConnectionEvent) -> io::Result<()> {

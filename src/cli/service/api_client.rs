@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
-    Method, Url,
-    header::{AUTHORIZATION, HeaderValue},
+    Method, RequestBuilder, Response, Url,
+    header::{ACCEPT, AUTHORIZATION, HeaderValue},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
+use super::account_stream::AccountStream;
 use crate::{cli::terminal::sanitize_text, config::TOKEN_VARIABLE};
 use k8sops_core::{is_loopback, mask_url};
 
 /// Time limit of a whole request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time limit of a stream, after which it is opened again.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// Time limit of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -286,6 +289,13 @@ impl ApiClient {
         Ok(list["approvals"].as_array().cloned().unwrap_or_default())
     }
 
+    /// Follows what changes of the user's sessions, and of what waits for the user.
+    pub(in crate::cli) async fn follow_account(&self) -> Result<AccountStream, ApiClientError> {
+        let request = self.build_request(Method::GET, "events?follow=true")?;
+        let request = request.header(ACCEPT, "application/x-ndjson").timeout(STREAM_TIMEOUT);
+        Ok(AccountStream::new(self.send_built(request).await?))
+    }
+
     /// Answers a request for approval, and returns the answer as it is logged.
     pub(in crate::cli) async fn resolve_approval(
         &self,
@@ -380,21 +390,33 @@ impl ApiClient {
     }
 
     async fn send_bytes(&self, method: Method, path: &str, body: Option<Value>) -> Result<Vec<u8>, ApiClientError> {
-        let url = self.base.join(path).map_err(|_| ApiClientError::InvalidUrl(path.to_owned()))?;
-        let mut request = self.http.request(method, url);
-        if let Some(authorization) = self.authorization_header() {
-            request = request.header(AUTHORIZATION, authorization);
-        }
+        let mut request = self.build_request(method, path)?;
         if let Some(body) = body {
             request = request.json(&body);
         }
+        let response = self.send_built(request).await?;
+        let bytes = response.bytes().await;
+        Ok(bytes.map_err(|source| ApiClientError::Unreachable { address: self.address(), source })?.to_vec())
+    }
+
+    fn build_request(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiClientError> {
+        let url = self.base.join(path).map_err(|_| ApiClientError::InvalidUrl(path.to_owned()))?;
+        let request = self.http.request(method, url);
+        Ok(match self.authorization_header() {
+            Some(authorization) => request.header(AUTHORIZATION, authorization),
+            None => request,
+        })
+    }
+
+    /// Sends a request, and returns the response if it is a success.
+    async fn send_built(&self, request: RequestBuilder) -> Result<Response, ApiClientError> {
         let unreachable = |source| ApiClientError::Unreachable { address: self.address(), source };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
-        let bytes = response.bytes().await.map_err(unreachable)?;
         if status.is_success() {
-            return Ok(bytes.to_vec());
+            return Ok(response);
         }
+        let bytes = response.bytes().await.map_err(unreachable)?;
         let problem: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let code = problem["code"].as_str().map(str::to_owned);
         let message = problem_message(status.as_u16(), &bytes);

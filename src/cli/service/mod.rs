@@ -2,6 +2,7 @@
 //! for itself.
 
 mod access;
+mod account_stream;
 mod api_client;
 mod local_service;
 mod session_connection;
@@ -10,6 +11,7 @@ pub use self::{access::ServiceOptions, api_client::ApiClientError};
 
 pub(super) use self::{
     access::ServiceAccess,
+    account_stream::AccountStream,
     api_client::{ApiClient, FoundSession, ModelSelection, problem_message},
     session_connection::{ConnectionEvent, SessionConnection},
 };

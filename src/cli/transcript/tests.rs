@@ -171,7 +171,7 @@ fn tool_calls_are_shown_as_they_run() {
                 "tool_end",
                 json!({"tool_call_id": "t1", "status": "ok", "content": "x", "truncated": true, "bytes": 2048, "duration_ms": 240}),
             ),
-            json!({"type": "tool_progress", "tool_call_id": "t2", "progress": 2.0, "total": 5.0}),
+            json!({"type": "tool_progress", "tool_call_id": "t2", "progress": 2.034, "total": 5.0}),
         ],
     );
     assert_eq!(ended, "pods_list namespace=prod · 240 ms · 2.0 KiB · truncated for the model\n");

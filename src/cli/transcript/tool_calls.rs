@@ -130,8 +130,10 @@ impl TranscriptView {
         };
         let mut activity = label.split(' ').next().unwrap_or_default().to_owned();
         match (frame["progress"].as_f64(), frame["total"].as_f64()) {
-            (Some(done), Some(total)) => drop(write!(activity, " {done}/{total}")),
-            (Some(done), None) => drop(write!(activity, " {done}")),
+            (Some(done), Some(total)) => {
+                let _ = write!(activity, " {}/{}", round_to_tenth(done), round_to_tenth(total));
+            }
+            (Some(done), None) => drop(write!(activity, " {}", round_to_tenth(done))),
             _ => {}
         }
         if let Some(message) = frame["message"].as_str() {
@@ -182,4 +184,9 @@ fn call_label(name: &str, arguments: &Value) -> String {
 /// Returns the style of a finished call with this status.
 pub(super) fn result_style(status: &str) -> LineStyle {
     if status == "ok" { LineStyle::Success } else { LineStyle::Failure }
+}
+
+/// Returns a number with at most one digit after the point: a server may report seconds with nine.
+fn round_to_tenth(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
 }

@@ -129,6 +129,7 @@ impl RuleChat {
                 model: None,
                 provider_data: None,
                 usage: k8sops_core::TokenUsage::default(),
+                feedback: None,
             }));
             if calls.is_empty() {
                 assert_eq!(reply.stop_reason, StopReason::EndTurn);

@@ -12,7 +12,8 @@ use crate::{
     runtime::{lease::LeaseValidity, run_handle::SessionProjection},
 };
 use k8sops_core::{
-    ApprovalId, ApprovalRequested, ChatMessage, ErrorChain, ServerIntroduction, ToolCallId, ToolEffect, ToolStatus,
+    ApprovalId, ApprovalRequested, ChatMessage, ErrorChain, SentAttachment, ServerIntroduction, ToolCallId, ToolEffect,
+    ToolStatus,
 };
 use k8sops_models::{FoundTools, ToolSpec};
 use k8sops_telemetry::spans;
@@ -104,6 +105,10 @@ impl ToolExecutor for InstrumentedTools {
 
     fn contains_secret(&self, text: &str) -> bool {
         self.inner.contains_secret(text)
+    }
+
+    async fn store_attachments(&self, attachments: &[SentAttachment]) {
+        self.inner.store_attachments(attachments).await;
     }
 
     async fn preview_call(&self, name: &str, arguments: &Map<String, Value>, approval: ApprovalId) -> CallPreview {

@@ -1,6 +1,8 @@
 //! What a session actor wants done.
 
-use k8sops_core::{EventBody, EventDraft, RequestContext, RunFailed, RunId, StoreError, Timestamp, UserId};
+use k8sops_core::{
+    EventBody, EventDraft, RequestContext, RunFailed, RunId, SentAttachment, StoreError, Timestamp, UserId,
+};
 
 /// An effect of a step. The first group are operations: they take time, one is in progress at a time, and each is answered by
 /// one input. The others are done at once, in their order.
@@ -63,6 +65,8 @@ pub(super) struct RunStart {
     pub(super) model: String,
     pub(super) cause: RequestContext,
     pub(super) attempt: u32,
+    /// The attachments whose whole texts are to be stored.
+    pub(super) attachments: Vec<SentAttachment>,
     /// The memories to retrieve while the start is being committed.
     pub(super) recall: Option<MemoryQuery>,
 }

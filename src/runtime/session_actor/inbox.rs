@@ -1,8 +1,8 @@
 //! What the commands of the inbox cause.
 
 use k8sops_core::{
-    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, OnBusy, RunId, RunStarted, SessionSettings,
-    SettingsChanged, TitleChanged, UserMessageEvent, derive_title,
+    CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, MessageFeedback, OnBusy, RunId, RunStarted,
+    SessionSettings, SettingsChanged, TitleChanged, UserMessageEvent, derive_title,
 };
 
 use super::{
@@ -35,6 +35,11 @@ impl OwnedSession {
                 // The first answer counts; a second one may be in the same batch.
                 CommandBody::Resolve { .. } => self.approval_answer_event(command, now),
                 CommandBody::Answer { .. } => self.input_answer_event(command, now),
+                CommandBody::Feedback { message_id, rating, comment } => {
+                    let (message_id, rating, comment) = (*message_id, *rating, comment.clone());
+                    let body = MessageFeedback { message_id, rating, comment, by: by(), command_id };
+                    Some(EventDraft { ts: now.wall, run_id: None, body: EventBody::MessageFeedback(body) })
+                }
                 CommandBody::Settings(patch) => {
                     settings = patch.apply_to(&settings);
                     let body = SettingsChanged { settings: settings.clone(), by: by(), command_id };
@@ -66,7 +71,9 @@ impl OwnedSession {
         now: ActorTime,
         effects: &mut Vec<ActorEffect>,
     ) {
-        let CommandBody::Message { message_id, run_id, content, cause, .. } = &entry.command.body else { return };
+        let CommandBody::Message { message_id, run_id, content, attachments, cause, .. } = &entry.command.body else {
+            return;
+        };
         let title = derive_title(content);
         if !titled && !title.is_empty() {
             let body = TitleChanged { title, by: EventAuthor::System, command_id: None };
@@ -75,6 +82,7 @@ impl OwnedSession {
         let message = UserMessageEvent {
             message_id: *message_id,
             content: content.clone(),
+            attachments: attachments.iter().map(|sent| sent.attachment.clone()).collect(),
             command_id: Some(entry.command.command_id.clone()),
         };
         self.queue_event(Some(*run_id), EventBody::UserMessage(message), now);
@@ -94,6 +102,7 @@ impl OwnedSession {
             model: settings.model.clone(),
             cause: cause.clone(),
             attempt: 1,
+            attachments: attachments.iter().filter(|sent| sent.whole.is_some()).cloned().collect(),
             recall: memory.then(|| MemoryQuery { user: entry.command.by.clone(), message: content.clone() }),
         };
         self.start_run(start, effects);

@@ -87,6 +87,9 @@ async fn run_when_committed(
 ) -> RunEnding {
     // Concurrently with the commit of the message.
     let retrieval = start.recall.as_ref().and_then(|query| context.retrieve_memories(query));
+    if !start.attachments.is_empty() {
+        context.tools.store_attachments(&start.attachments).await;
+    }
     if is_committed.await.is_err() {
         return RunEnding::LogClosed;
     }

@@ -134,7 +134,10 @@ fn own_session(
         session.queue_event(Some(left.run_id), EventBody::RunRecovered(recovered), now);
         if !session.is_draining() {
             let LeftRun { run_id, provider, model, cause, attempt, .. } = left;
-            session.start_run(RunStart { run_id, provider, model, cause, attempt, recall: None }, effects);
+            session.start_run(
+                RunStart { run_id, provider, model, cause, attempt, attachments: Vec::new(), recall: None },
+                effects,
+            );
         }
     }
     session.announce_lost_messages(lost_messages, now);

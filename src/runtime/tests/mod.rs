@@ -79,6 +79,7 @@ impl ToolExecutor for FixtureTools {
     }
 }
 
+#[async_trait]
 impl ToolExecutorFactory for FixtureTools {
     fn create_executor(&self, _: SessionId, _: &UserId) -> Arc<dyn ToolExecutor> {
         Arc::new(Self)
@@ -89,6 +90,15 @@ impl ToolExecutorFactory for FixtureTools {
             return Err(ArgumentMismatch { tool: name.to_owned(), problems: vec!["`wrong` is not allowed".into()] });
         }
         Ok(())
+    }
+
+    async fn prepare_attachments(
+        &self,
+        _: SessionId,
+        sent: Vec<SentAttachment>,
+        _: Option<u32>,
+    ) -> Vec<SentAttachment> {
+        sent
     }
 }
 
@@ -306,6 +316,7 @@ fn message(content: &str, on_busy: OnBusy) -> CommandBody {
         message_id: MessageId::new(),
         run_id: RunId::new(),
         content: content.into(),
+        attachments: Vec::new(),
         on_busy,
         cause: Default::default(),
     }

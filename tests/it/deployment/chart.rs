@@ -20,12 +20,13 @@ pub(super) fn chart_folder() -> PathBuf {
     Path::new(ROOT).join("deploy/helm/k8sops")
 }
 
-/// Returns the example values of the chart by file name.
+/// Returns the example values of the chart by file name, and those of the first installation.
 pub(super) fn values_files() -> BTreeMap<String, PathBuf> {
     let files = std::fs::read_dir(chart_folder().join("ci")).unwrap().map(|entry| entry.unwrap().path());
     let named = files.map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), path));
-    let all: BTreeMap<_, _> = named.collect();
+    let mut all: BTreeMap<_, _> = named.collect();
     assert!(all.len() >= 4, "{all:?}");
+    all.insert("values-quickstart".to_owned(), chart_folder().join("values-quickstart.yaml"));
     all
 }
 
@@ -73,6 +74,11 @@ pub(super) async fn parse_objects(manifests: &str) -> Vec<Value> {
 pub(super) async fn render_objects(values: &Path, args: &[&str]) -> Vec<Value> {
     let args = [&["--values", values.to_str().unwrap()], args].concat();
     parse_objects(&render_chart("K8SOPS_TEST_HELM", &args).await.unwrap()).await
+}
+
+/// Returns whether an example runs an MCP server with access to the cluster in the pod.
+pub(super) fn has_cluster_sidecar(name: &str) -> bool {
+    matches!(name, "proxy-sidecar-values" | "values-quickstart")
 }
 
 /// Returns the first object of a kind.

@@ -2,14 +2,19 @@
 
 use std::path::Path;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use k8sops::config::settings_catalog;
 use k8sops_testing::testbed;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::process::Command;
+
+use crate::service::{ServiceSetup, TestService};
 
 use super::chart::{
     ROOT, VARIABLES_OUTSIDE_THE_CATALOG, as_list, chart_folder, config_map_data, egress_ports, find_object,
-    helm_command, parse_objects, pod_spec, render_chart, render_objects, run_command, values_files,
+    has_cluster_sidecar, helm_command, parse_objects, pod_spec, render_chart, render_objects, run_command,
+    values_files,
 };
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -35,7 +40,12 @@ async fn chart_renders_valid_objects_with_helm_3_and_4() {
             let lint = ["lint", "--strict", "--values", values, chart.to_str().unwrap()];
             run_command(&mut helm_command(variable, &lint), None).await.unwrap_or_else(|said| panic!("{name}: {said}"));
             let text = render_chart(variable, &["--values", values]).await.unwrap();
-            by_version.push(parse_objects(&text).await);
+            let mut objects = parse_objects(&text).await;
+            // A generated key is another one each time.
+            for secret in objects.iter_mut().filter(|o| o["kind"] == "Secret") {
+                secret["data"] = Value::Null;
+            }
+            by_version.push(objects);
         }
         assert_eq!(by_version[0], by_version[1], "{name}");
     }
@@ -67,8 +77,34 @@ async fn containers_are_restricted_and_have_no_cluster_token() {
             assert_eq!(account["automountServiceAccountToken"], false, "{name}");
         }
         let bound = objects.iter().any(|o| o["kind"].as_str().unwrap().ends_with("Binding"));
-        assert_eq!(bound, name == "proxy-sidecar-values", "{name}");
+        assert_eq!(bound, has_cluster_sidecar(&name), "{name}");
     }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test]
+async fn generated_key_is_accepted_and_does_not_reach_the_pod() {
+    let objects = render_objects(&values_files()["values-quickstart"], &[]).await;
+    let data = &find_object(&objects, "Secret")["data"];
+    let decode = |name: &str| {
+        let bytes = BASE64_STANDARD.decode(data[name].as_str().unwrap()).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    let (key, keys_file) = (decode("key"), decode("api-keys"));
+    assert!(key.starts_with("k8sops_") && key.len() == 50 && !keys_file.contains(&key), "{keys_file}");
+    let volumes = as_list(&pod_spec(&objects)["volumes"]);
+    let mounted: Vec<&Value> = volumes.iter().filter(|volume| volume["secret"].is_object()).collect();
+    let items = json!([{"key": "api-keys", "path": "api-keys"}]);
+    assert!(mounted.iter().any(|volume| volume["secret"]["items"] == items), "{mounted:?}");
+
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("api-keys");
+    std::fs::write(&file, keys_file).unwrap();
+    let env = vec![("AUTH_MODE", "api_key".to_owned()), ("AUTH_API_KEYS_FILE", file.to_str().unwrap().to_owned())];
+    let mut service = TestService::start(ServiceSetup { env, ..ServiceSetup::default() }).await;
+    service.token = Some(key);
+    let info = service.get("/v1/info").await;
+    assert_eq!((&info["user_id"], &info["roles"]), (&json!("me"), &json!(["user"])));
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]

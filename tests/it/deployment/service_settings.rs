@@ -7,8 +7,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::chart::{
-    VARIABLES_OUTSIDE_THE_CATALOG, as_list, config_map_data, egress_ports, pod_spec, render_objects, settings_yaml,
-    values_files,
+    VARIABLES_OUTSIDE_THE_CATALOG, as_list, config_map_data, egress_ports, has_cluster_sidecar, pod_spec,
+    render_objects, settings_yaml, values_files,
 };
 use crate::program::k8sops_command;
 
@@ -55,7 +55,7 @@ async fn service_accepts_all_settings_of_the_chart() {
         for server in ["mcp.servers.cluster", "127.0.0.1:8081/mcp"] {
             assert_eq!(
                 out.contains(server),
-                name == "proxy-sidecar-values" || server.ends_with("cluster") && name == "redis-jwt-values",
+                has_cluster_sidecar(&name) || server.ends_with("cluster") && name == "redis-jwt-values",
                 "{name}: {out}"
             );
         }

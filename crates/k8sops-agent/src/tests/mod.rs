@@ -382,6 +382,7 @@ fn again(log: &Log, message: &str) {
         EventBody::UserMessage(UserMessageEvent {
             message_id: MessageId::new(),
             content: message.into(),
+            attachments: Vec::new(),
             command_id: None,
         }),
         EventBody::RunStarted(RunStarted {

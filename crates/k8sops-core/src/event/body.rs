@@ -6,8 +6,9 @@ use utoipa::ToSchema;
 use super::run::MESSAGE_LOST;
 use super::{
     ApprovalRequested, ApprovalResolved, AssistantMessageEvent, ContextCompacted, InputRequested, InputResolved,
-    LogTruncated, MemoryRecalled, MemorySaved, RunFailed, RunFinished, RunRecovered, RunStarted, ServersIntroduced,
-    SessionCreated, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart, UserMessageEvent,
+    LogTruncated, MemoryRecalled, MemorySaved, MessageFeedback, RunFailed, RunFinished, RunRecovered, RunStarted,
+    ServersIntroduced, SessionCreated, SessionWarning, SettingsChanged, TitleChanged, ToolEnd, ToolStart,
+    UserMessageEvent,
 };
 use crate::{ids::CommandId, message::TokenUsage};
 
@@ -47,6 +48,8 @@ pub enum EventBody {
     MemorySaved(MemorySaved),
     /// MCP servers were seen for the first time; the model gets what they say of themselves.
     ServersIntroduced(ServersIntroduced),
+    /// A user rated a reply.
+    MessageFeedback(MessageFeedback),
     /// The run continues after an interruption. Previews of the superseded messages are void.
     RunRecovered(RunRecovered),
     /// The run ended.
@@ -80,6 +83,7 @@ impl EventBody {
             Self::MemoryRecalled(_) => "memory_recalled",
             Self::MemorySaved(_) => "memory_saved",
             Self::ServersIntroduced(_) => "servers_introduced",
+            Self::MessageFeedback(_) => "message_feedback",
             Self::RunRecovered(_) => "run_recovered",
             Self::RunFinished(_) => "run_finished",
             Self::RunFailed(_) => "run_failed",
@@ -138,6 +142,7 @@ impl EventBody {
             Self::SettingsChanged(e) => e.command_id.as_ref(),
             Self::TitleChanged(e) => e.command_id.as_ref(),
             Self::UserMessage(e) => e.command_id.as_ref(),
+            Self::MessageFeedback(e) => e.command_id.as_ref(),
             Self::ApprovalResolved(e) => e.command_id.as_ref(),
             Self::InputResolved(e) => e.command_id.as_ref(),
             _ => None,

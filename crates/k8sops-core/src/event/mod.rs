@@ -3,6 +3,7 @@
 mod approval_preview;
 mod author;
 mod body;
+mod feedback;
 mod memory;
 mod run;
 mod servers;
@@ -13,6 +14,7 @@ mod tools;
 pub use approval_preview::{AffectedObject, DependentObjects, PreviewDetail, PreviewKind};
 pub use author::EventAuthor;
 pub use body::EventBody;
+pub use feedback::{FeedbackRating, MessageFeedback};
 pub use memory::{MemoryRecalled, MemorySaved};
 pub use run::{
     AssistantMessageEvent, ContextCompacted, DroppedCall, RunFailed, RunFinished, RunOutcome, RunRecovered, RunStarted,

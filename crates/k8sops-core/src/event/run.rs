@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    attachment::MessageAttachment,
     ids::{CommandId, MessageId},
     message::{Citation, ProviderData, StopReason, TokenUsage, ToolCall},
     request_context::RequestContext,
@@ -17,6 +18,9 @@ pub struct UserMessageEvent {
     pub message_id: MessageId,
     /// The text.
     pub content: String,
+    /// The texts that were attached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<MessageAttachment>,
     /// The command that brought the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command_id: Option<CommandId>,

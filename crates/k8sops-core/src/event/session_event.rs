@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::{EventBody, MemoryRecalled, MemorySaved, ServersIntroduced};
 use crate::{
+    attachment::attachment_bytes,
     ids::{RunId, SessionId},
     message::ProviderData,
     time::Timestamp,
@@ -34,7 +35,7 @@ impl SessionEvent {
     #[must_use]
     pub fn estimated_bytes(&self) -> u64 {
         let content = match &self.body {
-            EventBody::UserMessage(e) => e.content.len(),
+            EventBody::UserMessage(e) => e.content.len() + attachment_bytes(&e.attachments),
             EventBody::AssistantMessage(e) => {
                 e.content.len()
                     + e.reasoning.as_ref().map_or(0, String::len)

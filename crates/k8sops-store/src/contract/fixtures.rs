@@ -59,7 +59,7 @@ pub fn warning_draft(message: &str) -> EventDraft {
 /// The first two events of a run.
 #[must_use]
 pub fn run_start_drafts(run: RunId, message_id: MessageId, content: &str) -> Vec<EventDraft> {
-    let message = UserMessageEvent { message_id, content: content.into(), command_id: None };
+    let message = UserMessageEvent { message_id, content: content.into(), attachments: Vec::new(), command_id: None };
     let started = RunStarted {
         provider: "p".into(),
         model: "m".into(),
@@ -108,6 +108,7 @@ fn message_body_with(content: &str, on_busy: OnBusy) -> CommandBody {
         message_id: MessageId::new(),
         run_id: RunId::new(),
         content: content.into(),
+        attachments: Vec::new(),
         on_busy,
         cause: RequestContext::default(),
     }

@@ -1,29 +1,28 @@
 //! The journal, by which one wait for the disk makes the lines of all sessions durable that were written meanwhile.
 //!
 //! A line is written to its session's file first, which is not waited for. Its writer then adds it to the batch that is being
-//! gathered. The first of the waiting writers writes the batch to the journal and syncs that once; the others wait for it, and
-//! what arrives in between is the next batch. A thread syncs the sessions' files later and empties the journal: when it is
+//! gathered, and does not wait. The first of the writers writes the batch to the journal, syncs that once, and tells all of them;
+//! what arrives in between is its next batch. Another thread syncs the sessions' files later and empties the journal: when it is
 //! full, at rest, before a session's deletion is done, and at the end. What a power failure takes from the sessions' files in
 //! between is written again from the journal at the next start.
 //!
 //! There are two files, so that one is emptied while the other is written.
 
 use std::{
-    collections::HashMap,
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
-    thread::JoinHandle,
+    fmt, io, mem,
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{
-    batch_writing::{BatchWriting, JournalHandle},
+    batch_writing::BatchWriting,
     disk_io,
-    journal_format::JournalEntry,
+    journal_batch::{FinishedBatch, GatheredBatch, WrittenLines},
+    journal_file::{FULL_BYTES, JournalFile},
     journal_replay::replay_journal_file,
     layout::StoreLayout,
     unsynced_files::{UnsyncedFile, sync_files},
@@ -32,31 +31,17 @@ use k8sops_core::SessionId;
 
 /// Larger lines are not worth to be written twice: their file is synced.
 const MAX_LINES_BYTES: usize = 256 * 1024;
-/// A file of the journal of this size is emptied.
-const FULL_BYTES: u64 = 4 * 1024 * 1024;
-/// So are lines of so many sessions, whose files are kept open.
-const FULL_SESSIONS: usize = 1024;
 /// While one file of the journal cannot be emptied, the other one grows to this size. Then sessions' files are synced.
 const LIMIT_BYTES: u64 = 16 * FULL_BYTES;
 /// How long the store is at rest until the journal is emptied.
 const REST: Duration = Duration::from_secs(2);
 
-/// Lines that were written to a session's file.
-pub(super) struct WrittenLines<'a> {
-    pub(super) entry: JournalEntry,
-    pub(super) bytes: &'a [u8],
-    pub(super) file: &'a Arc<File>,
-    pub(super) path: &'a Path,
-}
-
 /// The journal of a store.
-#[derive(Debug)]
 pub(super) struct CommitJournal {
     shared: Arc<JournalShared>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
 struct JournalShared {
     layout: StoreLayout,
     // Never held during file access.
@@ -69,10 +54,11 @@ struct JournalShared {
     emptying: Mutex<()>,
 }
 
-#[derive(Debug)]
 struct JournalState {
     gathered: GatheredBatch,
-    /// A writer writes a batch.
+    /// A thread writes what is gathered until nothing is left.
+    has_writer: bool,
+    /// A batch is being written.
     is_writing: bool,
     next_number: u64,
     files: [JournalFile; 2],
@@ -95,75 +81,12 @@ enum JournalEnd {
     Abandoned,
 }
 
-/// The batch that is being gathered.
-#[derive(Debug, Default)]
-struct GatheredBatch {
-    entries: Vec<JournalEntry>,
-    files: Vec<UnsyncedFile>,
-    lines: Vec<u8>,
-    outcome: Arc<OnceLock<Option<io::ErrorKind>>>,
-    errno: Arc<OnceLock<i32>>,
-}
-
-/// A file of the journal.
-#[derive(Debug)]
-struct JournalFile {
-    path: PathBuf,
-    handle: Option<JournalHandle>,
-    /// Where the next batch starts; 0 if it is empty.
-    end: u64,
-    /// What a failed write may have left behind `end`.
-    failed_bytes: usize,
-    /// The sessions of which it has lines, with their files unless they were synced since.
-    sessions: HashMap<SessionId, Option<UnsyncedFile>>,
-    /// A sync of one of these files failed, so that its lines must be written again.
-    must_replay: bool,
-    /// How many of these files are being synced by their writers.
-    guarded_syncs: usize,
-}
-
-impl JournalFile {
-    fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            handle: None,
-            end: 0,
-            failed_bytes: 0,
-            sessions: HashMap::new(),
-            must_replay: false,
-            guarded_syncs: 0,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.end == 0
-    }
-
-    /// The sessions' files that may not be on the disk with the lines that it has of them.
-    fn unsynced(&self) -> Vec<UnsyncedFile> {
-        self.sessions.values().flatten().cloned().collect()
-    }
-
-    /// Notes that the lines that it has are durable without it.
-    fn forget_lines(&mut self) {
-        self.sessions.clear();
-        self.must_replay = false;
-    }
-
-    fn must_replay(&self) -> bool {
-        self.must_replay || self.guarded_syncs > 0
-    }
-
-    fn is_full(&self) -> bool {
-        self.end >= FULL_BYTES || self.sessions.len() >= FULL_SESSIONS
-    }
-}
-
 impl CommitJournal {
     /// The journal of a store whose files have all that an earlier one had.
     pub(super) fn new(layout: &StoreLayout) -> Self {
         let state = JournalState {
             gathered: GatheredBatch::default(),
+            has_writer: false,
             is_writing: false,
             next_number: 1,
             files: layout.journal_files().map(JournalFile::new),
@@ -180,17 +103,16 @@ impl CommitJournal {
             emptying: Mutex::default(),
         });
         let of_thread = shared.clone();
-        let thread =
-            std::thread::Builder::new().name("journal".to_owned()).spawn(move || of_thread.empty_until_closed());
+        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || of_thread.empty_until_closed());
         if let Err(error) = &thread {
             tracing::warn!(%error, "journal of the store has no thread, it is emptied at the end");
         }
         Self { shared, thread: thread.ok() }
     }
 
-    /// Waits until lines are durable. If that fails they are in no file of the journal, and their writer undoes them.
-    pub(super) fn make_durable(&self, lines: WrittenLines<'_>) -> io::Result<()> {
-        self.shared.make_durable(lines)
+    /// Returns what appends lines without keeping the store open.
+    pub(super) fn appender(&self) -> LineAppender {
+        LineAppender { journal: self.shared.clone() }
     }
 
     /// Notes that a session's file is on the disk with all its lines.
@@ -227,6 +149,50 @@ impl CommitJournal {
     }
 }
 
+impl fmt::Debug for CommitJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommitJournal").finish_non_exhaustive()
+    }
+}
+
+/// Appends lines to the journal.
+pub(super) struct LineAppender {
+    journal: Arc<JournalShared>,
+}
+
+impl LineAppender {
+    /// Lets lines become durable, and tells their `finish`. If that fails they are in no file of the journal, and `finish`
+    /// undoes them. The caller runs the writer that it gets.
+    #[must_use]
+    pub(super) fn append_lines(self, lines: WrittenLines) -> Option<BatchWriter> {
+        self.journal.append_lines(lines)
+    }
+}
+
+/// The duty to write what is gathered.
+#[must_use]
+pub(super) struct BatchWriter {
+    journal: Arc<JournalShared>,
+}
+
+impl BatchWriter {
+    /// Writes batches until nothing is gathered.
+    pub(super) fn write_batches(self) {
+        while let Some(finished) = self.journal.write_gathered() {
+            finished.finish_lines();
+        }
+    }
+}
+
+impl Drop for BatchWriter {
+    fn drop(&mut self) {
+        // After a panic, the next lines get another writer. Without one, another thread may write by now.
+        if thread::panicking() {
+            self.journal.state.lock().has_writer = false;
+        }
+    }
+}
+
 impl Drop for CommitJournal {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
@@ -236,6 +202,8 @@ impl Drop for CommitJournal {
         drop(state);
         self.shared.must_empty.notify_all();
         match self.thread.take() {
+            // A batch that the thread itself wrote was the last user of the store.
+            Some(thread) if thread.thread().id() == thread::current().id() => {}
             Some(thread) => drop(thread.join()),
             None => self.shared.empty_all(),
         }
@@ -266,41 +234,40 @@ impl JournalState {
 }
 
 impl JournalShared {
-    fn make_durable(&self, lines: WrittenLines<'_>) -> io::Result<()> {
-        let WrittenLines { entry, bytes, file, path } = lines;
-        let session = entry.session;
+    fn append_lines(self: &Arc<Self>, lines: WrittenLines) -> Option<BatchWriter> {
         let mut state = self.state.lock();
-        if bytes.len() > MAX_LINES_BYTES || state.active_file().end >= LIMIT_BYTES {
+        if lines.bytes.len() > MAX_LINES_BYTES || state.active_file().end >= LIMIT_BYTES {
+            let mut finished = FinishedBatch::default();
             if state.files.iter().any(|file| file.failed_bytes > 0) {
                 // Lines that failed must not become valid behind these.
-                state = self.write_next_batch(state);
-                if let Some(failed) = state.files.iter().find(|file| file.failed_bytes > 0) {
-                    return Err(io::Error::other(format!("{} cannot be written", failed.path.display())));
-                }
+                (state, finished) = self.write_next_batch(state);
             }
+            let failed = state.files.iter().find(|file| file.failed_bytes > 0);
+            let failed = failed.map(|failed| io::Error::other(format!("{} cannot be written", failed.path.display())));
             drop(state);
-            self.guard_sync(session, || disk_io::sync_file(file, path))?;
-            self.state.lock().mark_synced(session);
-            return Ok(());
+            finished.finish_lines();
+            (lines.finish)(failed.map_or_else(|| self.sync_session(lines.entry.session, &lines.unsynced), Err));
+            return None;
         }
-        state.gathered.entries.push(entry);
-        state.gathered.files.push(UnsyncedFile { path: path.to_owned(), file: file.clone() });
-        state.gathered.lines.extend(bytes);
-        let outcome = state.gathered.outcome.clone();
-        let errno = state.gathered.errno.clone();
-        while outcome.get().is_none() {
-            if state.is_writing {
-                self.batch_done.wait(&mut state);
-            } else {
-                state = self.write_next_batch(state);
-            }
+        state.gathered.push(lines);
+        let has_writer = mem::replace(&mut state.has_writer, true);
+        (!has_writer).then(|| BatchWriter { journal: self.clone() })
+    }
+
+    fn sync_session(&self, session: SessionId, unsynced: &UnsyncedFile) -> io::Result<()> {
+        self.guard_sync(session, || disk_io::sync_file(&unsynced.file, &unsynced.path))?;
+        self.state.lock().mark_synced(session);
+        Ok(())
+    }
+
+    /// Writes the lines that are gathered, if there are any.
+    fn write_gathered(&self) -> Option<FinishedBatch> {
+        let mut state = self.state.lock();
+        if state.gathered.is_empty() {
+            state.has_writer = false;
+            return None;
         }
-        drop(state);
-        match (outcome.get().copied().flatten(), errno.get()) {
-            (None, _) => Ok(()),
-            (Some(_), Some(errno)) => Err(io::Error::from_raw_os_error(*errno)),
-            (Some(kind), None) => Err(kind.into()),
-        }
+        Some(self.write_next_batch(state).1)
     }
 
     /// See [`CommitJournal::guard_sync`].
@@ -320,12 +287,15 @@ impl JournalShared {
         synced
     }
 
-    /// Writes the gathered batch. One writer does that at a time.
-    fn write_next_batch<'a>(&'a self, mut state: MutexGuard<'a, JournalState>) -> MutexGuard<'a, JournalState> {
+    /// Writes the gathered batch, which the caller finishes without the lock. One thread does that at a time.
+    fn write_next_batch<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, JournalState>,
+    ) -> (MutexGuard<'a, JournalState>, FinishedBatch) {
         while state.is_writing {
             self.batch_done.wait(&mut state);
         }
-        let batch = std::mem::take(&mut state.gathered);
+        let batch = mem::take(&mut state.gathered);
         state.is_writing = true;
         let number = state.next_number;
         state.next_number += 1;
@@ -347,23 +317,18 @@ impl JournalShared {
         let was_empty = file.is_empty();
         (file.handle, file.end, file.failed_bytes) = (writing.handle, writing.end, writing.failed_bytes);
         if written.is_ok() {
-            for (entry, unsynced) in batch.entries.iter().zip(batch.files) {
-                file.sessions.insert(entry.session, Some(unsynced));
+            for (entry, unsynced) in batch.entries.iter().zip(&batch.files) {
+                file.sessions.insert(entry.session, Some(unsynced.clone()));
             }
         }
         let is_full = file.is_full();
         state.written_at = Instant::now();
         state.is_writing = false;
-        let failed = written.err();
-        if let Some(errno) = failed.as_ref().and_then(io::Error::raw_os_error) {
-            let _ = batch.errno.set(errno);
-        }
-        let _ = batch.outcome.set(failed.map(|error| error.kind()));
         self.batch_done.notify_all();
         if is_full || was_empty {
             self.must_empty.notify_one();
         }
-        state
+        (state, batch.into_finished(written))
     }
 
     /// Starts another file if another program removed or replaced the one that is written to. What was in it is made durable.
@@ -415,19 +380,27 @@ impl JournalShared {
             self.batch_done.wait(&mut state);
         }
         if state.files[1 - state.active].is_empty() {
+            let mut finished = FinishedBatch::default();
             // What a failed write left must be gone before the other file is written.
             if state.active_file().failed_bytes > 0 {
-                state = self.write_next_batch(state);
+                (state, finished) = self.write_next_batch(state);
             }
-            if state.active_file().failed_bytes > 0 {
+            let has_failed = state.active_file().failed_bytes > 0;
+            let has_lines = !has_failed && !state.active_file().is_empty();
+            if has_failed {
                 state.failed_at = Some(Instant::now());
+            }
+            if has_lines {
+                state.active = 1 - state.active;
+            }
+            drop(state);
+            finished.finish_lines();
+            if !has_lines {
                 return;
             }
-            if state.active_file().is_empty() {
-                return;
-            }
-            state.active = 1 - state.active;
+            state = self.state.lock();
         }
+        // Only here the active file changes, and one thread is here at a time.
         let emptied = 1 - state.active;
         let JournalFile { path, handle, end, .. } = &state.files[emptied];
         let (Some(handle), false) = (handle.clone(), *end == 0) else { return };

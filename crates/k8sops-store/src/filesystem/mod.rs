@@ -27,6 +27,8 @@ mod index_file;
 mod index_line;
 #[cfg(test)]
 mod injected_faults;
+mod journal_batch;
+mod journal_file;
 mod journal_format;
 mod journal_replay;
 mod known_log;
@@ -34,6 +36,7 @@ mod layout;
 mod line_damage;
 mod line_format;
 mod line_search;
+mod line_writing;
 mod log_line;
 mod log_reader;
 mod memory_files;
@@ -48,6 +51,7 @@ mod session_files;
 mod session_replay;
 mod session_views;
 mod session_work;
+mod session_writes;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex};
 
 use super::{log_reader::LogReader, session_file::SessionFile};
 use k8sops_core::SessionId;
@@ -31,6 +31,9 @@ pub(super) struct OpenSlot {
     /// The session has an owner, and its file stays open.
     is_owned: bool,
 }
+
+/// A session's file that nothing else uses until this is dropped.
+pub(super) type LockedFile = ArcMutexGuard<RawMutex, FileHandle>;
 
 #[derive(Debug, Default)]
 pub(super) enum FileHandle {

@@ -53,8 +53,8 @@ impl SessionLog for FilesystemStore {
         let consumed = consumed.to_vec();
         let summary = summary.clone();
         let checkpoint = checkpoint.cloned();
-        self.with_files(move |files| {
-            files.sessions.commit_events(&LogCommit {
+        self.write_session(session, move |file, retention, journal| {
+            let commit = LogCommit {
                 session,
                 epoch,
                 expected_seq,
@@ -63,7 +63,8 @@ impl SessionLog for FilesystemStore {
                 consumed: &consumed,
                 summary: &summary,
                 checkpoint: checkpoint.as_ref(),
-            })
+            };
+            file.stage_commit(&commit, retention, journal)
         })
         .await?;
         // One process has the files to itself, so no feed can be ahead of them.
@@ -94,7 +95,7 @@ impl SessionLog for FilesystemStore {
 #[async_trait]
 impl Inbox for FilesystemStore {
     async fn submit_command(&self, session: SessionId, command: SessionCommand) -> Result<CommandReceipt, StoreError> {
-        self.with_files(move |files| files.sessions.submit_command(session, command)).await
+        self.write_session(session, move |file, _, journal| file.stage_command(command, journal)).await
     }
 
     async fn find_receipt(

@@ -9,62 +9,53 @@ use std::{
 };
 
 use super::{
-    commit_journal::{CommitJournal, WrittenLines},
+    commit_journal::CommitJournal,
     disk_io::{self, DiskOperation},
     files::{ChangeTimes, FileIdentity, create_private_file, replacement_path, sync_parent_folder, unavailable},
-    journal_format::{FOLLOWED_BYTES, JournalEntry},
-    journal_replay::checksum_before,
     known_log::KnownLog,
     line_damage::damaged_line,
-    line_format::{FormatRecord, LineError, checksum, is_incomplete_write},
+    line_format::{FormatRecord, LineError, is_incomplete_write},
     line_search::last_line_start,
-    log_line::{CheckpointRecord, CommitRecord, LogLine},
+    log_line::{CommitRecord, LogLine},
     log_reader::{ExtraBytes, LogReader},
     session_replay::{ReplayOutcome, SessionReplay},
     session_views::SessionView,
     session_work::SessionWork,
 };
-use crate::{
-    inbox_state::{CommandAdmission, InboxState},
-    lease_state::LeaseState,
-    log_retention::LogRetention,
-};
-use k8sops_core::{
-    BackendError, CommandReceipt, EventPage, LogCommit, ReplayStart, SessionCommand, SessionEvent, SessionState,
-    SessionSummary, StoreError,
-};
+use crate::{inbox_state::InboxState, lease_state::LeaseState};
+use k8sops_core::{BackendError, EventPage, ReplayStart, SessionEvent, SessionState, SessionSummary, StoreError};
 
 /// The open file of a session. All methods block.
 #[derive(Debug)]
 pub(super) struct SessionFile {
-    log: LogReader,
+    pub(super) log: LogReader,
     /// The newest lines name another format, or another version of k8sops, than this process writes.
-    must_name_format: bool,
+    pub(super) must_name_format: bool,
     /// The size of the file as of the index.
     indexed_bytes: u64,
     /// Where the newest checkpoint starts.
-    checkpoint_start: Option<u64>,
+    pub(super) checkpoint_start: Option<u64>,
     /// The state as of the newest event, for the next reader or owner, until a commit makes it older.
-    state: Option<KeptState>,
+    pub(super) state: Option<KeptState>,
     /// The size of the events after the newest checkpoint.
-    bytes_since_checkpoint: u64,
+    pub(super) bytes_since_checkpoint: u64,
     /// Why the newest checkpoint cannot be read, until there is a newer one.
-    damaged_checkpoint: Option<BackendError>,
+    pub(super) damaged_checkpoint: Option<BackendError>,
     pub(super) summary: SessionSummary,
     pub(super) inbox: InboxState,
     pub(super) lease: LeaseState,
-    write_state: WriteState,
+    pub(super) write_state: WriteState,
     /// The times of the file after the newest write; `None` if they are not known.
-    change_times: Option<ChangeTimes>,
+    pub(super) change_times: Option<ChangeTimes>,
     /// The checksum of the bytes before the next line, if it is known, see [`JournalEntry::follows`].
-    follows: Option<String>,
+    pub(super) follows: Option<String>,
     /// The summary or the inbox has changed since the last view of them.
-    has_changed: bool,
+    pub(super) has_changed: bool,
 }
 
 /// A session's state, and how much memory it takes.
 #[derive(Debug)]
-struct KeptState {
+pub(super) struct KeptState {
     state: SessionState,
     bytes: u64,
 }
@@ -87,7 +78,7 @@ pub(super) enum ForeignChange {
 
 /// Whether an open file can be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WriteState {
+pub(super) enum WriteState {
     Ready,
     /// The disk took no writes when the file was opened.
     ReadOnly,
@@ -225,7 +216,7 @@ impl SessionFile {
     }
 
     /// Makes the file as it was committed, if that was not possible when a write failed.
-    fn recover_from_failed_write(&mut self, journal: &CommitJournal) -> Result<(), StoreError> {
+    pub(super) fn recover_from_failed_write(&mut self, journal: &CommitJournal) -> Result<(), StoreError> {
         match self.write_state {
             WriteState::Ready => {}
             WriteState::ReadOnly => {
@@ -252,7 +243,7 @@ impl SessionFile {
         Ok(())
     }
 
-    fn truncate_to_committed(&self, journal: &CommitJournal) -> io::Result<()> {
+    pub(super) fn truncate_to_committed(&self, journal: &CommitJournal) -> io::Result<()> {
         journal.guard_sync(self.summary.session_id, || {
             disk_io::resize_file(&self.log.file, &self.log.path, self.log.committed_bytes)?;
             disk_io::sync_file(&self.log.file, &self.log.path)
@@ -260,7 +251,7 @@ impl SessionFile {
     }
 
     /// The format, if the next line must name it.
-    fn format_to_name(&self) -> Option<FormatRecord> {
+    pub(super) fn format_to_name(&self) -> Option<FormatRecord> {
         self.must_name_format.then(FormatRecord::current)
     }
 
@@ -310,79 +301,6 @@ impl SessionFile {
         SessionWork { unfinished: busy || self.summary.has_work(), busy, waiting: self.inbox.has_message() }
     }
 
-    /// See [`SessionLog::commit_events`](k8sops_core::SessionLog::commit_events).
-    pub(super) fn commit_events(
-        &mut self,
-        commit: &LogCommit<'_>,
-        retention: LogRetention,
-        journal: &CommitJournal,
-    ) -> Result<(), StoreError> {
-        self.lease.check_commit(commit, self.summary.last_seq)?;
-        let mut bytes = Vec::new();
-        if let Some(state) = commit.checkpoint {
-            let record = CheckpointRecord { state: state.clone(), epoch: commit.epoch.0, inbox: self.inbox.clone() };
-            let line = LogLine {
-                seq: self.summary.last_seq,
-                checkpoint: Some(Box::new(record)),
-                format: Some(FormatRecord::current()),
-                ..LogLine::default()
-            };
-            bytes = line.to_bytes();
-        }
-        if !commit.events.is_empty() || !commit.consumed.is_empty() {
-            let record = CommitRecord {
-                epoch: commit.epoch.0,
-                events: commit.events.to_vec(),
-                consumed: commit.consumed.to_vec(),
-            };
-            let format = if commit.checkpoint.is_some() { None } else { self.format_to_name() };
-            let line = LogLine { seq: commit.last_seq(), commit: Some(record), format, ..LogLine::default() };
-            bytes.extend(line.to_bytes());
-        }
-        let is_replaced = commit.checkpoint.is_some() && retention == LogRetention::SinceCheckpoint;
-        if is_replaced {
-            self.replace_bytes(&bytes)?;
-            self.checkpoint_start = Some(0);
-            self.log.oldest_seq = commit.expected_seq + 1;
-        } else {
-            let start = self.log.committed_bytes;
-            self.append_bytes(&bytes, journal)?;
-            if commit.checkpoint.is_some() {
-                self.checkpoint_start = Some(start);
-            }
-        }
-        self.state = None;
-        self.has_changed = true;
-        if commit.checkpoint.is_some() {
-            self.damaged_checkpoint = None;
-            self.bytes_since_checkpoint = 0;
-        }
-        self.bytes_since_checkpoint += commit.events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
-        self.inbox.remove_entries(commit.consumed);
-        self.summary.clone_from(commit.summary);
-        if is_replaced { self.sync_replacement(journal) } else { Ok(()) }
-    }
-
-    /// See [`Inbox::submit_command`](k8sops_core::Inbox::submit_command).
-    pub(super) fn submit_command(
-        &mut self,
-        command: SessionCommand,
-        journal: &CommitJournal,
-    ) -> Result<CommandReceipt, StoreError> {
-        let has_open_run = self.summary.open_run.is_some();
-        let last_seq = self.summary.last_seq;
-        match self.inbox.check_command(self.summary.session_id, command, last_seq, has_open_run)? {
-            CommandAdmission::Duplicate(receipt) => Ok(receipt),
-            CommandAdmission::Accepted(entry) => {
-                let inbox = Some((*entry).clone());
-                let line = LogLine { seq: last_seq, inbox, format: self.format_to_name(), ..LogLine::default() };
-                self.append_bytes(&line.to_bytes(), journal)?;
-                self.has_changed = true;
-                Ok(self.inbox.append_entry(*entry))
-            }
-        }
-    }
-
     /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events).
     pub(super) fn read_events(&mut self, after: u64, limit: usize) -> Result<EventPage, StoreError> {
         self.log.read_events(after, limit, self.summary.last_seq)
@@ -421,51 +339,12 @@ impl SessionFile {
         self.state = None;
     }
 
-    /// Appends lines, which are durable when this returns: all of them, or none.
-    fn append_bytes(&mut self, bytes: &[u8], journal: &CommitJournal) -> Result<(), StoreError> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.recover_from_failed_write(journal)?;
-        self.change_times = None;
-        if let Err(error) = self.write_lines(bytes, journal) {
-            // A part of the lines must not become the beginning of the next line.
-            if self.truncate_to_committed(journal).is_err() {
-                self.write_state = WriteState::MustUndo;
-            }
-            return Err(unavailable(&self.log.path, error));
-        }
-        self.log.committed_bytes += bytes.len() as u64;
-        self.must_name_format = false;
-        self.record_change_times();
-        Ok(())
-    }
-
-    fn record_change_times(&mut self) {
+    pub(super) fn record_change_times(&mut self) {
         self.change_times = self.log.file.metadata().ok().map(|data| ChangeTimes::from_metadata(&data));
     }
 
-    fn write_lines(&mut self, bytes: &[u8], journal: &CommitJournal) -> io::Result<()> {
-        let LogReader { file, path, committed_bytes, .. } = &self.log;
-        let follows = match self.follows.take() {
-            Some(follows) => follows,
-            None => checksum_before(file, *committed_bytes)?,
-        };
-        disk_io::write_at(file, path, bytes, *committed_bytes)?;
-        let entry = JournalEntry {
-            user: self.summary.user_id.clone(),
-            session: self.summary.session_id,
-            offset: *committed_bytes,
-            bytes: bytes.len(),
-            follows,
-        };
-        journal.make_durable(WrittenLines { entry, bytes, file, path })?;
-        self.follows = bytes.last_chunk::<FOLLOWED_BYTES>().map(|tail| checksum(tail));
-        Ok(())
-    }
-
     /// Replaces all lines of the file. The caller syncs that.
-    fn replace_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn replace_bytes(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         let new = replacement_path(&self.log.path);
         let replaced = create_private_file(&new).and_then(|file| {
             disk_io::write_at(&file, &new, bytes, 0)?;
@@ -489,7 +368,7 @@ impl SessionFile {
     }
 
     /// Makes a replacement durable. If that fails it took effect, but may not survive a power failure.
-    fn sync_replacement(&mut self, journal: &CommitJournal) -> Result<(), StoreError> {
+    pub(super) fn sync_replacement(&mut self, journal: &CommitJournal) -> Result<(), StoreError> {
         sync_parent_folder(&self.log.path).inspect_err(|_| self.write_state = WriteState::MustReplace)?;
         journal.mark_synced(self.summary.session_id);
         Ok(())

@@ -3,7 +3,10 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,12 +16,13 @@ use super::{
     commit_journal::CommitJournal,
     disk_io,
     files::{create_durable_folder, is_stale, sync_parent_folder, unavailable},
+    folder_lock::FolderLock,
     index_file::IndexFile,
     index_line::IndexLine,
     known_log::KnownLog,
     layout::StoreLayout,
     log_reader::{ExtraBytes, LogReader},
-    open_files::{FileHandle, OpenFiles, OpenSlot},
+    open_files::{FileHandle, LockedFile, OpenFiles, OpenSlot},
     output_files::OutputFiles,
     recovery_scan::modified_at,
     session_file::{ForeignChange, SessionFile},
@@ -27,24 +31,26 @@ use super::{
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{
-    CommandReceipt, DamagedSession, EventPage, IdleDeletion, ListCursor, LogCommit, RemainingWork, SessionCommand,
-    SessionEvent, SessionId, SessionLease, SessionSummary, StoreError, UserId,
+    DamagedSession, EventPage, IdleDeletion, ListCursor, RemainingWork, SessionEvent, SessionId, SessionLease,
+    SessionSummary, StoreError, UserId,
 };
 
 /// The sessions' files. All methods block.
 #[derive(Debug)]
 pub(super) struct SessionFiles {
     layout: StoreLayout,
-    retention: LogRetention,
+    pub(super) retention: LogRetention,
     /// The greatest epoch that this process granted. A closed file forgets an epoch under which nothing was written; its
     /// owner must be fenced off nevertheless.
     newest_epoch: AtomicU64,
     // Both locks are held during file access but never across an await. Code that needs both locks `open` first.
     open: Mutex<OpenFiles>,
-    journal: CommitJournal,
+    pub(super) journal: CommitJournal,
     /// What is known of the open files without waiting for them.
     pub(super) views: SessionViews,
     index: Mutex<IndexFile>,
+    /// Held until the journal has been emptied.
+    _lock: Arc<FolderLock>,
 }
 
 /// Which sessions a deletion spares.
@@ -57,7 +63,7 @@ pub(super) enum DeletionGuard {
 }
 
 impl SessionFiles {
-    pub(super) fn new(layout: StoreLayout, retention: LogRetention, index: IndexFile) -> Self {
+    pub(super) fn new(layout: StoreLayout, retention: LogRetention, index: IndexFile, lock: Arc<FolderLock>) -> Self {
         Self {
             retention,
             newest_epoch: AtomicU64::new(0),
@@ -66,6 +72,7 @@ impl SessionFiles {
             open: Mutex::default(),
             views: SessionViews::default(),
             index: Mutex::new(index),
+            _lock: lock,
         }
     }
 
@@ -75,11 +82,16 @@ impl SessionFiles {
         session: SessionId,
         work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
-        let slot = self.open.lock().slot(session);
-        let result = self.with_slot(&slot, &self.layout.session_file(&user, session), session, work);
+        let (slot, path) = self.find_file(session)?;
+        let result = self.with_slot(&slot, &path, session, work);
         self.close_if_idle(session, slot);
         result
+    }
+
+    /// The slot of a session's file, for a caller that is about to work on it, and its path.
+    pub(super) fn find_file(&self, session: SessionId) -> Result<(OpenSlot, PathBuf), StoreError> {
+        let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
+        Ok((self.open.lock().slot(session), self.layout.session_file(&user, session)))
     }
 
     fn with_slot<T>(
@@ -89,7 +101,21 @@ impl SessionFiles {
         session: SessionId,
         work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut handle = slot.file.lock();
+        let mut handle = self.lock_open_file(slot, path, session)?;
+        let FileHandle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
+        let result = work(file);
+        self.leave_file(&mut handle, session, result.as_ref().err());
+        result
+    }
+
+    /// Locks a session's file, and opens it if necessary. It is not open if the session is deleted.
+    pub(super) fn lock_open_file(
+        &self,
+        slot: &OpenSlot,
+        path: &Path,
+        session: SessionId,
+    ) -> Result<LockedFile, StoreError> {
+        let mut handle = slot.file.lock_arc();
         let mut touched = None;
         if let FileHandle::Open(file) = &*handle {
             let change = file.find_foreign_change()?;
@@ -115,26 +141,27 @@ impl SessionFiles {
             }
             *handle = FileHandle::Open(opened);
         }
-        let FileHandle::Open(file) = &mut *handle else { return Err(StoreError::NotFound(session)) };
-        let result = work(file);
+        Ok(handle)
+    }
+
+    /// Publishes what was changed in a session's file, and closes a file that must be opened again.
+    pub(super) fn leave_file(&self, handle: &mut FileHandle, session: SessionId, failure: Option<&StoreError>) {
+        let FileHandle::Open(file) = handle else { return };
         if let Some(view) = file.take_changed_view() {
             self.index.lock().update_entry(file);
             self.views.publish(session, view);
         }
-        if file.must_reopen() || (file.may_reopen() && result.as_ref().is_err_and(is_stale)) {
+        if file.must_reopen() || (file.may_reopen() && failure.is_some_and(is_stale)) {
             // Opening the file repairs it. The owner of the session learns that its lease is lost.
             self.views.remove(session);
             *handle = FileHandle::Closed;
         }
-        result
     }
 
     /// See [`SessionLog::read_events`](k8sops_core::SessionLog::read_events). The lines of a file that is as the index knows
     /// it are read without replaying them first.
     pub(super) fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
-        let path = self.layout.session_file(&user, session);
-        let slot = self.open.lock().slot(session);
+        let (slot, path) = self.find_file(session)?;
         let page = self.read_indexed_events(&slot, path, session, after, limit);
         self.close_if_idle(session, slot);
         match page? {
@@ -227,7 +254,7 @@ impl SessionFiles {
 
     /// Updates the index from a file that has no owner and no other caller, and closes the files that had none for the
     /// longest time.
-    fn close_if_idle(&self, session: SessionId, slot: OpenSlot) {
+    pub(super) fn close_if_idle(&self, session: SessionId, slot: OpenSlot) {
         let mut open = self.open.lock();
         drop(slot);
         let Some(handle) = open.idle_handle(session) else { return };
@@ -285,20 +312,6 @@ impl SessionFiles {
         let file = SessionFile::create(&path, created)?;
         self.index.lock().write_line(&IndexLine::from_session(&file));
         Ok(())
-    }
-
-    /// See [`SessionLog::commit_events`](k8sops_core::SessionLog::commit_events).
-    pub(super) fn commit_events(&self, commit: &LogCommit<'_>) -> Result<(), StoreError> {
-        self.with_session(commit.session, |file| file.commit_events(commit, self.retention, &self.journal))
-    }
-
-    /// See [`Inbox::submit_command`](k8sops_core::Inbox::submit_command).
-    pub(super) fn submit_command(
-        &self,
-        session: SessionId,
-        command: SessionCommand,
-    ) -> Result<CommandReceipt, StoreError> {
-        self.with_session(session, |file| file.submit_command(command, &self.journal))
     }
 
     /// See [`Leases::acquire_lease`](k8sops_core::Leases::acquire_lease).
@@ -412,9 +425,7 @@ impl SessionFiles {
         guard: DeletionGuard,
         outputs: &OutputFiles,
     ) -> Result<IdleDeletion, StoreError> {
-        let user = self.index.lock().session_user(session).cloned().ok_or(StoreError::NotFound(session))?;
-        let path = self.layout.session_file(&user, session);
-        let slot = self.open.lock().slot(session);
+        let (slot, path) = self.find_file(session)?;
         let deleted = {
             let mut handle = slot.file.lock();
             if guard == DeletionGuard::SpareBusy && self.index.lock().is_busy(session) {

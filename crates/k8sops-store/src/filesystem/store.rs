@@ -2,13 +2,17 @@
 
 use std::{path::Path, sync::Arc};
 
+use tokio::sync::oneshot;
+
 use super::{
+    commit_journal::{BatchWriter, CommitJournal},
     disk_probe::DiskProbe,
     files::{create_private_folder, sync_parent_folder, unavailable},
     folder_lock::FolderLock,
     index_file::IndexFile,
     journal_replay::replay_journal,
     layout::StoreLayout,
+    line_writing::LineWrite,
     memory_files::MemoryFiles,
     output_files::OutputFiles,
     permissions::tighten_permissions,
@@ -17,6 +21,7 @@ use super::{
     session_file::SessionFile,
     session_files::SessionFiles,
     session_views::SessionView,
+    session_writes::write_session,
     trash::empty_trash,
     usage_files::UsageFiles,
 };
@@ -31,13 +36,13 @@ pub struct FilesystemStore(Arc<StoreFiles>);
 #[derive(Debug)]
 pub(super) struct StoreFiles {
     pub(super) layout: StoreLayout,
-    pub(super) sessions: SessionFiles,
+    pub(super) sessions: Arc<SessionFiles>,
     pub(super) outputs: OutputFiles,
     pub(super) usage: UsageFiles,
     pub(super) memories: MemoryFiles,
     pub(super) records: RecordFiles,
     probe: DiskProbe,
-    lock: FolderLock,
+    lock: Arc<FolderLock>,
 }
 
 impl FilesystemStore {
@@ -81,6 +86,37 @@ impl FilesystemStore {
     ) -> Result<T, StoreError> {
         self.with_files(move |files| files.sessions.with_session(session, work)).await
     }
+
+    /// Writes lines to a session's file, and waits until they are durable. That is completed even if its caller goes away.
+    pub(super) async fn write_session<T: Send + 'static>(
+        &self,
+        session: SessionId,
+        stage: impl FnOnce(&mut SessionFile, LogRetention, &CommitJournal) -> Result<LineWrite<T>, StoreError>
+        + Send
+        + 'static,
+    ) -> Result<T, StoreError> {
+        let files = self.0.clone();
+        let (done, result) = oneshot::channel();
+        let work = move || {
+            let checked = files.lock.check();
+            let sessions = files.sessions.clone();
+            drop(files);
+            // A caller that is gone needs no result.
+            let done = move |result| drop(done.send(result));
+            match checked {
+                Ok(()) => {
+                    let writer = write_session(sessions, session, stage, done);
+                    writer.into_iter().for_each(BatchWriter::write_batches);
+                }
+                Err(error) => {
+                    drop(sessions);
+                    done(Err(error));
+                }
+            }
+        };
+        drop(tokio::task::spawn_blocking(work));
+        result.await.unwrap_or_else(|error| Err(StoreError::unavailable("the file access was aborted", error)))
+    }
 }
 
 impl StoreFiles {
@@ -89,7 +125,7 @@ impl StoreFiles {
         create_private_folder(&sessions).map_err(|error| unavailable(&sessions, error))?;
         sync_parent_folder(&sessions)?;
         sync_parent_folder(layout.root())?;
-        let lock = FolderLock::acquire(&layout)?;
+        let lock = Arc::new(FolderLock::acquire(&layout)?);
         tighten_permissions(&layout);
         empty_trash(&layout);
         replay_journal(&layout)?;
@@ -101,7 +137,7 @@ impl StoreFiles {
         usage.tidy_up();
         index.replace_lines(lines);
         Ok(Self {
-            sessions: SessionFiles::new(layout.clone(), retention, index),
+            sessions: Arc::new(SessionFiles::new(layout.clone(), retention, index, lock.clone())),
             outputs,
             usage,
             memories: MemoryFiles::new(layout.clone()),

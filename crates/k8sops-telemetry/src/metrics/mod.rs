@@ -56,6 +56,7 @@ pub struct Metrics {
     http_request_seconds: HistogramVec,
     door_requests: IntCounterVec,
     door_turns: IntCounterVec,
+    message_feedback: IntCounterVec,
     memory_recalls: IntCounterVec,
     memory_recall_seconds: Histogram,
     mcp_servers_connected: IntGaugeVec,
@@ -224,6 +225,11 @@ impl Metrics {
                 "Turns over other protocols than the native API, by where they ended.",
                 &["door", "end"],
             ),
+            message_feedback: register.counter_vec(
+                "k8sops_message_feedback_total",
+                "Ratings of replies by their users: up or down.",
+                &["rating"],
+            ),
             memory_recalls: register.counter_vec(
                 "k8sops_memory_recalls_total",
                 "Memory searches by outcome: found, nothing or failed.",
@@ -299,6 +305,11 @@ impl Metrics {
     /// Records how long a confirmation took.
     pub fn record_confirmation(&self, took: Duration) {
         self.confirmation_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts a rating of a reply.
+    pub fn count_message_feedback(&self, rating: &str) {
+        self.message_feedback.with_label_values(&[rating]).inc();
     }
 
     /// Counts a store error by its code.

@@ -109,3 +109,8 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- toYaml $env }}
 {{- end }}
+
+{{/* The Secret with the file of hashed keys. */}}
+{{- define "k8sops.apiKeysSecret" -}}
+{{ .Values.auth.apiKeys.existingSecret | default (printf "%s-generated-key" (include "k8sops.fullname" .)) }}
+{{- end }}

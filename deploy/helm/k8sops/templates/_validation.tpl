@@ -7,8 +7,11 @@
 {{- if and (eq $v.auth.mode "none") (not $v.auth.allowInsecure) }}
 {{- fail "auth.mode is none: everyone who can reach the pod could use it. Set auth.allowInsecure: true if that is intended" }}
 {{- end }}
-{{- if and (eq $v.auth.mode "api_key") (not $v.auth.apiKeys.existingSecret) }}
-{{- fail "auth.mode is api_key: name the Secret with the file of keys in auth.apiKeys.existingSecret" }}
+{{- if and (eq $v.auth.mode "api_key") (not $v.auth.apiKeys.existingSecret) (not $v.auth.apiKeys.generateFor) }}
+{{- fail "auth.mode is api_key: name the Secret with the file of keys in auth.apiKeys.existingSecret, or a user in auth.apiKeys.generateFor" }}
+{{- end }}
+{{- if and $v.auth.apiKeys.existingSecret $v.auth.apiKeys.generateFor }}
+{{- fail "auth.apiKeys: existingSecret and generateFor exclude each other" }}
 {{- end }}
 {{- if and (eq $v.auth.mode "jwt") (not (and $v.auth.jwt.issuer $v.auth.jwt.audience)) }}
 {{- fail "auth.mode is jwt: set auth.jwt.issuer and auth.jwt.audience" }}

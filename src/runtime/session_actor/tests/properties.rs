@@ -81,6 +81,7 @@ impl Simulation {
                 message_id: MessageId::new(),
                 run_id: RunId::new(),
                 content: "hi".into(),
+                attachments: Vec::new(),
                 on_busy: *on_busy,
                 cause: RequestContext::default(),
             }),

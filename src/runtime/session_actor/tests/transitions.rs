@@ -12,7 +12,14 @@ use crate::runtime::session_actor::{
 
 fn message(on_busy: OnBusy) -> CommandBody {
     let (message_id, run_id) = (MessageId::new(), RunId::new());
-    CommandBody::Message { message_id, run_id, content: "hi".into(), on_busy, cause: RequestContext::default() }
+    CommandBody::Message {
+        message_id,
+        run_id,
+        content: "hi".into(),
+        attachments: Vec::new(),
+        on_busy,
+        cause: RequestContext::default(),
+    }
 }
 
 impl Simulation {

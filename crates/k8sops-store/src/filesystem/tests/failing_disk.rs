@@ -185,7 +185,7 @@ async fn work_with_fault(retention: LogRetention, end: ProcessEnd, fault: Option
     client.assert_kept(&store, &when("running")).await;
     let PatientClient { session, messages, commands, memories, key, .. } = client;
     if end == ProcessEnd::Killed {
-        store.files().sessions.journal().abandon();
+        store.files().sessions.journal.abandon();
     }
     drop(store);
     disk.lose_power();

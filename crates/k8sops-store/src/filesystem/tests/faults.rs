@@ -417,7 +417,7 @@ async fn folder_in_place_of_a_file_is_damage_and_can_be_deleted() {
     let path = session_path(dir.path(), session);
     // A process that was killed leaves lines in the journal.
     SessionWriter::acquire(&store, session, "a").await.append(run_drafts("hi")).await.unwrap();
-    store.files().sessions.journal().abandon();
+    store.files().sessions.journal.abandon();
     drop(store);
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();

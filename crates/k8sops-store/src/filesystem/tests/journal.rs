@@ -7,17 +7,22 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::{open_store, read_session, session_path};
 use crate::{
     FilesystemStore,
-    contract::{SessionWriter, create_test_session, message_body, run_drafts, test_command, warning_draft},
+    contract::{SessionWriter, create_test_session, message_body, run_drafts, test_command, test_user, warning_draft},
     filesystem::{
+        commit_journal::BatchWriter,
         disk_io::DiskOperation,
         injected_faults::{FaultyDisk, PlannedFault},
+        journal_batch::WrittenLines,
+        journal_format::JournalEntry,
         layout::StoreLayout,
         line_format::seal_line,
+        unsynced_files::UnsyncedFile,
     },
 };
 use k8sops_core::*;
@@ -79,7 +84,7 @@ impl JournalFixture {
 
     /// Kills the process, takes the power from the machine, and starts again.
     async fn lose_power(&mut self) {
-        self.store().files().sessions.journal().abandon();
+        self.store().files().sessions.journal.abandon();
         self.store = None;
         self.disk.lose_power();
         self.store = Some(open_store(self.dir.path()).await);
@@ -109,6 +114,35 @@ async fn thousand_sessions_share_their_waits_for_the_disk() {
     println!("{syncs} syncs of 2000 commands");
     fixture.lose_power().await;
     fixture.assert_kept(&sessions).await;
+}
+
+#[tokio::test]
+async fn those_who_append_lines_do_not_wait_for_the_disk() {
+    let fixture = JournalFixture::new().await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mut lines = Vec::new();
+    for (n, session) in fixture.create_sessions(3).await.into_iter().enumerate() {
+        let path = session_path(fixture.dir.path(), session);
+        let file = Arc::new(fs::File::open(&path).unwrap());
+        let told = told.clone();
+        lines.push(WrittenLines {
+            entry: JournalEntry { user: test_user("anna"), session, offset: 0, bytes: 3, follows: String::new() },
+            bytes: b"{}\n".to_vec(),
+            unsynced: UnsyncedFile { path, file },
+            finish: Box::new(move |written| told.lock().push((n, written.is_ok()))),
+        });
+    }
+    fixture.disk.plan(None);
+    let journal = &fixture.store().files().sessions.journal;
+    let writers: Vec<_> = lines.into_iter().map(|lines| journal.appender().append_lines(lines)).collect();
+    assert_eq!(*told.lock(), [], "nothing is durable yet");
+    assert_eq!(writers.iter().flatten().count(), 1, "one of them has to write the batch");
+    writers.into_iter().flatten().for_each(BatchWriter::write_batches);
+    assert_eq!(*told.lock(), [(0, true), (1, true), (2, true)]);
+    let syncs = fixture.disk.operations().iter().filter(|operation| **operation == DiskOperation::Sync).count();
+    assert_eq!(syncs, 1);
+    // The lines are in no session's file.
+    journal.abandon();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -156,11 +190,11 @@ async fn failed_emptying_of_the_journal_loses_nothing() {
         let sessions = fixture.create_sessions(3).await;
         fixture.submit_to_all(&sessions, "c1").await;
         fixture.disk.plan(Some(PlannedFault { after, count: 1, errno: EIO }));
-        fixture.store().files().sessions.journal().empty();
+        fixture.store().files().sessions.journal.empty();
         let is_over = fixture.disk.operations().len() <= after;
         fixture.disk.plan(None);
         assert_eq!(fixture.submit_to_all(&sessions, "c2").await, 0);
-        fixture.store().files().sessions.journal().empty();
+        fixture.store().files().sessions.journal.empty();
         fixture.submit_to_all(&sessions, "c3").await;
         fixture.lose_power().await;
         fixture.assert_kept(&sessions).await;
@@ -176,7 +210,7 @@ async fn emptied_journal_has_no_lines_and_is_not_needed() {
     let mut fixture = JournalFixture::new().await;
     let sessions = fixture.create_sessions(3).await;
     fixture.submit_to_all(&sessions, "c1").await;
-    fixture.store().files().sessions.journal().empty();
+    fixture.store().files().sessions.journal.empty();
     assert_no_lines(&fixture.journal_files());
     fixture.submit_to_all(&sessions, "c2").await;
     // The end of the process empties it, too.
@@ -280,7 +314,7 @@ async fn killed_store_with_lines(dir: &Path) -> (SessionId, Vec<u8>) {
     let mut writer = SessionWriter::acquire(&store, session, "a").await;
     writer.append(run_drafts("first")).await.unwrap();
     writer.append(run_drafts("second")).await.unwrap();
-    store.files().sessions.journal().abandon();
+    store.files().sessions.journal.abandon();
     drop(store);
     (session, fs::read(session_path(dir, session)).unwrap())
 }
@@ -298,7 +332,7 @@ async fn file_that_an_operator_changed_meanwhile_is_left_as_it_is() {
         fs::write(&path, &whole[..kept]).unwrap();
         let store = open_store(dir.path()).await;
         assert_eq!(fs::read(&path).unwrap(), whole, "{kept}");
-        store.files().sessions.journal().abandon();
+        store.files().sessions.journal.abandon();
         drop(store);
         fs::write(&journal_file, journal).unwrap();
     }

@@ -1,0 +1,57 @@
+//! Ratings of replies.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::service::TestService;
+use k8sops_testing::scripted_model::{ScriptedModel, text};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newest_rating_of_a_reply_counts_and_is_in_log_and_report() {
+    let service =
+        TestService::with(&ScriptedModel::new([vec![text("it is DNS")], vec![text("it is DNS again")]])).await;
+    let session = service.create_session().await;
+    let frames = service.turn(&session, "why?").await;
+    let id_of = |kind: &str| {
+        let frame = frames.iter().find(|frame| frame["type"] == kind).unwrap();
+        frame["message_id"].as_str().unwrap().to_owned()
+    };
+    let path = format!("{session}/messages/{}/feedback", id_of("assistant_message"));
+    let rated = service.post(&path, json!({"rating": "down", "comment": " it was the network "})).await;
+    assert_eq!((&rated["rating"], &rated["comment"]), (&json!("down"), &json!("it was the network")));
+    assert_eq!(rated["by"], "user:default");
+    // The same again changes nothing; another rating replaces it.
+    service.post(&path, json!({"rating": "down", "comment": "it was the network"})).await;
+    service.post(&path, json!({"rating": "up"})).await;
+    let log = service.log(&session).await;
+    let ratings: Vec<&Value> =
+        log.iter().filter(|event| event["type"] == "message_feedback").map(|event| &event["rating"]).collect();
+    assert_eq!(ratings, ["down", "up"]);
+    let messages = service.get(&format!("{session}/messages")).await;
+    let feedback = &messages["messages"][1]["feedback"];
+    assert_eq!((&feedback["rating"], feedback.get("comment")), (&json!("up"), None), "{messages:#}");
+    let report = service.request(Method::GET, &format!("{session}/export?format=md")).send().await.unwrap();
+    let report = report.text().await.unwrap();
+    assert!(report.contains("Rated as helpful by user:default") && !report.contains("the network"), "{report}");
+    let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    for line in ["{rating=\"down\"} 1", "{rating=\"up\"} 1"] {
+        assert!(metrics.contains(&format!("k8sops_message_feedback_total{line}")), "{metrics}");
+    }
+
+    let question = id_of("user_message");
+    let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for (message, body, expected) in [
+        (question.as_str(), json!({"rating": "up"}), (404, "message_not_found")),
+        (unknown, json!({"rating": "up"}), (404, "message_not_found")),
+        ("no-id", json!({"rating": "up"}), (400, "invalid_request")),
+        (unknown, json!({"rating": "great"}), (400, "invalid_json")),
+        (unknown, json!({"rating": "up", "comment": "x".repeat(2_001)}), (400, "invalid_request")),
+    ] {
+        let request = service.request(Method::POST, &format!("{session}/messages/{message}/feedback")).json(&body);
+        let (status, problem) = service.refused(request).await;
+        assert_eq!((status, problem["code"].as_str().unwrap()), expected, "{problem}");
+    }
+    // A rated session answers on.
+    let frames = service.turn(&session, "and now?").await;
+    assert_eq!(frames.last().unwrap()["outcome"], "completed");
+}
