@@ -68,17 +68,25 @@ async fn start_or_first_event(
     session: SessionId,
     start: Result<ReplayStart, StoreError>,
 ) -> Result<ReplayStart, StoreError> {
-    let error = match start {
+    let error = match check_start(session, start) {
         Err(StoreError::Corrupt(error)) => error,
-        Ok(ReplayStart { state: Some(state), .. }) if state.summary.session_id != session => {
-            format!("it is the checkpoint of session {}", state.summary.session_id).into()
-        }
         start => return start,
     };
     if log.read_events(session, 0, 1).await?.oldest_seq > 1 {
         return Err(StoreError::Corrupt(BackendError::caused_by(missing_checkpoint(session), error)));
     }
     Ok(ReplayStart { damaged_checkpoint: Some(error), ..ReplayStart::default() })
+}
+
+fn check_start(session: SessionId, start: Result<ReplayStart, StoreError>) -> Result<ReplayStart, StoreError> {
+    let start = start?;
+    match &start.state {
+        Some(state) if state.summary.session_id != session => {
+            let found = format!("it is the checkpoint of session {}", state.summary.session_id);
+            Err(StoreError::Corrupt(found.into()))
+        }
+        _ => Ok(start),
+    }
 }
 
 /// What is wrong with a log without its beginning, and what to do.
@@ -105,8 +113,9 @@ async fn replay_events(
             // A checkpoint is written together with the events before it.
             let error = format!("it is of seq {after}, and the log ends at {}", page.last_seq).into();
             let start = Err(StoreError::Corrupt(error));
-            ReplayStart { state, replayed_bytes, damaged_checkpoint } =
-                start_or_first_event(log, session, start).await?;
+            // The rest is boxed: it is rare, and the futures of all requests would reserve memory for it.
+            let from_beginning = Box::pin(start_or_first_event(log, session, start));
+            ReplayStart { state, replayed_bytes, damaged_checkpoint } = from_beginning.await?;
             continue;
         }
         if page.events.first().is_some_and(|first| !first.body.may_follow(after, first.seq)) {
