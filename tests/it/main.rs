@@ -49,6 +49,7 @@ mod mcp;
 mod mcp_door;
 mod mcp_door_clients;
 mod mcp_door_errors;
+mod mcp_door_streams;
 mod mcp_instructions;
 mod mcp_processes;
 mod mcp_questions;

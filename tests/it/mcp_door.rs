@@ -22,7 +22,7 @@ use k8sops_testing::{
 #[derive(Clone)]
 pub(crate) struct McpTestClient {
     /// The id that `initialize` returned; `None` for a client of version 2026-07-28.
-    session: Option<String>,
+    pub(crate) session: Option<String>,
     capabilities: Value,
 }
 
@@ -48,15 +48,15 @@ impl McpTestClient {
     }
 
     /// One client of each era.
-    async fn of_both_eras(service: &TestService, capabilities: Value) -> [Self; 2] {
+    pub(crate) async fn of_both_eras(service: &TestService, capabilities: Value) -> [Self; 2] {
         [Self::with_handshake(service, capabilities.clone()).await, Self::stateless(capabilities)]
     }
 
-    fn is_stateless(&self) -> bool {
+    pub(crate) fn is_stateless(&self) -> bool {
         self.session.is_none()
     }
 
-    fn post(&self, service: &TestService, query: &str, mut body: Value) -> RequestBuilder {
+    pub(crate) fn post(&self, service: &TestService, query: &str, mut body: Value) -> RequestBuilder {
         body["jsonrpc"] = "2.0".into();
         let request = service.request(Method::POST, &format!("/mcp{query}"));
         let request = request.header("accept", "application/json, text/event-stream");
@@ -80,7 +80,7 @@ impl McpTestClient {
     }
 
     /// Asks, and returns the messages of the stream.
-    async fn ask(&self, service: &TestService, id: u32, question: &str) -> McpStream {
+    pub(crate) async fn ask(&self, service: &TestService, id: u32, question: &str) -> McpStream {
         McpStream::open(self.call(service, id, "ask", &json!({"question": question}))).await
     }
 
@@ -95,9 +95,9 @@ pub(crate) struct McpStream {
     body: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
     buffer: String,
     /// The id with which the stream began.
-    id: Option<String>,
+    pub(crate) id: Option<String>,
     messages: VecDeque<Value>,
-    seen: Vec<Value>,
+    pub(crate) seen: Vec<Value>,
 }
 
 impl McpStream {
@@ -114,7 +114,7 @@ impl McpStream {
         Self { body, buffer: String::new(), id: None, messages, seen: Vec::new() }
     }
 
-    async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(message) = self.messages.pop_front() {
                 assert_eq!(message["jsonrpc"], "2.0");
@@ -139,7 +139,7 @@ impl McpStream {
     }
 
     /// Reads up to the next elicitation.
-    async fn elicitation(&mut self) -> Value {
+    pub(crate) async fn elicitation(&mut self) -> Value {
         loop {
             let message = self.next().await.unwrap_or_else(|| panic!("no elicitation: {:?}", self.seen));
             if message["method"] == "elicitation/create" {
@@ -157,7 +157,7 @@ impl McpStream {
     }
 }
 
-fn outcome(result: &Value) -> (&str, &str) {
+pub(crate) fn outcome(result: &Value) -> (&str, &str) {
     let structured = &result["structuredContent"];
     (structured["outcome"].as_str().unwrap_or_default(), structured["text"].as_str().unwrap_or_default())
 }
@@ -174,11 +174,11 @@ async fn newest_session(service: &TestService) -> String {
     service.get("/v1/sessions").await["sessions"][0]["session_id"].as_str().unwrap().to_owned()
 }
 
-fn with_forms() -> Value {
+pub(crate) fn with_forms() -> Value {
     json!({"elicitation": {"form": {}}})
 }
 
-async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServer) -> TestService {
+pub(crate) async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServer) -> TestService {
     let model: Arc<ScriptedModel> = ScriptedModel::new(replies);
     let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], ..ServiceSetup::default() };
     let service = TestService::start(setup).await;
@@ -186,7 +186,7 @@ async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServ
     service
 }
 
-fn change_replies() -> Vec<Vec<ReplyStep>> {
+pub(crate) fn change_replies() -> Vec<Vec<ReplyStep>> {
     vec![vec![text("I change it. "), call("change", json!({"replicas": 3}))], vec![text("Done.")]]
 }
 

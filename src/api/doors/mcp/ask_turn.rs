@@ -199,7 +199,11 @@ impl AskTurn<'_> {
         let attached = match answers.is_empty() {
             // All of it was answered before: the client learns what became of it.
             true => opener.attach().await?,
-            false => opener.send_answers(answers).await?,
+            false => match opener.send_answers(answers).await {
+                // What still waits is asked again.
+                Err(problem) if is_unanswered(problem.code) => opener.attach().await?,
+                sent => sent?,
+            },
         };
         Ok(self.follow_attached(token, attached, guard).await?)
     }
@@ -263,6 +267,11 @@ impl AskTurn<'_> {
 /// Returns a response with one message.
 pub(super) fn json_response(body: String) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").insert_header(("cache-control", "no-store")).body(body)
+}
+
+/// Whether an answer had no effect: it does not fit the question, or someone else was faster.
+fn is_unanswered(code: ProblemCode) -> bool {
+    matches!(code, ProblemCode::DoesNotFit | ProblemCode::ApprovalClosed | ProblemCode::InputClosed)
 }
 
 fn invalid(why: &str) -> AskFailure {

@@ -209,7 +209,7 @@ impl McpExchange {
             return Ok(RpcError::invalid_request("this server has sent no request with this id").response(None));
         };
         // A client that cannot show the form turns away from it, as its user can.
-        let response = result.unwrap_or_else(|_| json!({"action": "cancel"}));
+        let response = result.unwrap_or_else(|_| turned_away());
         self.give_answer(session, key, &response).await?;
         Ok(HttpResponse::Accepted().finish())
     }
@@ -223,7 +223,14 @@ impl McpExchange {
         let opener = TurnOpener { state: &self.state, identity: &self.caller.identity, session };
         let waiting = opener.find_waiting().await?;
         let Some(answer) = read_answer(key, response, &waiting) else { return Ok(()) };
-        match opener.send_answers(vec![answer]).await {
+        let mut sent = opener.send_answers(vec![answer]).await;
+        if sent.as_ref().is_err_and(|problem| problem.code == ProblemCode::DoesNotFit)
+            && let Some(cancel) = read_answer(key, &turned_away(), &waiting)
+        {
+            // The form is shown once, so that the run would wait for the whole time that it may.
+            sent = opener.send_answers(vec![cancel]).await;
+        }
+        match sent {
             // Someone else was faster.
             Err(problem) if matches!(problem.code, ProblemCode::ApprovalClosed | ProblemCode::InputClosed) => Ok(()),
             sent => sent.map(drop),
@@ -238,6 +245,11 @@ impl McpExchange {
         let (state, caller, protocol) = (&self.state, &self.caller, &self.protocol);
         AskTurn { state, caller, protocol, on_disconnect: self.on_disconnect.unwrap_or(by_era) }
     }
+}
+
+/// The answer of a user who does not answer.
+fn turned_away() -> Value {
+    json!({"action": "cancel"})
 }
 
 fn server_info() -> Value {
