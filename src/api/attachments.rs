@@ -1,7 +1,7 @@
 //! Attachments of a message: texts such as a manifest or a log, which the model reads as data.
 
 use k8sops_core::SentAttachment;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{problem::ProblemDetails, problem_code::ProblemCode};
@@ -50,6 +50,11 @@ fn plain_text() -> String {
     "text/plain".to_owned()
 }
 
+/// Reads attachments. Clients with typed requests send `null` for a field that is not set.
+pub(super) fn read_null_as_none<'de, D: Deserializer<'de>>(attachments: D) -> Result<Vec<NewAttachment>, D::Error> {
+    Ok(Option::deserialize(attachments)?.unwrap_or_default())
+}
+
 impl NewAttachment {
     /// Creates an attachment of plain text.
     #[cfg(test)]
@@ -80,30 +85,30 @@ pub(super) fn check_attachments(
         );
         return Err(ProblemDetails::new(ProblemCode::MessageTooLong, detail));
     }
-    attachments.into_iter().enumerate().map(|(at, attachment)| check_attachment(at + 1, attachment)).collect()
+    attachments.into_iter().enumerate().map(|(at, attachment)| check_attachment(at, attachment)).collect()
 }
 
-fn check_attachment(number: usize, attachment: NewAttachment) -> Result<SentAttachment, ProblemDetails> {
+fn check_attachment(at: usize, attachment: NewAttachment) -> Result<SentAttachment, ProblemDetails> {
     let NewAttachment { name, media_type, text } = attachment;
     let name = name.trim().to_owned();
     if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
         return Err(ProblemDetails::invalid(format!(
-            "attachments[{number}].name must be a single line of 1 to {MAX_NAME_CHARS} characters"
+            "attachments[{at}].name must be a single line of 1 to {MAX_NAME_CHARS} characters"
         )));
     }
     let media_type = media_type.trim().to_ascii_lowercase();
     if !is_text_type(&media_type) {
         return Err(ProblemDetails::invalid(format!(
-            "attachments[{number}] ({name}) has the media type {media_type:?}; only texts can be attached, such as text/plain, \
+            "attachments[{at}] ({name}) has the media type {media_type:?}; only texts can be attached, such as text/plain, \
              application/json or application/yaml"
         )));
     }
     if text.trim().is_empty() {
-        return Err(ProblemDetails::invalid(format!("attachments[{number}] ({name}) is empty")));
+        return Err(ProblemDetails::invalid(format!("attachments[{at}] ({name}) is empty")));
     }
     if text.contains('\0') {
         return Err(ProblemDetails::invalid(format!(
-            "attachments[{number}] ({name}) is binary data; only texts can be attached"
+            "attachments[{at}] ({name}) is binary data; only texts can be attached"
         )));
     }
     Ok(SentAttachment::from_client(name, media_type, text))
@@ -131,14 +136,14 @@ mod tests {
             ("a.yaml", "application/yaml", "kind: Pod", None),
             ("a.log", "text/plain; charset=UTF-8", "x", None),
             ("sbom.json", "application/spdx+json", "{}", None),
-            (" ", "text/plain", "x", Some("attachments[1].name must be a single line")),
-            ("a\nb", "text/plain", "x", Some("attachments[1].name must be a single line")),
-            ("a.png", "image/png", "x", Some("attachments[1] (a.png) has the media type \"image/png\"; only texts")),
+            (" ", "text/plain", "x", Some("attachments[0].name must be a single line")),
+            ("a\nb", "text/plain", "x", Some("attachments[0].name must be a single line")),
+            ("a.png", "image/png", "x", Some("attachments[0] (a.png) has the media type \"image/png\"; only texts")),
             ("a", "application/octet-stream", "x", Some("only texts can be attached")),
             ("a", "text/\"><b", "x", Some("only texts can be attached")),
             ("a", "text/", "x", Some("only texts can be attached")),
-            ("a.log", "text/plain", " \n", Some("attachments[1] (a.log) is empty")),
-            ("a.log", "text/plain", "a\0b", Some("attachments[1] (a.log) is binary data")),
+            ("a.log", "text/plain", " \n", Some("attachments[0] (a.log) is empty")),
+            ("a.log", "text/plain", "a\0b", Some("attachments[0] (a.log) is binary data")),
         ] {
             let attachment = NewAttachment { name: name.into(), media_type: media_type.into(), text: text.into() };
             let checked = check_attachments(vec![attachment], 100);

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{
-    attachments::{NewAttachment, check_attachments},
+    attachments::{NewAttachment, check_attachments, read_null_as_none},
     options::ServerOptions,
     problem::ProblemDetails,
     problem_code::ProblemCode,
@@ -31,7 +31,7 @@ pub(super) struct SendMessage {
     pub(super) content: String,
     /// Texts that go with it, at most 10: a manifest, a log. The model reads them as data, without secrets, and shortened like the
     /// outputs of tools. Together they have at most `K8SOPS_MAX_ATTACHMENT_BYTES`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "read_null_as_none", skip_serializing_if = "Vec::is_empty")]
     pub(super) attachments: Vec<NewAttachment>,
     /// What happens if a run is in progress.
     #[serde(default)]

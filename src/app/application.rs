@@ -87,7 +87,7 @@ impl Application {
                 None => server.await,
             };
             state.memory.shutdown().await;
-            state.sessions.stop_following();
+            state.sessions.close().await;
             audit.close().await;
             state.mcp.close().await;
             drop(background);

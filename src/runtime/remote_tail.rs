@@ -18,8 +18,8 @@ use tokio::{
 
 use super::known_logs::{DamageFinding, KnownLogs};
 use k8sops_core::{
-    LogContinuity, LogHead, NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE, SessionFeed,
-    SessionId, SessionStore, StoreError, WATCHER_TTL,
+    LogContinuity, LogHead, MessagePreview, NotificationTopic, Notifications, REPLAY_PAGE_SIZE, SMALL_PAGE_SIZE,
+    SessionFeed, SessionId, SessionStore, StoreError, WATCHER_TTL,
 };
 
 /// Interval of polling a session without notifications.
@@ -47,6 +47,13 @@ struct TailState {
     followed: HashMap<SessionId, RemoteTail>,
     /// Sessions to poll now; a session can be listed more than once.
     due: VecDeque<SessionId>,
+}
+
+impl TailState {
+    /// Whether the feed of a session is written from the store, and not by an owner in this process.
+    fn is_tailed(&self, session: SessionId) -> bool {
+        self.followed.get(&session).is_some_and(|tail| !tail.owned)
+    }
 }
 
 struct RemoteTail {
@@ -255,8 +262,7 @@ impl RemoteTails {
                 }
                 page => page?,
             };
-            if self.lock().followed.get(&session).is_none_or(|f| f.owned) {
-                // An owner in this process writes the feed now.
+            if !self.lock().is_tailed(session) {
                 return Ok(preview);
             }
             let continuity = held.compare(&page);
@@ -264,19 +270,23 @@ impl RemoteTails {
             {
                 self.report_loss(session, page.head()).await?;
             }
+            // An owner in this process writes the feed from its registration on, which waits for this lock.
+            let inner = self.lock();
+            if !inner.is_tailed(session) {
+                return Ok(preview);
+            }
             if continuity == LogContinuity::Forked {
                 feed.start_over(&held, page.head());
                 preview = 0;
                 continue;
             }
-            preview = seen.position;
-            for piece in &seen.pieces {
-                feed.apply_preview(piece);
-            }
-            feed.publish_events(&page.events, page.lineage_after);
+            let is_last = page.events.len() < limit;
+            // What follows a page that is not the last one is read again, because the events in between may end it.
+            let previews: &[MessagePreview] = if is_last { &seen.pieces } else { &[] };
+            feed.publish_read(&page.events, page.lineage_after, previews);
             self.known_logs.record_read(session, &page.events, page.end());
-            if page.events.len() < limit {
-                return Ok(preview);
+            if is_last {
+                return Ok(seen.position);
             }
             limit = REPLAY_PAGE_SIZE;
         }
@@ -341,5 +351,113 @@ impl RemoteTails {
             inner.due.push_back(session);
             self.work.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use async_trait::async_trait;
+    use k8sops_core::{
+        EventBody, EventDraft, MessageId, MessagePreview, PreviewPage, RunId, RunRecovered, SessionLog as _, TextDelta,
+    };
+    use k8sops_store::{
+        InMemoryStore,
+        contract::{SessionWriter, create_test_session, warning_draft},
+    };
+    use k8sops_testing::{
+        hooked_store::{HookedStore, StoreHooks, StoreWrite},
+        quiet_notifications::QuietNotifications,
+    };
+
+    use super::*;
+
+    /// A shared store. While a loss is reported, this process becomes the owner of the session, and its model begins to write.
+    #[derive(Default)]
+    struct SharedStore {
+        notifications: QuietNotifications,
+        new_owner: OnceLock<NewOwner>,
+    }
+
+    struct NewOwner {
+        tails: Arc<RemoteTails>,
+        session: SessionId,
+        feed: Arc<SessionFeed>,
+        message: MessageId,
+    }
+
+    #[async_trait]
+    impl StoreHooks for SharedStore {
+        fn notifications(&self) -> Option<&dyn Notifications> {
+            Some(&self.notifications)
+        }
+
+        async fn before_write(&self, write: StoreWrite<'_>) -> Result<(), StoreError> {
+            if let (StoreWrite::ReportLoss, Some(owner)) = (write, self.new_owner.get()) {
+                owner.tails.set_owned(owner.session, &owner.feed, true);
+                owner.feed.reset_for_owner(LogHead::at_seq(3));
+                owner.feed.append_text(RunId::new(), owner.message, "of the owner");
+            }
+            Ok(())
+        }
+    }
+
+    struct Fixture {
+        store: Arc<HookedStore<InMemoryStore, SharedStore>>,
+        tails: Arc<RemoteTails>,
+        feed: Arc<SessionFeed>,
+        session: SessionId,
+    }
+
+    impl Fixture {
+        /// A session with these events after its first one, and these previews, of which a new feed knows nothing.
+        async fn new(drafts: Vec<EventDraft>, pieces: Vec<MessagePreview>) -> Self {
+            let position = pieces.len() as u64;
+            let preview = PreviewPage { pieces, position };
+            let shared = SharedStore { notifications: QuietNotifications { preview }, ..SharedStore::default() };
+            let store = HookedStore::new(InMemoryStore::default(), shared);
+            let session = create_test_session(store.inner()).await;
+            SessionWriter::acquire(store.inner(), session, "another process").await.append(drafts).await.unwrap();
+            let known_logs = Arc::new(KnownLogs::default());
+            let tails = Arc::new(RemoteTails::new(store.clone(), known_logs, "this process".into()));
+            let feed = Arc::new(SessionFeed::new(0));
+            tails.follow(session, &feed);
+            Self { store, tails, feed, session }
+        }
+
+        async fn poll(&self) {
+            let poll = DuePoll { session: self.session, feed: self.feed.clone(), preview: 0, announces: false };
+            self.tails.poll_session(&poll).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn owner_of_this_process_writes_the_feed_alone() {
+        let fixture = Fixture::new((0..4).map(|n| warning_draft(&n.to_string())).collect(), Vec::new()).await;
+        fixture.poll().await;
+        let Fixture { store, tails, feed, session } = &fixture;
+        store.inner().lose_events_after(*session, 3);
+        let message = MessageId::new();
+        let owner = NewOwner { tails: tails.clone(), session: *session, feed: feed.clone(), message };
+        assert!(store.new_owner.set(owner).is_ok());
+        fixture.poll().await;
+        assert_eq!(feed.open_message_id(), Some(message), "its text is not dropped");
+    }
+
+    #[tokio::test]
+    async fn preview_after_a_takeover_is_kept() {
+        let (run_id, message_id) = (RunId::new(), MessageId::new());
+        let recovered =
+            RunRecovered { attempt: 2, superseded: vec![MessageId::new()], reason: "its owner was killed".into() };
+        // More than a small page has.
+        let events = (0..SMALL_PAGE_SIZE).map(|n| warning_draft(&n.to_string()));
+        let events = events.chain([EventDraft::in_run(run_id, EventBody::RunRecovered(recovered))]);
+        let delta = TextDelta { message_id, run_id, offset: 0, content: "of the next attempt".into() };
+        let fixture = Fixture::new(events.collect(), vec![MessagePreview::Token(delta)]).await;
+        fixture.poll().await;
+        assert_eq!(fixture.feed.open_message_id(), Some(message_id));
+        let newest = fixture.store.read_events(fixture.session, 0, 1).await.unwrap().last_seq;
+        assert_eq!(fixture.feed.last_seq(), newest);
     }
 }

@@ -148,9 +148,12 @@ impl Sessions {
         }
     }
 
-    /// Stops following other replicas. Call it last, when no session has watchers.
-    pub fn stop_following(&self) {
+    /// Stops following other replicas, and closes the store. Call it last, when no session has watchers.
+    pub async fn close(&self) {
         self.0.closed.cancel();
+        if let Err(error) = self.0.dependencies.store.close().await {
+            tracing::warn!(%error, "store not closed, the next start finishes its writes");
+        }
     }
 
     /// Returns whether [`Self::shutdown`] was called.

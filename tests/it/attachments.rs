@@ -118,6 +118,7 @@ async fn attachments_outside_of_the_limits_are_rejected_with_the_reason() {
     }
     let limits = &service.get("/v1/info").await["limits"];
     assert_eq!((&limits["max_attachments"], &limits["max_attachment_bytes"]), (&json!(10), &json!(1 << 20)));
+    assert_eq!(send(Value::Null).send().await.unwrap().status(), 202);
     let accepted = send(json!([{"name": "a.log", "text": "x".repeat(1 << 20)}])).send().await.unwrap();
     assert_eq!(accepted.status(), 202);
 }

@@ -67,6 +67,7 @@ mod redis_bulk;
 mod redis_load;
 mod redis_peers;
 mod redis_refusals;
+mod redis_restored;
 mod redis_store;
 mod reload;
 mod replicas;

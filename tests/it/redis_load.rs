@@ -35,6 +35,11 @@ fn session_key(session: &str, name: &str) -> String {
     format!("k8sops:{{{}}}:{name}", session.rsplit('/').next().unwrap())
 }
 
+/// The position of the newest chunk of a preview.
+async fn preview_position(redis: &RedisServer, session: &str) -> String {
+    redis.cli(&["HGET", &session_key(session, "meta"), "preview"]).await
+}
+
 async fn count_previews(redis: &RedisServer, session: &str) -> usize {
     redis.cli(&["XLEN", &session_key(session, "preview")]).await.trim().parse().unwrap()
 }
@@ -102,15 +107,13 @@ async fn previews_are_written_while_another_replica_has_watchers() {
     drop(again);
     eventually("the announcement is withdrawn", async || count_watchers(&redis, &session).await == 0).await;
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
-    for gate in &second_gates {
-        gate.arrived().await;
-        gate.open();
-    }
+    second_gates[0].arrived().await;
+    eventually("the message is known to be open", async || count_previews(&redis, &session).await == 1).await;
+    let opened = preview_position(&redis, &session).await;
+    second_gates[0].open();
     here.until("run_finished").await;
     here.until("run_finished").await;
-    let previews = redis.cli(&["HGET", &session_key(&session, "meta"), "preview"]).await;
-    let before = previews.trim().parse::<usize>().unwrap();
-    assert!(before <= 8, "{before} previews of eight pieces, most of which no other replica has read");
+    assert_eq!(preview_position(&redis, &session).await, opened, "no other replica reads the rest");
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
@@ -137,12 +140,11 @@ async fn announcement_of_a_killed_replica_expires() {
     gates[2].arrived().await;
     // The reply to this one says that it has no reader.
     eventually("the next preview is written", async || count_previews(&redis, &session).await >= 3).await;
-    let written = count_previews(&redis, &session).await;
+    let written = preview_position(&redis, &session).await;
     gates[2].open();
     let frames = here.until("run_finished").await;
     assert_eq!(shown_text(&frames), "one two three four");
-    let previews = redis.cli(&["HGET", &session_key(&session, "meta"), "preview"]).await;
-    assert_eq!(previews.trim(), written.to_string());
+    assert_eq!(preview_position(&redis, &session).await, written);
 }
 
 #[ignore = "needs the test bed: bash tests/run.sh"]

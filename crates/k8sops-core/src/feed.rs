@@ -195,7 +195,15 @@ impl SessionFeed {
     /// Publishes committed events, in their order, with the chain value after them. Events that were published before are
     /// skipped.
     pub fn publish_events(&self, events: &[Arc<SessionEvent>], lineage: Option<LogLineage>) {
-        let Some(last) = events.last() else { return };
+        self.publish_read(events, lineage, &[]);
+    }
+
+    /// Publishes events that were read from the store, as [`Self::publish_events`] does, and then previews that were read before
+    /// them. A preview can follow these events, so no stream may see it first; what they end has no preview any more.
+    pub fn publish_read(&self, events: &[Arc<SessionEvent>], lineage: Option<LogLineage>, previews: &[MessagePreview]) {
+        if events.is_empty() && previews.is_empty() {
+            return;
+        }
         let mut state = self.state.lock();
         for event in events {
             // The same event can come from the owner in this process and from the store.
@@ -203,11 +211,16 @@ impl SessionFeed {
                 state.append_event(event);
             }
         }
-        if state.published.seq == last.seq {
-            state.published.lineage = lineage;
+        if let Some(last) = events.last() {
+            if state.published.seq == last.seq {
+                state.published.lineage = lineage;
+            }
+            if state.newest.seq == last.seq {
+                state.newest.lineage = lineage;
+            }
         }
-        if state.newest.seq == last.seq {
-            state.newest.lineage = lineage;
+        for preview in previews.iter().filter(|preview| !events.iter().any(|event| preview.is_ended_by(event))) {
+            state.apply_preview(preview);
         }
         Self::unlock_and_wake(state);
     }
@@ -253,19 +266,6 @@ impl SessionFeed {
         }
         state.waiters.register(id, context.waker());
         Poll::Pending
-    }
-
-    /// Applies a preview chunk that was read from the store, where it may have been read before.
-    pub fn apply_preview(&self, chunk: &MessagePreview) {
-        let (MessagePreview::Token(delta) | MessagePreview::Reasoning(delta)) = chunk;
-        let mut state = self.state.lock();
-        let open = state.open_message(delta.run_id, delta.message_id);
-        let text = if matches!(chunk, MessagePreview::Token(_)) { &mut open.text } else { &mut open.reasoning };
-        // A chunk behind a lost one does not fit; the committed message makes up for it.
-        if let Some(new) = text.len().checked_sub(delta.offset).and_then(|known| delta.content.get(known..)) {
-            text.push_str(new);
-        }
-        Self::unlock_and_wake(state);
     }
 
     /// Warns streams that the store is unavailable, once until the log grows again.
@@ -436,6 +436,17 @@ impl FeedState {
         self.tail.push_back(event.clone());
         if event.seq > self.newest.seq {
             self.newest = self.published;
+        }
+    }
+
+    /// Applies a preview chunk that was read from the store, where it may have been read before.
+    fn apply_preview(&mut self, chunk: &MessagePreview) {
+        let (MessagePreview::Token(delta) | MessagePreview::Reasoning(delta)) = chunk;
+        let open = self.open_message(delta.run_id, delta.message_id);
+        let text = if matches!(chunk, MessagePreview::Token(_)) { &mut open.text } else { &mut open.reasoning };
+        // A chunk behind a lost one does not fit; the committed message makes up for it.
+        if let Some(new) = text.len().checked_sub(delta.offset).and_then(|known| delta.content.get(known..)) {
+            text.push_str(new);
         }
     }
 

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{MessageId, RunId};
+use crate::{
+    event::{EventBody, SessionEvent},
+    ids::{MessageId, RunId},
+};
 
 /// More text of a message that the model is still writing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -32,7 +35,21 @@ impl MessagePreview {
     /// The message that the chunk belongs to.
     #[must_use]
     pub fn message_id(&self) -> MessageId {
+        self.delta().message_id
+    }
+
+    /// Whether an event ends the message or its run, so that the text is void or has become the event.
+    pub(crate) fn is_ended_by(&self, event: &SessionEvent) -> bool {
+        let TextDelta { message_id, run_id, .. } = self.delta();
+        match &event.body {
+            EventBody::AssistantMessage(message) => message.message_id == *message_id,
+            EventBody::RunRecovered(recovered) => recovered.superseded.contains(message_id),
+            body => body.ends_run() && event.run_id == Some(*run_id),
+        }
+    }
+
+    fn delta(&self) -> &TextDelta {
         let (Self::Token(delta) | Self::Reasoning(delta)) = self;
-        delta.message_id
+        delta
     }
 }

@@ -68,7 +68,7 @@ async fn start_or_first_event(
     session: SessionId,
     start: Result<ReplayStart, StoreError>,
 ) -> Result<ReplayStart, StoreError> {
-    let error = match start {
+    let error = match check_start(session, start) {
         Err(StoreError::Corrupt(error)) => error,
         start => return start,
     };
@@ -76,6 +76,17 @@ async fn start_or_first_event(
         return Err(StoreError::Corrupt(BackendError::caused_by(missing_checkpoint(session), error)));
     }
     Ok(ReplayStart { damaged_checkpoint: Some(error), ..ReplayStart::default() })
+}
+
+fn check_start(session: SessionId, start: Result<ReplayStart, StoreError>) -> Result<ReplayStart, StoreError> {
+    let start = start?;
+    match &start.state {
+        Some(state) if state.summary.session_id != session => {
+            let found = format!("it is the checkpoint of session {}", state.summary.session_id);
+            Err(StoreError::Corrupt(found.into()))
+        }
+        _ => Ok(start),
+    }
 }
 
 /// What is wrong with a log without its beginning, and what to do.
@@ -93,11 +104,20 @@ async fn replay_events(
     is_end: impl Fn(&SessionEvent) -> bool,
 ) -> Result<LoadedSession, StoreError> {
     let corrupt = |found: String| Err(StoreError::Corrupt(format!("the log of session {session} {found}").into()));
-    let ReplayStart { mut state, mut replayed_bytes, damaged_checkpoint } = start;
+    let ReplayStart { mut state, mut replayed_bytes, mut damaged_checkpoint } = start;
     let mut tool_starts = Vec::new();
     loop {
         let after = state.as_ref().map_or(0, SessionState::last_seq);
         let mut page = log.read_events(session, after, REPLAY_PAGE_SIZE).await?;
+        if after > page.last_seq {
+            // A checkpoint is written together with the events before it.
+            let error = format!("it is of seq {after}, and the log ends at {}", page.last_seq).into();
+            let start = Err(StoreError::Corrupt(error));
+            // The rest is boxed: it is rare, and the futures of all requests would reserve memory for it.
+            let from_beginning = Box::pin(start_or_first_event(log, session, start));
+            ReplayStart { state, replayed_bytes, damaged_checkpoint } = from_beginning.await?;
+            continue;
+        }
         if page.events.first().is_some_and(|first| !first.body.may_follow(after, first.seq)) {
             // The log was truncated to a newer checkpoint between the two reads.
             state = log.read_checkpoint(session).await?;
@@ -179,14 +199,23 @@ mod tests {
     };
 
     /// A log whose checkpoint cannot be read, or is gone.
-    struct CheckpointLess {
+    struct DamagedCheckpoint {
         events: Vec<Arc<SessionEvent>>,
         oldest_seq: u64,
-        is_gone: bool,
+        checkpoint: StoredCheckpoint,
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum StoredCheckpoint {
+        Gone,
+        NoJson,
+        OfAnotherSession,
+        /// Of a seq that the log does not have.
+        Ahead,
     }
 
     #[async_trait]
-    impl SessionLog for CheckpointLess {
+    impl SessionLog for DamagedCheckpoint {
         async fn create_session(&self, _: &SessionEvent) -> Result<(), StoreError> {
             unreachable!("nothing is written")
         }
@@ -203,7 +232,15 @@ mod tests {
         }
 
         async fn read_checkpoint(&self, _: SessionId) -> Result<Option<SessionState>, StoreError> {
-            if self.is_gone { Ok(None) } else { Err(StoreError::Corrupt("it is no JSON".into())) }
+            let mut state = SessionState::fold_events(None, self.events.iter().map(AsRef::as_ref));
+            let summary = state.as_mut().map(|state| &mut state.summary).expect("it has events");
+            match self.checkpoint {
+                StoredCheckpoint::Gone => return Ok(None),
+                StoredCheckpoint::NoJson => return Err(StoreError::Corrupt("it is no JSON".into())),
+                StoredCheckpoint::OfAnotherSession => summary.session_id = SessionId::new(),
+                StoredCheckpoint::Ahead => summary.last_seq += 1,
+            }
+            Ok(state)
         }
     }
 
@@ -223,12 +260,22 @@ mod tests {
             .zip(bodies)
             .map(|(seq, body)| Arc::new(crate::EventDraft::new(body).into_event(session, seq)))
             .collect();
-        for (oldest_seq, is_gone) in [(1, false), (1, true), (2, false), (2, true)] {
-            let log = CheckpointLess { events: events.clone(), oldest_seq, is_gone };
+        let checkpoints = [
+            StoredCheckpoint::Gone,
+            StoredCheckpoint::NoJson,
+            StoredCheckpoint::OfAnotherSession,
+            StoredCheckpoint::Ahead,
+        ];
+        for (oldest_seq, checkpoint) in [1, 2].into_iter().flat_map(|oldest| checkpoints.map(|stored| (oldest, stored)))
+        {
+            let log = DamagedCheckpoint { events: events.clone(), oldest_seq, checkpoint };
             for loaded in [load_state(&log, session).await, load_state_before(&log, session, |_| false).await] {
                 if oldest_seq == 1 {
                     let loaded = loaded.unwrap();
-                    assert_eq!((loaded.state.last_seq(), loaded.damaged_checkpoint.is_some()), (3, !is_gone));
+                    assert_eq!(
+                        (loaded.state.last_seq(), loaded.damaged_checkpoint.is_some()),
+                        (3, checkpoint != StoredCheckpoint::Gone)
+                    );
                 } else {
                     let error = loaded.unwrap_err();
                     assert!(matches!(error, StoreError::Corrupt(_)), "{error}");

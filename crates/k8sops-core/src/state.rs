@@ -52,9 +52,9 @@ pub struct SessionState {
     /// also if the store then loses more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_calls: Vec<LostToolCall>,
-    /// Whether a message to the model names `lost_calls`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub are_lost_calls_told: bool,
+    /// Those of `lost_calls` that a message to the model names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told_lost_calls: Vec<ToolCallId>,
     /// The seq of the newest event from which memories were extracted.
     #[serde(default)]
     pub learned_up_to: u64,
@@ -91,7 +91,7 @@ impl SessionState {
             simplified: BTreeMap::new(),
             servers: Vec::new(),
             lost_calls: Vec::new(),
-            are_lost_calls_told: false,
+            told_lost_calls: Vec::new(),
             learned_up_to: 0,
             spent: DailyUsage::default(),
         })
@@ -256,8 +256,8 @@ impl SessionState {
             EventBody::LogTruncated(e) => {
                 for lost in &e.lost_calls {
                     if !self.lost_calls.iter().any(|known| known.tool_call_id == lost.tool_call_id) {
+                        self.told_lost_calls.retain(|told| *told != lost.tool_call_id);
                         self.lost_calls.push(lost.clone());
-                        self.are_lost_calls_told = false;
                     }
                 }
                 if self.run.is_some() {
@@ -273,6 +273,14 @@ impl SessionState {
             | EventBody::ToolStart(_)
             | EventBody::RunRecovered(_) => {}
         }
+    }
+
+    /// Whether the conversation has a message of the user.
+    #[must_use]
+    pub fn has_user_message(&self, message_id: MessageId) -> bool {
+        let is_it = |message: &Arc<ChatMessage>| matches!(message.as_ref(), ChatMessage::User(user) if user.message_id == message_id);
+        // It is among the newest ones, if it is there.
+        self.messages.iter().rev().any(is_it)
     }
 
     fn push_message(&mut self, message: ChatMessage) {
@@ -308,16 +316,16 @@ impl SessionState {
         }
     }
 
-    /// Has the newest message name the lost calls, if none did.
+    /// Has the newest message name the lost calls that none names.
     fn tell_lost_calls(&mut self) {
-        if self.lost_calls.is_empty() || self.are_lost_calls_told {
+        let is_untold = |lost: &&LostToolCall| !self.told_lost_calls.contains(&lost.tool_call_id);
+        let untold: Vec<LostToolCall> = self.lost_calls.iter().filter(is_untold).cloned().collect();
+        if untold.is_empty() {
             return;
         }
-        let calls = self.lost_calls.clone();
-        if let Some(message) = self.newest_user_message() {
-            message.lost_calls = calls;
-            self.are_lost_calls_told = true;
-        }
+        let Some(message) = self.newest_user_message() else { return };
+        message.lost_calls.extend(untold);
+        self.told_lost_calls = self.lost_calls.iter().map(|lost| lost.tool_call_id.clone()).collect();
     }
 
     /// The message that the run in progress answers.
@@ -379,7 +387,7 @@ mod tests {
     use super::*;
     use crate::{
         EventAuthor, EventDraft, LogTruncated, LostToolCall, RunFinished, RunId, RunOutcome, SessionCreated, SessionId,
-        SessionOrigin, SessionSettings,
+        SessionOrigin, SessionSettings, UserMessageEvent,
     };
 
     fn new_state() -> SessionState {
@@ -415,6 +423,23 @@ mod tests {
         let end = RunFinished { outcome: RunOutcome::Completed, usage: TokenUsage::default(), duration_ms: 0 };
         state.apply_event(&EventDraft::in_run(run, EventBody::RunFinished(end)).into_event(session, 31));
         assert_eq!(state.lost_calls, [call(next, "b")]);
+
+        // Each call is told once.
+        let say = |state: &mut SessionState, seq| {
+            let message = UserMessageEvent {
+                message_id: MessageId::new(),
+                content: "hi".into(),
+                attachments: Vec::new(),
+                command_id: None,
+            };
+            let event = EventDraft::in_run(RunId::new(), EventBody::UserMessage(message)).into_event(session, seq);
+            state.apply_event(&event);
+            state.newest_user_message().map(|message| message.lost_calls.clone()).unwrap_or_default()
+        };
+        assert_eq!(say(&mut state, 32), [call(next, "b")]);
+        state.apply_event(&EventDraft::new(truncated(vec![call(next, "c")])).into_event(session, 50));
+        assert_eq!(say(&mut state, 51), [call(next, "c")]);
+        assert_eq!(say(&mut state, 52), []);
     }
 
     #[test]

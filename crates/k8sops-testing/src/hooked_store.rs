@@ -26,6 +26,8 @@ pub enum StoreWrite<'a> {
     Confirm(ConfirmableWrite<'a>),
     /// [`SessionIndex::delete_session`].
     Delete,
+    /// [`SessionLog::report_lost_branch`].
+    ReportLoss,
 }
 
 /// What a test does around the writes of a store.
@@ -38,6 +40,11 @@ pub trait StoreHooks: Send + Sync + 'static {
 
     /// Called after a write that succeeded, before its caller gets the answer.
     async fn after_write(&self, _write: StoreWrite<'_>) {}
+
+    /// Notifications in place of those of the wrapped store.
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        None
+    }
 }
 
 /// A store with hooks; dereferences to the hooks.
@@ -74,7 +81,10 @@ impl<S: SessionStore, H: StoreHooks> SessionStore for HookedStore<S, H> {
         self.inner.ping().await
     }
     fn notifications(&self) -> Option<&dyn Notifications> {
-        self.inner.notifications()
+        self.hooks.notifications().or_else(|| self.inner.notifications())
+    }
+    async fn close(&self) -> Result<(), StoreError> {
+        self.inner.close().await
     }
 }
 
@@ -105,7 +115,7 @@ forward_port!(SessionLog {
     fn read_checkpoint(session: SessionId) -> Option<SessionState>;
     fn read_replay_start(session: SessionId) -> ReplayStart;
     fn keep_state(lease: SessionLease, state: SessionState) -> ();
-    fn report_lost_branch(session: SessionId, lost: &LostBranch) -> ();
+    fn report_lost_branch(session: SessionId, lost: &LostBranch) -> (), hooked as StoreWrite::ReportLoss;
 });
 
 forward_port!(Inbox {

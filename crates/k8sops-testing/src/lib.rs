@@ -10,6 +10,7 @@ pub mod hooked_store;
 pub mod nginx;
 pub mod obedient_model;
 pub mod provider;
+pub mod quiet_notifications;
 pub mod redis;
 pub mod remembering_model;
 pub mod scripted_model;

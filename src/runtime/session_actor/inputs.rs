@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use k8sops_core::{
-    ApprovalId, EventDraft, InboxEntry, InputId, LogTruncated, LostMessages, MemorySaved, MessageId, RemainingWork,
-    RequestContext, RunFailed, RunId, SessionSettings, SessionState, StoreError, Timestamp, ToolCallId, UserId,
+    ApprovalId, CommandBody, EventDraft, InboxEntry, InputId, LogTruncated, LostMessages, MemorySaved, MessageId,
+    RemainingWork, RequestContext, RunFailed, RunId, SessionSettings, SessionState, StoreError, Timestamp, ToolCallId,
+    UserId,
 };
 use k8sops_tools::ApprovalBy;
 
@@ -33,7 +34,7 @@ pub(super) enum ActorInput {
     /// Answers `CheckLog`: the log is the one that the actor has written.
     LogChecked(LostMessages),
     /// Answers `ReadInbox`.
-    InboxRead(Vec<InboxEntry>),
+    InboxRead(InboxContents),
     /// Answers `Commit`, `CheckLog` and `ReadInbox`. Nothing may be written under this lease any more.
     OperationFailed(StoreError),
     /// Answers `ReleaseLease`, also if the release failed: then the lease expires.
@@ -54,6 +55,27 @@ pub(super) enum ActorInput {
     ShutdownRequested,
     /// The session was deleted.
     SessionDeleted,
+}
+
+/// The commands in a session's inbox.
+#[derive(Debug, Default)]
+pub(super) struct InboxContents {
+    /// Those that wait, the oldest first.
+    pub(super) waiting: Vec<InboxEntry>,
+    /// Positions of messages that are in the log already: an inbox that was restored from a backup has them again.
+    pub(super) logged: Vec<u64>,
+}
+
+impl InboxContents {
+    /// Separates the messages that a projection has.
+    pub(super) fn new(entries: Vec<InboxEntry>, state: &SessionState) -> Self {
+        let is_logged = |entry: &InboxEntry| match entry.command.body {
+            CommandBody::Message { message_id, .. } => state.has_user_message(message_id),
+            _ => false,
+        };
+        let (logged, waiting): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_logged);
+        Self { waiting, logged: logged.iter().map(|entry| entry.position).collect() }
+    }
 }
 
 /// What a task of the session reports.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     effects::{ActorEffect, RunStart, StateRetention},
-    inputs::{ActorInput, CheckpointNeed, CommitOutcome, IndexWrite, SessionFacts, TaskReport},
+    inputs::{ActorInput, CheckpointNeed, CommitOutcome, InboxContents, IndexWrite, SessionFacts, TaskReport},
     opening::{OpenedResources, find_lost_messages},
     resources::SessionResources,
     run_task::{RunContext, RunTask},
@@ -82,9 +82,14 @@ impl SessionResources {
             }
             ActorEffect::ReadInbox => {
                 let (store, session) = (self.shared.dependencies.store.clone(), self.session);
+                let projection = self.projection.clone();
                 return Some(OperationInProgress::Other(Box::pin(async move {
-                    let entries = store.list_inbox(session).await;
-                    entries.map_or_else(ActorInput::OperationFailed, ActorInput::InboxRead)
+                    match store.list_inbox(session).await {
+                        Ok(entries) => {
+                            ActorInput::InboxRead(projection.read(|state| InboxContents::new(entries, state)))
+                        }
+                        Err(error) => ActorInput::OperationFailed(error),
+                    }
                 })));
             }
             ActorEffect::StartRun(start) => self.start_run(start),

@@ -72,11 +72,12 @@ impl OwnedSession {
                     self.approvals = ApprovalRecord::Due;
                 }
             }
-            ActorInput::InboxRead(entries) => {
+            ActorInput::InboxRead(inbox) => {
                 self.operation = None;
                 // The commands are left to the next owner.
                 if !self.is_draining() {
-                    self.process_inbox(&entries, now, effects);
+                    self.queue.consumed.extend(inbox.logged);
+                    self.process_inbox(&inbox.waiting, now, effects);
                 }
             }
             ActorInput::Reported(reports) => {

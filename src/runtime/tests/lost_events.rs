@@ -114,3 +114,45 @@ async fn new_message_may_make_the_change_that_is_lost() {
     let approved = ["approval_requested", "approval_resolved", "tool_start", "tool_end"];
     assert!(types_after_loss(&log).windows(4).any(|types| types == approved));
 }
+
+#[tokio::test(start_paused = true)]
+async fn owner_after_a_failover_waits_for_what_other_processes_know() {
+    let change = ScriptedModel::new([vec![call("change", json!({"replicas": 0}))], vec![text("done")]]);
+    let first = RuntimeFixture::with_shared_store(&change).await;
+    make_a_change(&first).await;
+    let before = first.log().await;
+    let sent = before.iter().find_map(|event| match &event.body {
+        EventBody::ToolStart(start) => Some(LostToolCall {
+            run_id: event.run_id.unwrap(),
+            tool_call_id: start.tool_call_id.clone(),
+            name: start.name.clone(),
+            server: start.server.clone(),
+            arguments: start.arguments.clone(),
+        }),
+        _ => None,
+    });
+    let known_seq = before.last().unwrap().seq;
+    // The owner of an idle session releases it.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    first.store.inner().lose_events_after(first.session, seq_of(&before, "approval_requested"));
+    // The store was promoted, as the lease says. The process that has sent the call tells of it a little later.
+    let report = async |calls| {
+        let lost = LostBranch { known_seq, calls };
+        first.store.report_lost_branch(first.session, &lost).await.unwrap();
+    };
+    report(Vec::new()).await;
+    let second = first.join_process(&ScriptedModel::new([vec![text("I look first")], vec![text("hello")]]));
+    let takeover = async {
+        second.say("and now?").await;
+        second.rest(ApprovalDecision::Approve).await;
+    };
+    tokio::join!(takeover, async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        report(sent.clone().into_iter().collect()).await;
+    });
+    let log = second.log().await;
+    assert_eq!(lost_calls(&log), Vec::from_iter(sent));
+    let types = types_after_loss(&log);
+    assert!(!types.contains(&"tool_start"), "the change is not made a second time: {types:?}");
+    assert_eq!(types.iter().filter(|event_type| **event_type == "log_truncated").count(), 1, "{types:?}");
+}

@@ -31,6 +31,7 @@ use k8sops_store::InMemoryStore;
 use k8sops_telemetry::Metrics;
 use k8sops_testing::{
     hooked_store::{HookedStore, StoreHooks, StoreWrite},
+    quiet_notifications::QuietNotifications,
     scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 use k8sops_tools::{
@@ -119,6 +120,8 @@ struct CommitWatch {
     commands_unconfirmed: AtomicBool,
     /// Whether no event is confirmed.
     events_unconfirmed: AtomicBool,
+    /// Makes the store one that several processes share.
+    shared: Option<QuietNotifications>,
 }
 
 #[async_trait]
@@ -151,6 +154,10 @@ impl StoreHooks for CommitWatch {
         Ok(())
     }
 
+    fn notifications(&self) -> Option<&dyn Notifications> {
+        self.shared.as_ref().map(|quiet| quiet as &dyn Notifications)
+    }
+
     async fn after_write(&self, write: StoreWrite<'_>) {
         if !matches!(write, StoreWrite::Commit(_)) {
             yield_now().await;
@@ -173,7 +180,44 @@ impl RuntimeFixture {
     }
 
     async fn with_audit(model: &Arc<ScriptedModel>, audit: AuditTrail) -> Self {
-        let store = HookedStore::new(InMemoryStore::default(), CommitWatch::default());
+        Self::with_store(model, audit, CommitWatch::default()).await
+    }
+
+    /// A process of several that share a store.
+    async fn with_shared_store(model: &Arc<ScriptedModel>) -> Self {
+        let shared = CommitWatch { shared: Some(QuietNotifications::default()), ..CommitWatch::default() };
+        Self::with_store(model, AuditTrail::default(), shared).await
+    }
+
+    async fn with_store(model: &Arc<ScriptedModel>, audit: AuditTrail, watch: CommitWatch) -> Self {
+        let store = HookedStore::new(InMemoryStore::default(), watch);
+        let clock_offset_ms = Arc::new(AtomicU64::new(0));
+        let sessions = Self::start_process(model, audit, store.clone(), clock_offset_ms.clone());
+        let user: UserId = "default".parse().unwrap();
+        let settings = SessionSettings::for_model("p", "m");
+        let session = sessions.create_session(&user, new_session(settings), None).await.unwrap().summary.session_id;
+        Self { sessions, store, user, session, clock_offset_ms }
+    }
+
+    /// Another process with the same store.
+    fn join_process(&self, model: &Arc<ScriptedModel>) -> Self {
+        let Self { store, user, session, clock_offset_ms, .. } = self;
+        let sessions = Self::start_process(model, AuditTrail::default(), store.clone(), clock_offset_ms.clone());
+        Self {
+            sessions,
+            store: store.clone(),
+            user: user.clone(),
+            session: *session,
+            clock_offset_ms: clock_offset_ms.clone(),
+        }
+    }
+
+    fn start_process(
+        model: &Arc<ScriptedModel>,
+        audit: AuditTrail,
+        store: Arc<WatchedStore>,
+        clock_offset_ms: Arc<AtomicU64>,
+    ) -> Sessions {
         let mut catalog = ModelCatalog::new(&BTreeMap::new());
         let info = ModelInfo {
             id: "m".into(),
@@ -186,10 +230,8 @@ impl RuntimeFixture {
         };
         let provider = ProviderInfo { id: "p".into(), name: "p".into(), configured: true, models: vec![info] };
         catalog.register_provider(provider, model.clone());
-        let clock_offset_ms = Arc::new(AtomicU64::new(0));
-        let read_offset = clock_offset_ms.clone();
-        let sessions = Sessions::new(Dependencies {
-            store: store.clone(),
+        Sessions::new(Dependencies {
+            store,
             catalog: Arc::new(catalog),
             tools: Arc::new(FixtureTools),
             memory: None,
@@ -213,13 +255,9 @@ impl RuntimeFixture {
             audit,
             replica: uuid::Uuid::now_v7().to_string(),
             clock: WallClock::new(move || {
-                Timestamp::now().saturating_add(Duration::from_millis(read_offset.load(Ordering::SeqCst)))
+                Timestamp::now().saturating_add(Duration::from_millis(clock_offset_ms.load(Ordering::SeqCst)))
             }),
-        });
-        let user: UserId = "default".parse().unwrap();
-        let settings = SessionSettings::for_model("p", "m");
-        let session = sessions.create_session(&user, new_session(settings), None).await.unwrap().summary.session_id;
-        Self { sessions, store, user, session, clock_offset_ms }
+        })
     }
 
     async fn submit(&self, body: CommandBody) -> Result<CommandReceipt, SessionsError> {

@@ -6,9 +6,15 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    event::{EventAuthor, EventBody, EventDraft, LogTruncated, SessionCreated, SessionOrigin, SessionWarning},
+    event::{
+        AssistantMessageEvent, EventAuthor, EventBody, EventDraft, LogTruncated, SessionCreated, SessionOrigin,
+        SessionWarning,
+    },
+    ids::{MessageId, RunId},
     lineage::{LogHead, LogLineage},
+    message::StopReason,
     ports::{EventPage, LogCommit},
+    preview::{MessagePreview, TextDelta},
     settings::SessionSettings,
     state::SessionState,
 };
@@ -265,4 +271,36 @@ async fn cursor_that_is_close_behind_reads_a_small_page() {
     let mut cursor = EventCursor::new(fixture.log.clone(), fixture.session, feed, 2);
     assert_eq!(drain(&mut cursor).await, [json!(3), json!(4), json!(5)]);
     assert_eq!(*fixture.log.limits.lock(), [3]);
+}
+
+#[tokio::test]
+async fn preview_follows_the_events_that_were_read_with_it() {
+    let fixture = Fixture::new();
+    let mut cursor = fixture.cursor(5);
+    let (run_id, ended, open) = (RunId::new(), MessageId::new(), MessageId::new());
+    let piece = |message_id, content: &str| {
+        MessagePreview::Token(TextDelta { message_id, run_id, offset: 0, content: content.into() })
+    };
+    let message = AssistantMessageEvent {
+        message_id: ended,
+        content: "first".into(),
+        reasoning: None,
+        tool_calls: Vec::new(),
+        citations: Vec::new(),
+        usage: Default::default(),
+        stop_reason: StopReason::EndTurn,
+        provider: None,
+        model: None,
+        provider_data: None,
+    };
+    let event =
+        Arc::new(EventDraft::in_run(run_id, EventBody::AssistantMessage(message)).into_event(fixture.session, 6));
+    fixture.feed.publish_read(&[event], None, &[piece(ended, "fir"), piece(open, "second")]);
+    let mut frames = Vec::new();
+    for _ in 0..3 {
+        let frame: Value = serde_json::from_str(&cursor.next().await.unwrap().unwrap().to_json()).unwrap();
+        frames.push(json!([frame["type"], frame["message_id"], frame["offset"]]));
+    }
+    let expected = [json!(["token", ended, 0]), json!(["assistant_message", ended, null]), json!(["token", open, 0])];
+    assert_eq!(frames, expected);
 }

@@ -29,4 +29,13 @@ pub trait SessionStore:
     fn notifications(&self) -> Option<&dyn Notifications> {
         None
     }
+
+    /// Finishes what is written later than it is acknowledged. Called at the end of the process, which does not wait for
+    /// everything that holds the store.
+    ///
+    /// # Errors
+    /// Nothing is lost: the next process finishes it.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

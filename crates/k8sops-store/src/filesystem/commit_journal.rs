@@ -144,7 +144,6 @@ impl CommitJournal {
     }
 
     /// Empties the journal.
-    #[cfg(test)]
     pub(super) fn empty(&self) {
         self.shared.empty_all();
     }

@@ -27,6 +27,14 @@ impl SessionStore for FilesystemStore {
     async fn ping(&self) -> Result<(), StoreError> {
         self.with_files(StoreFiles::check_access).await
     }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.with_files(|files| {
+            files.sessions.journal().empty();
+            Ok(())
+        })
+        .await
+    }
 }
 
 /// A write is on the disk (`fsync`) when it returns.

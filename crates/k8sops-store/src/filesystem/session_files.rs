@@ -465,6 +465,11 @@ impl SessionFiles {
             removed => removed.map_err(|error| unavailable(path, error)),
         }
     }
+
+    /// The journal of all sessions.
+    pub(super) fn journal(&self) -> &CommitJournal {
+        &self.journal
+    }
 }
 
 #[cfg(test)]

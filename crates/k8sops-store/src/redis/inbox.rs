@@ -147,13 +147,14 @@ impl RedisStore {
             Some(RestoredReceipt { id, value: [value, to_json(receipt)].concat() })
         });
         let restore = RestoreReceipts {
+            meta_key: self.keys.meta(session),
             receipts_key: self.keys.receipts(session),
             receipt_order_key: self.keys.receipt_order(session),
             session_ttl_ms: self.session_ttl,
             receipts: fields.collect(),
         };
         self.writes.run_script(&restore).await?;
-        tracing::warn!(%session, restored = known.len(), "receipts of a session are gone, made again from its log");
+        tracing::warn!(%session, restored = known.len(), "receipts of a session are gone or older ones, made again from its log");
         Ok(known)
     }
 

@@ -33,6 +33,9 @@ const CLAIM_LIMIT: usize = 100;
 /// of the lease: a claim just before that end finds the session held, and moves its time, which only grows, by this
 /// much.
 const CLAIM_RETRY_AFTER: Duration = Duration::from_millis(250);
+/// A session is never scheduled further ahead than this: the longest delay is what is left of a lease, of which
+/// `acquire_lease.lua` believes at most four times its duration.
+const LONGEST_DELAY: Duration = Duration::from_secs(20);
 /// How often a summary is read while the session changes.
 const LOOK_ATTEMPTS: usize = 16;
 /// How many list entries are read at a time.
@@ -360,6 +363,7 @@ impl RedisSessionRegistry {
             work_key: self.keys.work_schedule(),
             limit: CLAIM_LIMIT,
             retry_after_ms: CLAIM_RETRY_AFTER,
+            longest_delay_ms: LONGEST_DELAY.max(own.keep),
             keep_ms: own.keep,
             own_sessions: own.sessions.iter().map(SessionId::to_string).collect(),
         };

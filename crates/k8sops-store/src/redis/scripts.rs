@@ -157,7 +157,7 @@ script_reply! {
 
 script! {
     RestoreReceipts = "lua/restore_receipts.lua" -> () {
-        keys { receipts_key, receipt_order_key }
+        keys { meta_key, receipts_key, receipt_order_key }
         arguments { session_ttl_ms: Option<Duration> }
         lists { receipts: RestoredReceipt }
     }
@@ -304,7 +304,7 @@ script! {
 script! {
     ClaimDueSessions = "lua/claim_due_sessions.lua" -> ClaimReply {
         keys { work_key }
-        arguments { limit: usize, retry_after_ms: Duration, keep_ms: Duration }
+        arguments { limit: usize, retry_after_ms: Duration, longest_delay_ms: Duration, keep_ms: Duration }
         lists { own_sessions: String }
     }
 }

@@ -10,8 +10,8 @@ use super::simulated_store::{SimulatedStore, event_body};
 use crate::runtime::session_actor::{
     effects::{ActorEffect, ClosedSession, CommitBatch},
     inputs::{
-        ActorInput, ActorTime, CheckpointNeed, CommitOutcome, IndexWrite, RunEnding, SessionFacts, StoreSharing,
-        TaskReport,
+        ActorInput, ActorTime, CheckpointNeed, CommitOutcome, InboxContents, IndexWrite, RunEnding, SessionFacts,
+        StoreSharing, TaskReport,
     },
     state::{ActorOperation, OwnedSession, SessionActorState, ShutdownNotice},
     step::{first_state, step},
@@ -344,7 +344,9 @@ impl Simulation {
                 ActorInput::OperationFailed(error)
             }
             (AwaitedOperation::CheckLog, None) => ActorInput::LogChecked(LostMessages::default()),
-            (AwaitedOperation::ReadInbox, None) => ActorInput::InboxRead(self.store.inbox.clone()),
+            (AwaitedOperation::ReadInbox, None) => {
+                ActorInput::InboxRead(InboxContents { waiting: self.store.inbox.clone(), logged: Vec::new() })
+            }
             (AwaitedOperation::RecordCommit, _) => ActorInput::CommitRecorded,
             (AwaitedOperation::RecordApprovals, None) => ActorInput::ApprovalsRecorded(IndexWrite::Done),
             (AwaitedOperation::RecordApprovals, Some(_)) => ActorInput::ApprovalsRecorded(IndexWrite::Failed),

@@ -358,3 +358,16 @@ async fn journal_of_a_newer_version_is_refused_and_kept() {
     assert!(error.contains("written by k8sops 0.9.0 in format 3"), "{error}");
     assert_eq!(&fs::read(path).unwrap(), &newer);
 }
+
+#[tokio::test]
+async fn closed_store_leaves_no_lines_in_the_journal() {
+    let mut fixture = JournalFixture::new().await;
+    let sessions = fixture.create_sessions(3).await;
+    assert_eq!(fixture.submit_to_all(&sessions, "c1").await, 0);
+    let has_lines = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.iter().any(|byte| *byte != 0));
+    assert!(fixture.journal_files().iter().any(has_lines));
+    // Something still holds the store, as at the end of a process.
+    fixture.store().close().await.unwrap();
+    assert!(!fixture.journal_files().iter().any(has_lines));
+    assert_eq!(fixture.submit_to_all(&sessions, "c2").await, 0, "late writes are written as before");
+}

@@ -9,6 +9,13 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if holder and holder ~= owner and tonumber(expires_at) > now then
+  -- A lease that ends much later was written before the clock of the server stepped back, or by a server whose clock was ahead.
+  -- An older version has longer leases, but not as long.
+  local latest_end = now + 4 * ttl_ms
+  if tonumber(expires_at) > latest_end then
+    expires_at = latest_end
+    redis.call('HSET', meta_key, 'until', string.format('%.0f', expires_at))
+  end
   return {'held', tonumber(expires_at) - now}
 end
 -- A replica that was promoted, or a server that was restarted, may lack events that no process reports, because those that have

@@ -10,6 +10,12 @@ local due = redis.call('ZRANGEBYSCORE', work_key, '-inf', string.format('%.0f', 
 for _, session in ipairs(due) do
   redis.call('ZADD', work_key, string.format('%.0f', now + retry_after_ms), session)
 end
+-- Times further ahead were written before the clock of the server stepped back, or by a server whose clock was ahead.
+local misdated = redis.call(
+  'ZRANGEBYSCORE', work_key, string.format('(%.0f', now + longest_delay_ms), '+inf', 'LIMIT', 0, limit)
+for _, session in ipairs(misdated) do
+  redis.call('ZADD', work_key, string.format('%.0f', now + retry_after_ms), session)
+end
 local first = redis.call('ZRANGE', work_key, 0, 0, 'WITHSCORES')
 local next_due = first[2] and string.format('%.0f', math.max(first[2] - now, 0))
 return {due, next_due or false}

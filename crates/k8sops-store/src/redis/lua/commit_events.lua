@@ -1,7 +1,7 @@
 -- Appends events to the log and consumes commands: the one way to write to a log. All of it takes effect, or nothing.
 -- A call that is repeated with the same commit_id writes nothing, and gets the reply of the first call.
-local current_epoch, holder, oldest_seq, last_seq, log_extent, last_commit, head, lost_seq = unpack(redis.call(
-  'HMGET', meta_key, 'epoch', 'holder', 'oldest_seq', 'last_seq', 'log_extent', 'commit', 'head', 'lost_seq'))
+local current_epoch, holder, oldest_seq, last_seq, log_extent, last_commit, head, lost_seq, waiting = unpack(redis.call(
+  'HMGET', meta_key, 'epoch', 'holder', 'oldest_seq', 'last_seq', 'log_extent', 'commit', 'head', 'lost_seq', 'waiting'))
 if not current_epoch or not last_seq then return {'not_found'} end
 if last_commit == commit_id then return {'committed'} end
 if current_epoch ~= epoch or not holder then return {'fenced', tonumber(current_epoch)} end
@@ -40,7 +40,9 @@ for _, position in ipairs(consumed) do
   for _, entry in ipairs(redis.call('XRANGE', inbox_key, id, id)) do
     local fields = entry[2]
     for i = 1, #fields, 2 do
-      if fields[i] == 'message' and fields[i + 1] == '1' then redis.call('HINCRBY', meta_key, 'waiting', -1) end
+      -- What was restored from a backup is not counted.
+      local is_counted = fields[i] == 'message' and fields[i + 1] == '1' and (tonumber(waiting) or 1) > 0
+      if is_counted then waiting = redis.call('HINCRBY', meta_key, 'waiting', -1) end
     end
   end
   redis.call('XDEL', inbox_key, id)

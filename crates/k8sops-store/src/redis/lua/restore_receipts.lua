@@ -1,6 +1,10 @@
--- Writes the receipts of a session whose receipts are gone, the newest last.
-if redis.call('EXISTS', receipts_key) == 1 then return end
-redis.call('DEL', receipt_order_key)
+-- Writes the receipts of a session whose receipts are gone or older ones, the newest last.
+local newest_receipt = redis.call('HGET', meta_key, 'newest_receipt')
+local has_receipts = redis.call('EXISTS', receipts_key) == 1
+if newest_receipt and has_receipts then has_receipts = redis.call('HGET', receipts_key, newest_receipt) end
+if has_receipts then return end
+redis.call('DEL', receipts_key, receipt_order_key)
+redis.call('HDEL', meta_key, 'newest_receipt')
 -- A field that is no receipt: a hash without fields does not exist.
 redis.call('HSET', receipts_key, '', '')
 for _, receipt in ipairs(receipts) do

@@ -1,6 +1,6 @@
 -- Appends a command to the inbox. A command that was accepted before gets its first receipt.
-local last_seq, oldest_seq, log_extent, inbox_position, waiting, open_work =
-  unpack(redis.call('HMGET', meta_key, 'last_seq', 'oldest_seq', 'log_extent', 'inbox', 'waiting', 'open'))
+local last_seq, oldest_seq, log_extent, inbox_position, waiting, open_work, newest_receipt = unpack(redis.call(
+  'HMGET', meta_key, 'last_seq', 'oldest_seq', 'log_extent', 'inbox', 'waiting', 'open', 'newest_receipt'))
 if not last_seq then return {'not_found'} end
 -- What no owner could load accepts no commands. Its watchers look, and find the same.
 local newest = redis.call('XRANGE', log_key, last_seq .. '-0', '+', 'COUNT', 2)
@@ -21,8 +21,11 @@ end
 local known_receipt = redis.call('HGET', receipts_key, receipt_id) or redis.call('HGET', receipts_key, command_id)
 if known_receipt then return {'known', known_receipt} end
 -- Without its receipt, a command that is sent again would be handled again.
+-- Receipts without the newest one are those of a backup.
 local was_used = (tonumber(inbox_position) or 0) > 0
-if was_used and redis.call('EXISTS', receipts_key) == 0 then return {'receipts_missing'} end
+local has_receipts = redis.call('EXISTS', receipts_key) == 1
+if newest_receipt then has_receipts = redis.call('HGET', receipts_key, newest_receipt) end
+if was_used and not has_receipts then return {'receipts_missing'} end
 
 if is_message then
   local queued_messages = tonumber(waiting) or 0
@@ -39,7 +42,7 @@ local time = redis.call('TIME')
 local position = string.format('%.0f', math.max((inbox_position or 0) + 1, time[1] * 1000000 + time[2]))
 local message_flag = is_message and '1' or '0'
 redis.call('XADD', inbox_key, position .. '-0', 'seq', last_seq, 'message', message_flag, 'command', command)
-redis.call('HSET', meta_key, 'inbox', position)
+redis.call('HSET', meta_key, 'inbox', position, 'newest_receipt', receipt_id)
 redis.call('HINCRBY', meta_key, 'waiting', message_flag)
 redis.call('HSET', receipts_key, receipt_id, last_seq .. ' ' .. receipt)
 if redis.call('RPUSH', receipt_order_key, receipt_id) > tonumber(receipt_limit) then
