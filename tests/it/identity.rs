@@ -84,19 +84,23 @@ async fn every_route_enforces_authentication_and_ownership() {
     for (path, item) in paths.filter(|(path, _)| !path.starts_with("/shared/") && *path != "/v1/events") {
         for method in ["get", "post", "patch", "delete", "put"] {
             let operation = &item[method];
-            if operation.is_null() || ["door: openai", "door: mcp"].iter().any(|tag| operation["tags"][0] == *tag) {
+            if operation.is_null()
+                || ["door: openai", "door: responses", "door: mcp"].iter().any(|tag| operation["tags"][0] == *tag)
+            {
                 continue;
             }
             let target = path
                 .replace("{session_id}", session.rsplit('/').next().unwrap())
                 .replace("{tool_call_id}", asked["tool_call_id"].as_str().unwrap());
             let id = |path: String, name: &&str| path.replace(name, asked["approval_id"].as_str().unwrap());
-            let target = ["{approval_id}", "{input_id}", "{memory_id}", "{share_id}"].iter().fold(target, id);
+            let target =
+                ["{approval_id}", "{input_id}", "{memory_id}", "{share_id}", "{message_id}"].iter().fold(target, id);
             let body = match operation["operationId"].as_str().unwrap() {
                 "send_message" | "correct_memory" => json!({"content": "mine now"}),
                 "update_session" => json!({"title": "mine now"}),
                 "update_settings" => json!({"max_tokens": 7}),
                 "resolve_approval" => json!({"decision": "approve"}),
+                "rate_message" => json!({"rating": "up"}),
                 "answer_input" => json!({"action": "decline"}),
                 _ => json!({}),
             };
