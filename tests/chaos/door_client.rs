@@ -56,6 +56,8 @@ pub(crate) enum TurnRest {
     Waits(Vec<String>),
     /// The answer broke off, or no replica could answer. The request can be sent again.
     Broken(String),
+    /// The store has lost what was asked or answered. The message must be sent again.
+    Lost(String),
     /// The door refused the request, or said something wrong.
     Wrong(String),
 }
@@ -113,18 +115,23 @@ impl ChaosClient {
         let (started, mut request) = (Instant::now(), TurnRequest::Message);
         loop {
             let rest = turn.send(&request).await;
-            if let (TurnRequest::Approve(approvals), false) = (&request, matches!(rest, TurnRest::Broken(_))) {
+            let is_answered = !matches!(rest, TurnRest::Broken(_) | TurnRest::Lost(_));
+            if let (TurnRequest::Approve(approvals), true) = (&request, is_answered) {
                 let answers = approvals.iter().map(|id| Acknowledgement { what: id.clone(), at: Instant::now() });
                 session.observed().approved.extend(answers);
             }
             match rest {
                 TurnRest::Ended => break,
                 TurnRest::Waits(approvals) => request = TurnRequest::Approve(approvals),
-                TurnRest::Broken(error) if started.elapsed() > TURN_TIMEOUT => {
+                TurnRest::Broken(error) | TurnRest::Lost(error) if started.elapsed() > TURN_TIMEOUT => {
                     session.record_problem(format!("turn {key} did not end within {TURN_TIMEOUT:?}: {error}"));
                     return false;
                 }
                 TurnRest::Broken(_) => session.observed().retries += 1,
+                TurnRest::Lost(_) => {
+                    session.observed().retries += 1;
+                    request = TurnRequest::Message;
+                }
                 TurnRest::Wrong(error) => {
                     session.record_problem(format!("turn {key} over a door: {error}"));
                     return false;
