@@ -1,7 +1,7 @@
 //! A turn over AG-UI.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
@@ -29,6 +29,8 @@ pub(crate) struct AgUiTurn {
     accepted_at: Option<Instant>,
     /// The texts of messages that ended, by their ids.
     texts: HashMap<String, String>,
+    /// The approvals that the door has said to be answered.
+    resolved: HashSet<String>,
 }
 
 impl AgUiTurn {
@@ -39,7 +41,13 @@ impl AgUiTurn {
             key: key.to_owned(),
             accepted_at: None,
             texts: HashMap::new(),
+            resolved: HashSet::new(),
         }
+    }
+
+    /// Whether the door has said that an approval is answered.
+    pub(crate) fn is_resolved(&self, approval: &str) -> bool {
+        self.resolved.contains(approval)
     }
 
     /// When the door acknowledged the message.
@@ -80,7 +88,7 @@ impl AgUiTurn {
 
     async fn read_stream(&mut self, response: reqwest::Response) -> TurnRest {
         let mut stream = response.bytes_stream().eventsource();
-        let mut open: HashMap<String, String> = HashMap::new();
+        let (mut open, mut ended) = (HashMap::new(), HashMap::new());
         loop {
             let event: Value = match timeout(READ_TIMEOUT, stream.next()).await {
                 Ok(Some(Ok(event))) => serde_json::from_str(&event.data).expect("events are JSON"),
@@ -93,10 +101,14 @@ impl AgUiTurn {
                 "RUN_STARTED" => drop(self.accepted_at.get_or_insert_with(Instant::now)),
                 "TEXT_MESSAGE_START" => drop(open.insert(text("messageId"), String::new())),
                 "TEXT_MESSAGE_CONTENT" => match open.get_mut(&text("messageId")) {
-                    Some(shown) => shown.push_str(&text("delta")),
+                    Some(shown) => String::push_str(shown, &text("delta")),
                     None => return TurnRest::Wrong(format!("{event} is of no open message")),
                 },
-                "TEXT_MESSAGE_END" => self.texts.extend(open.remove_entry(&text("messageId"))),
+                "TEXT_MESSAGE_END" => ended.extend(open.remove_entry(&text("messageId"))),
+                "CUSTOM" if event["name"] == "k8sops:approval_resolved" => {
+                    let approval = event["value"]["approval_id"].as_str().unwrap_or_default();
+                    self.resolved.insert(approval.to_owned());
+                }
                 "MESSAGES_SNAPSHOT" => {
                     let own = |message: &&Value| message["role"] == "user" && message["content"] == self.key;
                     let count = event["messages"].as_array().into_iter().flatten().filter(own).count();
@@ -104,7 +116,11 @@ impl AgUiTurn {
                         return TurnRest::Wrong(format!("the message is {count} times in the conversation"));
                     }
                 }
-                "RUN_FINISHED" => return read_outcome(&event),
+                "RUN_FINISHED" => {
+                    // A stream that ends with an error closes the message that it breaks off.
+                    self.texts.extend(ended);
+                    return read_outcome(&event);
+                }
                 "RUN_ERROR" if event["code"] == "reconnect" => return TurnRest::Broken(event.to_string()),
                 "RUN_ERROR" => return TurnRest::Wrong(event.to_string()),
                 _ => {}

@@ -252,7 +252,12 @@ impl Findings {
             }
             self.messages.push(AcknowledgedFate { at: *at, is_lost, is_announced });
             let is_complete = count("assistant_message", "run_id", &message.run_id) == REPLIES_PER_RUN;
-            if count("run_finished", "run_id", &message.run_id) == 1 && !is_complete {
+            let is_end = |event: &&Value| event["type"] == "run_finished" && event["run_id"] == message.run_id;
+            let is_cancelled = log.iter().find(is_end).is_some_and(|end| end["outcome"] == "cancelled");
+            // The end that the door told was lost, and then the next message interrupted the run.
+            if is_cancelled && is_announced && !observed.door_texts.is_empty() {
+                self.count("runs whose end was lost, interrupted by the next message over a door", 1);
+            } else if count("run_finished", "run_id", &message.run_id) == 1 && !is_complete {
                 self.add_violation("runs that failed, or have a wrong number of model replies", name);
             }
         }

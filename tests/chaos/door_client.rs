@@ -85,6 +85,15 @@ impl DoorTurn {
         }
     }
 
+    /// Whether the door has acknowledged the answer to an approval. What asked for it can be lost before the answer comes.
+    fn has_answered(&self, approval: &str, rest: &TurnRest) -> bool {
+        match self {
+            Self::AgUi(turn) => turn.is_resolved(approval),
+            // It refuses an answer to what does not wait.
+            Self::Responses(_) => !matches!(rest, TurnRest::Broken(_) | TurnRest::Lost(_)),
+        }
+    }
+
     fn accepted_at(&self) -> Instant {
         match self {
             Self::AgUi(turn) => turn.accepted_at(),
@@ -115,9 +124,9 @@ impl ChaosClient {
         let (started, mut request) = (Instant::now(), TurnRequest::Message);
         loop {
             let rest = turn.send(&request).await;
-            let is_answered = !matches!(rest, TurnRest::Broken(_) | TurnRest::Lost(_));
-            if let (TurnRequest::Approve(approvals), true) = (&request, is_answered) {
-                let answers = approvals.iter().map(|id| Acknowledgement { what: id.clone(), at: Instant::now() });
+            if let TurnRequest::Approve(approvals) = &request {
+                let answered = approvals.iter().filter(|id| turn.has_answered(id, &rest));
+                let answers = answered.map(|id| Acknowledgement { what: id.clone(), at: Instant::now() });
                 session.observed().approved.extend(answers);
             }
             match rest {
