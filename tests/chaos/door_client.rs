@@ -56,6 +56,8 @@ pub(crate) enum TurnRest {
     Waits(Vec<String>),
     /// The answer broke off, or no replica could answer. The request can be sent again.
     Broken(String),
+    /// The store has lost what was asked or answered. The message must be sent again.
+    Lost(String),
     /// The door refused the request, or said something wrong.
     Wrong(String),
 }
@@ -88,7 +90,7 @@ impl DoorTurn {
         match self {
             Self::AgUi(turn) => turn.is_resolved(approval),
             // It refuses an answer to what does not wait.
-            Self::Responses(_) => !matches!(rest, TurnRest::Broken(_)),
+            Self::Responses(_) => !matches!(rest, TurnRest::Broken(_) | TurnRest::Lost(_)),
         }
     }
 
@@ -130,11 +132,15 @@ impl ChaosClient {
             match rest {
                 TurnRest::Ended => break,
                 TurnRest::Waits(approvals) => request = TurnRequest::Approve(approvals),
-                TurnRest::Broken(error) if started.elapsed() > TURN_TIMEOUT => {
+                TurnRest::Broken(error) | TurnRest::Lost(error) if started.elapsed() > TURN_TIMEOUT => {
                     session.record_problem(format!("turn {key} did not end within {TURN_TIMEOUT:?}: {error}"));
                     return false;
                 }
                 TurnRest::Broken(_) => session.observed().retries += 1,
+                TurnRest::Lost(_) => {
+                    session.observed().retries += 1;
+                    request = TurnRequest::Message;
+                }
                 TurnRest::Wrong(error) => {
                     session.record_problem(format!("turn {key} over a door: {error}"));
                     return false;

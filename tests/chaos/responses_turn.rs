@@ -69,14 +69,14 @@ impl ResponsesTurn {
             (Some((response, number)), _) => {
                 self.http.get(format!("{}/{response}?stream=true&starting_after={number}", self.url))
             }
-            (None, TurnRequest::Approve(approvals)) if !self.asked.is_empty() => {
+            (None, TurnRequest::Approve(approvals)) => {
                 let answer = |id| {
                     let item = self.asked.get(id);
                     json!({"type": "mcp_approval_response", "approval_request_id": item, "approve": true})
                 };
                 self.create(&json!(approvals.iter().map(answer).collect::<Vec<_>>()))
             }
-            (None, _) => self.create(&json!(self.key)).header("idempotency-key", &self.key),
+            (None, TurnRequest::Message) => self.create(&json!(self.key)).header("idempotency-key", &self.key),
         };
         let response = match timeout(REQUEST_TIMEOUT, request.send()).await {
             Ok(Ok(response)) => response,
@@ -105,7 +105,7 @@ impl ResponsesTurn {
         self.reading = None;
         self.open.clear();
         self.asked.clear();
-        TurnRest::Broken(why)
+        TurnRest::Lost(why)
     }
 
     async fn read_stream(&mut self, response: reqwest::Response) -> TurnRest {
@@ -129,6 +129,8 @@ impl ResponsesTurn {
                 Some((_, last)) if number <= *last => return TurnRest::Wrong(format!("{event} comes after {last}")),
                 Some((_, last)) => *last = number,
                 None => {
+                    // The answers were accepted. What is asked for from now on is new.
+                    self.asked.clear();
                     let id = event["response"]["id"].as_str().unwrap_or_default();
                     self.reading = Some((id.to_owned(), number));
                     self.accepted_at.get_or_insert_with(Instant::now);
