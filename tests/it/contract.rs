@@ -354,7 +354,7 @@ async fn fuzzed_requests_get_documented_responses() {
         [[operations]]
         include-operation-id = [
             "stream_events", "stream_account", "run_agent", "run_agent_for_headlamp", "create_chat_completion",
-            "send_mcp_message", "resume_mcp_stream",
+            "send_mcp_message", "resume_mcp_stream", "create_response", "get_response",
         ]
         checks.response_schema_conformance.enabled = false
         [[operations]]

@@ -43,6 +43,9 @@ pub(super) fn classify_error(error: &RedisError) -> (StoreOutage, &'static str) 
         ErrorKind::MasterNameNotFoundBySentinel => {
             return (StoreOutage::Misconfigured, "check REDIS_SENTINEL_MASTER");
         }
+        ErrorKind::InvalidClientConfig if text.contains("sentinel") => {
+            return (StoreOutage::Misconfigured, "it is no Sentinel (REDIS_TOPOLOGY)");
+        }
         ErrorKind::Parse => {
             return (StoreOutage::Unreachable, "what answers does not speak its protocol, or broke off");
         }
@@ -64,6 +67,9 @@ pub(super) fn classify_error(error: &RedisError) -> (StoreOutage, &'static str) 
         _ if text.contains("unauthenticated") => (StoreOutage::AccessDenied, ""),
         _ if text.contains("cluster support disabled") => {
             (StoreOutage::Misconfigured, "it is not a cluster (REDIS_TOPOLOGY)")
+        }
+        _ if text.contains("DB index is out of range") => {
+            (StoreOutage::Misconfigured, "REDIS_URL names a database that it does not have")
         }
         _ if text.contains("unknown command") => {
             (StoreOutage::Misconfigured, "it lacks a command; a sentinel needs REDIS_TOPOLOGY=sentinel")
@@ -100,6 +106,7 @@ mod tests {
             ("MOVED 3999 127.0.0.1:6381", StoreOutage::Misconfigured),
             ("ERR This instance has cluster support disabled", StoreOutage::Misconfigured),
             ("ERR unknown command 'EVALSHA', with args beginning with:", StoreOutage::Misconfigured),
+            ("ERR DB index is out of range", StoreOutage::Misconfigured),
             ("CLUSTERDOWN Hash slot not served", StoreOutage::Unreachable),
             ("ERR something else", StoreOutage::Unreachable),
         ] {
@@ -109,6 +116,14 @@ mod tests {
             assert_eq!(found.outage(), Some(outage), "{said}");
             assert!(found.to_string().contains(said.split_once(' ').unwrap().1), "{found}");
         }
+    }
+
+    #[test]
+    fn server_that_is_no_sentinel_is_named() {
+        let said = "Address does not point to a sentinel node";
+        let found = to_store_error(RedisError::from((ErrorKind::InvalidClientConfig, said)));
+        assert_eq!(found.outage(), Some(StoreOutage::Misconfigured));
+        assert!(found.to_string().contains("REDIS_TOPOLOGY"), "{found}");
     }
 
     #[test]
