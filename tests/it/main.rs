@@ -16,6 +16,7 @@ mod service;
 mod account;
 mod agui_captures;
 mod agui_door;
+mod agui_replicas;
 mod approval_commands;
 mod approvals;
 mod ask;

@@ -158,10 +158,15 @@ impl AgUiTurn {
     ) -> Result<HttpResponse, ProblemDetails> {
         let command_id = id.map(|id| self.command_id(&id)).transpose()?;
         if let Some(command_id) = &command_id
-            && self.state.sessions.find_receipt(&self.caller.user, opener.session, command_id).await?.is_some()
+            && let Some(receipt) =
+                self.state.sessions.find_receipt(&self.caller.user, opener.session, command_id).await?
         {
-            // The client has a part of the answer already, which events cannot repeat. The snapshot has all of it.
-            return self.attach(opener, guard).await;
+            let attached = opener.attach().await?;
+            // The client has a part of the answer already, which events cannot repeat. The snapshot has all of it. A message that
+            // no owner has read yet is in no snapshot, and has a run that is still to begin.
+            if receipt.message_id.is_some_and(|id| attached.state.has_user_message(id)) {
+                return Ok(self.follow_attached(opener.session, attached, guard));
+            }
         }
         let conversation = self.load_conversation(opener.session).await?;
         // A client that sends while a run is in progress has stopped reading it.
