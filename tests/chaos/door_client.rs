@@ -90,7 +90,7 @@ impl DoorTurn {
         match self {
             Self::AgUi(turn) => turn.is_resolved(approval),
             // It refuses an answer to what does not wait.
-            Self::Responses(_) => !matches!(rest, TurnRest::Broken(_) | TurnRest::Lost(_)),
+            Self::Responses(_) => matches!(rest, TurnRest::Ended | TurnRest::Waits(_)),
         }
     }
 

@@ -90,8 +90,9 @@ impl ResponsesTurn {
         let error = format!("{status}: {}", response.text().await.unwrap_or_default());
         match status {
             status if is_transient(status) => TurnRest::Broken(error),
-            // The store has lost the events. The message is sent again, with the same key.
-            StatusCode::NOT_FOUND => self.start_over(error),
+            // The store has lost the events, or the answer of an approval that a replica still knows. The message is sent again,
+            // with the same key.
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT => self.start_over(error),
             _ => TurnRest::Wrong(error),
         }
     }
