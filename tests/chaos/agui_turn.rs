@@ -112,8 +112,11 @@ impl AgUiTurn {
                 "MESSAGES_SNAPSHOT" => {
                     let own = |message: &&Value| message["role"] == "user" && message["content"] == self.key;
                     let count = event["messages"].as_array().into_iter().flatten().filter(own).count();
-                    if count != 1 {
-                        return TurnRest::Wrong(format!("the message is {count} times in the conversation"));
+                    match count {
+                        // The event is lost, and the message waits for an owner again.
+                        0 => return TurnRest::Lost("the message is not in the conversation".to_owned()),
+                        1 => {}
+                        _ => return TurnRest::Wrong(format!("the message is {count} times in the conversation")),
                     }
                 }
                 "RUN_FINISHED" => {

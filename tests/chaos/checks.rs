@@ -44,6 +44,8 @@ pub(crate) struct Findings {
     /// Counts that are only reported.
     pub counts: BTreeMap<&'static str, u64>,
     calls: HashMap<String, LoggedCall>,
+    /// Runs that a later message over a door interrupted, because their end was lost.
+    interrupted_runs: HashSet<String>,
 }
 
 /// What is in the table even if there is none of it.
@@ -79,6 +81,7 @@ pub(crate) const GUARANTEES: [&str; 25] = [
 #[derive(Default)]
 struct LoggedCall {
     name: String,
+    run: String,
     /// The argument `id`.
     id: String,
     session: String,
@@ -207,6 +210,7 @@ impl Findings {
                         call.name = text(&requested["name"]);
                         call.id = text(&requested["arguments"]["id"]);
                         call.session = text(&event["session_id"]);
+                        call.run = text(&event["run_id"]);
                     }
                 }
                 Some("tool_start") => self.calls.entry(text(&event["tool_call_id"])).or_default().starts += 1,
@@ -257,6 +261,7 @@ impl Findings {
             // The end that the door told was lost, and then the next message interrupted the run.
             if is_cancelled && is_announced && !observed.door_texts.is_empty() {
                 self.count("runs whose end was lost, interrupted by the next message over a door", 1);
+                self.interrupted_runs.insert(message.run_id.clone());
             } else if count("run_finished", "run_id", &message.run_id) == 1 && !is_complete {
                 self.add_violation("runs that failed, or have a wrong number of model replies", name);
             }
@@ -293,7 +298,10 @@ impl Findings {
             }
             // A call whose start was not confirmed in time is not sent.
             let is_unsent = executed == 0 && call.ends.iter().all(|(_, content)| content.starts_with("not sent"));
-            let failed = call.ends.iter().any(|(status, _)| status != "ok" && status != "unknown");
+            let is_interrupted = self.interrupted_runs.contains(&call.run);
+            let is_failure =
+                |status: &str| !(status == "ok" || status == "unknown" || is_interrupted && status == "cancelled");
+            let failed = call.ends.iter().any(|(status, _)| is_failure(status));
             match (failed, is_unsent) {
                 (true, true) => self.count("changes that were not sent, because their start was not confirmed", 1),
                 (true, false) => self.add_violation("calls that failed although the tools never fail", name.clone()),
