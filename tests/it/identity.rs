@@ -114,7 +114,7 @@ async fn every_route_enforces_authentication_and_ownership() {
                         .header("sec-websocket-version", "13")
                         .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
                 }
-                token.into_iter().fold(request, |request, token| request.bearer_auth(token))
+                token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth)
             };
             if open.contains(&path.as_str()) {
                 assert!(ask(None).send().await.unwrap().status().is_success(), "{method} {path}");
