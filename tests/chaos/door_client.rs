@@ -16,8 +16,8 @@ use crate::{
 
 /// A turn must end within this time, whatever is disturbed.
 const TURN_TIMEOUT: Duration = Duration::from_secs(240);
-/// The end that a door told is in the log already. The client's own stream of the log may be late.
-const LOG_TIMEOUT: Duration = Duration::from_secs(60);
+/// The end that a door told is in the log already, if it is that of the message. The client's own stream of the log may be late.
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The API that a client uses for its messages and approvals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,7 +130,13 @@ impl ChaosClient {
                 session.observed().approved.extend(answers);
             }
             match rest {
-                TurnRest::Ended => break,
+                TurnRest::Ended if self.is_turn_logged(session, key).await => break,
+                // The run before it was open again, because its end was lost, and the door asked for its approvals only.
+                TurnRest::Ended if started.elapsed() < TURN_TIMEOUT => request = TurnRequest::Message,
+                TurnRest::Ended => {
+                    session.record_problem(format!("turn {key} ended over a door, and its run is not in the log"));
+                    return false;
+                }
                 TurnRest::Waits(approvals) => request = TurnRequest::Approve(approvals),
                 TurnRest::Broken(error) | TurnRest::Lost(error) if started.elapsed() > TURN_TIMEOUT => {
                     session.record_problem(format!("turn {key} did not end within {TURN_TIMEOUT:?}: {error}"));
@@ -150,21 +156,21 @@ impl ChaosClient {
         }
         let accepted_at = turn.accepted_at();
         session.observed().door_texts.extend(turn.texts());
-        self.record_turn(session, key, accepted_at).await
+        let what = session.observed().messages.get(key).cloned();
+        session.observed().accepted.extend(what.map(|what| Acknowledgement { what, at: accepted_at }));
+        true
     }
 
-    /// Records what the door has acknowledged under the ids of the log.
-    async fn record_turn(&self, session: &ClientSession, key: &str, at: Instant) -> bool {
+    /// Whether the message is in the log, and its run has ended there.
+    async fn is_turn_logged(&self, session: &ClientSession, key: &str) -> bool {
         let ended_at = Instant::now();
         while ended_at.elapsed() < LOG_TIMEOUT {
-            let found = session.observed().messages.get(key).cloned();
-            if let Some(what) = found {
-                session.observed().accepted.push(Acknowledgement { what, at });
+            let known = session.observed().messages.get(key).cloned();
+            if known.is_some_and(|message| session.observed().has_run_ended(&message.run_id)) {
                 return true;
             }
             sleep(Duration::from_millis(50)).await;
         }
-        session.record_problem(format!("turn {key} ended over a door, and its message is not in the log"));
         false
     }
 }
