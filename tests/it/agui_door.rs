@@ -18,14 +18,6 @@ use k8sops_testing::{
     scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 
-async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServer) -> TestService {
-    let model: Arc<ScriptedModel> = ScriptedModel::new(replies);
-    let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], ..ServiceSetup::default() };
-    let service = TestService::start(setup).await;
-    service.wait_for_mcp_servers().await;
-    service
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn run_is_a_sequence_of_events() {
     let tools = CountingMcpServer::new();
@@ -33,7 +25,7 @@ async fn run_is_a_sequence_of_events() {
         vec![ReplyStep::Reasoning("hm".into()), text("I "), text("look."), call("look", json!({"a": 1}))],
         vec![text("All is well.")],
     ];
-    let service = start_with_change(replies, &tools).await;
+    let service = TestService::with_tools(replies, &tools).await;
     let events = run(&service, RunRequest::message("t-1", "m-1", "how is it?")).await;
     assert_eq!(
         types(&events),
@@ -73,7 +65,7 @@ async fn run_is_a_sequence_of_events() {
 #[tokio::test(flavor = "multi_thread")]
 async fn approval_is_an_interrupt() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(
+    let service = TestService::with_tools(
         vec![vec![text("I change it. "), call("change", json!({"replicas": 3}))], vec![text("Done.")]],
         &tools,
     )
@@ -111,7 +103,7 @@ async fn approval_is_an_interrupt() {
 async fn turn_leaves_the_same_log_as_over_the_native_api() {
     let tools = CountingMcpServer::new();
     let reply = || vec![vec![text("I change it. "), call("change", json!({"replicas": 3}))], vec![text("Done.")]];
-    let service = start_with_change([reply(), reply()].concat(), &tools).await;
+    let service = TestService::with_tools([reply(), reply()].concat(), &tools).await;
     let native = service.create_session().await;
     let mut stream = service.events(&native, "").await;
     service.post(&format!("{native}/messages"), json!({"content": "change it"})).await;
@@ -132,7 +124,8 @@ async fn anything_but_an_approval_denies() {
         [json!({"status": "resolved", "payload": {"approved": false, "comment": "no"}}), json!({"status": "cancelled"})]
     {
         let tools = CountingMcpServer::new();
-        let service = start_with_change(vec![vec![call("change", json!({}))], vec![text("I leave it.")]], &tools).await;
+        let service =
+            TestService::with_tools(vec![vec![call("change", json!({}))], vec![text("I leave it.")]], &tools).await;
         let asked = run(&service, RunRequest::message("t-1", "m-1", "change it")).await;
         let mut answer = resume.clone();
         answer["interruptId"] = outcome(&asked)["interrupts"][0]["id"].clone();
@@ -146,7 +139,7 @@ async fn anything_but_an_approval_denies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupt_is_resumed_after_a_restart() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(vec![vec![call("change", json!({}))]], &tools).await;
+    let service = TestService::with_tools(vec![vec![call("change", json!({}))]], &tools).await;
     let asked = run(&service, RunRequest::message("t-1", "m-1", "change it")).await;
     let data = service.stop().await;
     let model: Arc<ScriptedModel> = ScriptedModel::new([vec![text("Done.")]]);
@@ -234,7 +227,7 @@ async fn cancelled_run_ends_as_each_generation_understands() {
 #[tokio::test(flavor = "multi_thread")]
 async fn old_client_approves_by_text() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(vec![vec![call("change", json!({}))], vec![text("Done.")]], &tools).await;
+    let service = TestService::with_tools(vec![vec![call("change", json!({}))], vec![text("Done.")]], &tools).await;
     let old =
         |id: &'static str, text| RunRequest { version: None, ..RunRequest::message("thread-1764500000000", id, text) };
     let asked = run(&service, old("m-1", "change it")).await;

@@ -178,14 +178,6 @@ pub(crate) fn with_forms() -> Value {
     json!({"elicitation": {"form": {}}})
 }
 
-pub(crate) async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServer) -> TestService {
-    let model: Arc<ScriptedModel> = ScriptedModel::new(replies);
-    let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], ..ServiceSetup::default() };
-    let service = TestService::start(setup).await;
-    service.wait_for_mcp_servers().await;
-    service
-}
-
 pub(crate) fn change_replies() -> Vec<Vec<ReplyStep>> {
     vec![vec![text("I change it. "), call("change", json!({"replicas": 3}))], vec![text("Done.")]]
 }
@@ -194,7 +186,7 @@ pub(crate) fn change_replies() -> Vec<Vec<ReplyStep>> {
 async fn turn_leaves_the_same_log_as_over_the_native_api() {
     let tools = CountingMcpServer::new();
     let reply = || vec![vec![text("I look. "), call("look", json!({}))], vec![text("All "), text("is well.")]];
-    let service = start_with_change([reply(), reply(), reply()].concat(), &tools).await;
+    let service = TestService::with_tools([reply(), reply(), reply()].concat(), &tools).await;
     let native = service.create_session().await;
     service.turn(&native, "how is it?").await;
     for client in McpTestClient::of_both_eras(&service, json!({})).await {
@@ -216,7 +208,7 @@ async fn turn_leaves_the_same_log_as_over_the_native_api() {
 #[tokio::test(flavor = "multi_thread")]
 async fn approval_is_elicited_on_the_stream() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(change_replies(), &tools).await;
+    let service = TestService::with_tools(change_replies(), &tools).await;
     let client = McpTestClient::with_handshake(&service, with_forms()).await;
     let mut stream = client.ask(&service, 1, "change it").await;
     let asked = stream.elicitation().await;
@@ -240,7 +232,7 @@ async fn approval_is_elicited_on_the_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn approval_is_elicited_by_sending_again() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(change_replies(), &tools).await;
+    let service = TestService::with_tools(change_replies(), &tools).await;
     let client = McpTestClient::stateless(with_forms());
     let asked = client.ask(&service, 1, "change it").await.result().await;
     assert_eq!(asked["resultType"], "input_required");
@@ -278,7 +270,8 @@ async fn anything_but_an_approval_denies() {
         json!({"error": {"code": -32601, "message": "no forms"}}),
     ] {
         let tools = CountingMcpServer::new();
-        let service = start_with_change(vec![vec![call("change", json!({}))], vec![text("I leave it.")]], &tools).await;
+        let service =
+            TestService::with_tools(vec![vec![call("change", json!({}))], vec![text("I leave it.")]], &tools).await;
         let client = McpTestClient::with_handshake(&service, json!({"elicitation": {}})).await;
         let mut stream = client.ask(&service, 1, "change it").await;
         let mut response = response.clone();
@@ -292,7 +285,7 @@ async fn anything_but_an_approval_denies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn client_without_forms_learns_what_waits() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change([change_replies(), change_replies()].concat(), &tools).await;
+    let service = TestService::with_tools([change_replies(), change_replies()].concat(), &tools).await;
     for client in McpTestClient::of_both_eras(&service, json!({"elicitation": {"url": {}}})).await {
         let before = tools.count_calls("change");
         let asked = client.ask(&service, 1, "change it").await.result().await;
@@ -321,7 +314,7 @@ async fn client_without_forms_learns_what_waits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn question_elicits_what_an_earlier_one_waits_for() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(change_replies(), &tools).await;
+    let service = TestService::with_tools(change_replies(), &tools).await;
     let client = McpTestClient::with_handshake(&service, with_forms()).await;
     let mut lost = client.ask(&service, 1, "change it").await;
     lost.elicitation().await;

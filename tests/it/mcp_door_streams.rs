@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    mcp_door::{McpStream, McpTestClient, change_replies, outcome, start_with_change, with_forms},
+    mcp_door::{McpStream, McpTestClient, change_replies, outcome, with_forms},
     service::{ServiceSetup, TestService},
 };
 use k8sops_testing::{
@@ -60,7 +60,7 @@ async fn questions_of_servers_are_forms_of_the_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn repeated_request_asks_only_what_still_waits() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(change_replies(), &tools).await;
+    let service = TestService::with_tools(change_replies(), &tools).await;
     let client = McpTestClient::with_handshake(&service, with_forms()).await;
     let mut first = client.ask(&service, 1, "change it").await;
     let asked = first.elicitation().await;

@@ -1,7 +1,5 @@
 //! The door for clients of OpenAI's API: a session behind chat completions.
 
-use std::sync::Arc;
-
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -69,19 +67,11 @@ fn joined(chunks: &[Value], field: &str) -> String {
     chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"][field].as_str()).collect()
 }
 
-async fn start_with_change(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServer) -> TestService {
-    let model: Arc<ScriptedModel> = ScriptedModel::new(replies);
-    let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], ..ServiceSetup::default() };
-    let service = TestService::start(setup).await;
-    service.wait_for_mcp_servers().await;
-    service
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_leaves_the_same_log_as_over_the_native_api() {
     let tools = CountingMcpServer::new();
     let reply = || vec![vec![text("I look. "), call("look", json!({}))], vec![text("All "), text("is well.")]];
-    let service = start_with_change([reply(), reply()].concat(), &tools).await;
+    let service = TestService::with_tools([reply(), reply()].concat(), &tools).await;
     let native = service.create_session().await;
     service.turn(&native, "how is it?").await;
     let (session, answer) = complete(completion(&service, &[user("how is it?")])).await;
@@ -117,7 +107,7 @@ async fn stream_has_text_reasoning_and_usage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn approval_is_answered_in_words() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(
+    let service = TestService::with_tools(
         vec![vec![text("I change it. "), call("change", json!({"replicas": 3}))], vec![text("Done.")]],
         &tools,
     )
@@ -149,7 +139,8 @@ async fn approval_is_answered_in_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn denied_call_is_not_run() {
     let tools = CountingMcpServer::new();
-    let service = start_with_change(vec![vec![call("change", json!({}))], vec![text("I leave it.")]], &tools).await;
+    let service =
+        TestService::with_tools(vec![vec![call("change", json!({}))], vec![text("I leave it.")]], &tools).await;
     let (_, asked) = complete(completion(&service, &[user("change it")])).await;
     let words = content(&asked).to_owned();
     let answer = words.split('`').find(|word| word.starts_with("deny ")).unwrap();

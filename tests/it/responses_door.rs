@@ -23,19 +23,11 @@ use k8sops_testing::{
     scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 
-async fn start(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServer) -> TestService {
-    let model: Arc<ScriptedModel> = ScriptedModel::new(replies);
-    let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], ..ServiceSetup::default() };
-    let service = TestService::start(setup).await;
-    service.wait_for_mcp_servers().await;
-    service
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn turn_leaves_the_same_log_as_over_the_native_api() {
     let tools = CountingMcpServer::new();
     let reply = || vec![vec![text("I look. "), call("look", json!({"a": 1}))], vec![text("All "), text("is well.")]];
-    let service = start([reply(), reply()].concat(), &tools).await;
+    let service = TestService::with_tools([reply(), reply()].concat(), &tools).await;
     let native = service.create_session().await;
     service.turn(&native, "how is it?").await;
     let response = create(&service, json!({"input": "how is it?"})).await;
@@ -69,7 +61,7 @@ async fn stream_can_be_read_again_from_every_event() {
         ],
         vec![text("Alles "), text("läuft "), text("gut.")],
     ];
-    let service = start(replies, &tools).await;
+    let service = TestService::with_tools(replies, &tools).await;
     let response = post(&service, json!({"input": "wie geht es?", "stream": true})).send().await.unwrap();
     let live = events(response).await;
     let (_, others) = joined(&live);
@@ -172,7 +164,7 @@ async fn void_text_is_an_incomplete_item() {
 async fn approval_begins_the_next_response() {
     let tools = CountingMcpServer::new();
     let change = || vec![text("I change it. "), call("change", json!({"replicas": 3}))];
-    let service = start(vec![change(), vec![text("Done.")]], &tools).await;
+    let service = TestService::with_tools(vec![change(), vec![text("Done.")]], &tools).await;
     let response = post(&service, json!({"input": "change it", "stream": true})).send().await.unwrap();
     let live = events(response).await;
     assert_replays(&service, &live).await;
@@ -219,7 +211,7 @@ async fn approval_begins_the_next_response() {
 async fn calls_are_approved_one_by_one_or_together() {
     let tools = CountingMcpServer::new();
     let two = || vec![call("change", json!({"a": 1})), call("change", json!({"a": 2}))];
-    let service = start(vec![two(), vec![text("One.")], two(), vec![text("Both.")]], &tools).await;
+    let service = TestService::with_tools(vec![two(), vec![text("One.")], two(), vec![text("Both.")]], &tools).await;
     let asked = create(&service, json!({"input": "change both"})).await;
     let answers = approve(&asked);
     assert_eq!(answers.as_array().unwrap().len(), 2);
@@ -289,7 +281,7 @@ async fn conversation_is_named_or_found() {
 async fn stateless_client_is_found_by_its_input() {
     let tools = CountingMcpServer::new();
     let replies = vec![vec![text("one")], vec![call("change", json!({}))], vec![text("Done.")]];
-    let service = start(replies, &tools).await;
+    let service = TestService::with_tools(replies, &tools).await;
     let mut input = vec![json!({"role": "user", "content": "hi"})];
     let first = create(&service, json!({"input": input})).await;
     input.extend(first["output"].as_array().unwrap().clone());
@@ -451,7 +443,7 @@ async fn responses_belong_to_their_users() {
 #[tokio::test(flavor = "multi_thread")]
 async fn response_outlives_a_restart() {
     let tools = CountingMcpServer::new();
-    let service = start(vec![vec![text("I change it. "), call("change", json!({}))]], &tools).await;
+    let service = TestService::with_tools(vec![vec![text("I change it. "), call("change", json!({}))]], &tools).await;
     let live = events(post(&service, json!({"input": "change it", "stream": true})).send().await.unwrap()).await;
     let asked = live.last().unwrap()["response"].clone();
     let data = service.stop().await;

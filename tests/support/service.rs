@@ -17,7 +17,12 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use k8sops_testing::{TEST_TIMEOUT, eventually, scripted_model::ScriptedModel};
+use k8sops_testing::{
+    TEST_TIMEOUT,
+    counting_server::CountingMcpServer,
+    eventually,
+    scripted_model::{ReplyStep, ScriptedModel},
+};
 
 /// How the service of a test differs from the default.
 #[derive(Default)]
@@ -46,6 +51,15 @@ impl TestService {
     /// Starts a service with this model and the filesystem store.
     pub(crate) async fn with(model: &Arc<ScriptedModel>) -> Self {
         Self::start(ServiceSetup { model: Some(model.clone()), ..ServiceSetup::default() }).await
+    }
+
+    /// Starts a service whose model gives these replies, with the tools of a server, once they are there.
+    pub(crate) async fn with_tools(replies: Vec<Vec<ReplyStep>>, tools: &CountingMcpServer) -> Self {
+        let model: Arc<ScriptedModel> = ScriptedModel::new(replies);
+        let setup = ServiceSetup { model: Some(model), servers: vec![tools.connector()], ..ServiceSetup::default() };
+        let service = Self::start(setup).await;
+        service.wait_for_mcp_servers().await;
+        service
     }
 
     pub(crate) async fn start(setup: ServiceSetup) -> Self {
