@@ -14,7 +14,7 @@ use k8sops_store::{
 };
 use k8sops_testing::{
     eventually,
-    redis::{RedisFlavor, RedisServer},
+    redis::{RedisFailoverPair, RedisFlavor, RedisServer},
 };
 
 use crate::redis_store::store_config;
@@ -133,4 +133,47 @@ async fn checkpoint_of_another_session_is_not_used() {
     let loaded = load_state(&store, session).await.unwrap();
     assert_eq!((loaded.state.summary.session_id, loaded.state.last_seq()), (session, before.last_seq));
     assert!(loaded.damaged_checkpoint.is_some());
+}
+
+/// How the first owner of a session comes to lose it to the one whose writes a failover loses.
+#[derive(Debug, Clone, Copy)]
+enum Break {
+    /// There is none: the failover is within its lease.
+    Never,
+    Released,
+    /// Its release is lost as well.
+    ReleasedLate,
+    Expired,
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_after_a_break_does_not_trust_what_it_knows() {
+    for owner_break in [Break::Never, Break::Released, Break::ReleasedLate, Break::Expired] {
+        let redis = RedisFailoverPair::start(RedisFlavor::Debian).await;
+        let config = store_config(vec![redis.url()], RedisDeployment::Single);
+        let [store, other] = [(); 2].map(|()| RedisStore::new(&config).unwrap());
+        let session = create_test_session(&store).await;
+        let mut first = SessionWriter::acquire(&store, session, "a").await;
+        first.append(vec![warning_draft("kept")]).await.unwrap();
+        if matches!(owner_break, Break::Released) {
+            store.release_lease(first.lease).await.unwrap();
+        }
+        if matches!(owner_break, Break::Expired) {
+            store.renew_lease(first.lease, Duration::from_millis(1)).await.unwrap();
+        }
+        redis.stop_replication().await;
+        if matches!(owner_break, Break::ReleasedLate) {
+            store.release_lease(first.lease).await.unwrap();
+        }
+        if !matches!(owner_break, Break::Never) {
+            let mut second = SessionWriter::acquire(&other, session, "b").await;
+            second.append(vec![warning_draft("lost")]).await.unwrap();
+        }
+        redis.promote_replica().await;
+        eventually("the replica answers", async || load_state(&store, session).await.is_ok()).await;
+        store.acquire_lease(session, "a", Duration::from_secs(4)).await.unwrap();
+        let must_say_lost = load_state(&store, session).await.unwrap().lost_branch.is_some();
+        assert_eq!(must_say_lost, !matches!(owner_break, Break::Never), "{owner_break:?}");
+    }
 }

@@ -18,12 +18,12 @@ impl Leases for RedisStore {
         let acquire = AcquireLease {
             meta_key: self.keys.meta(session),
             owner: owner.to_owned(),
-            has_unanswered_commit: self.unanswered_commits.contains(session),
+            holds_log: self.held_logs.contains(session),
             ttl_ms: ttl,
         };
         match self.writes.run_script(&acquire).await? {
             AcquireReply::Acquired { epoch } => {
-                self.unanswered_commits.forget(session);
+                self.held_logs.insert(session);
                 Ok(SessionLease { session, epoch: LeaseEpoch(epoch) })
             }
             AcquireReply::Held { remaining_ms } => {
@@ -53,6 +53,7 @@ impl Leases for RedisStore {
             }
             RenewReply::NotFound => Err(self.registry.missing_session(session).await),
             RenewReply::Fenced { current_epoch } => {
+                self.held_logs.remove(session);
                 let current = LeaseEpoch(current_epoch);
                 Err(StoreError::Fenced { session, attempted: lease.epoch, current })
             }
@@ -61,6 +62,7 @@ impl Leases for RedisStore {
 
     async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
         let session = lease.session;
+        self.held_logs.remove(session);
         // Read before the lease is released: work that arrives later changes the time, and then stays scheduled.
         let scheduled_at = self.registry.scheduled_time(session).await?;
         let release = ReleaseLease {

@@ -12,6 +12,7 @@ mod confirmation;
 mod connection;
 mod connector;
 mod encoding;
+mod held_logs;
 mod inbox;
 mod keys;
 mod leases;
@@ -34,7 +35,6 @@ mod session_log;
 mod store;
 mod subscriber;
 mod target;
-mod unanswered_commits;
 mod usage;
 mod write_confirmation;
 

@@ -171,7 +171,7 @@ script_record! {
 script! {
     AcquireLease = "lua/acquire_lease.lua" -> AcquireReply {
         keys { meta_key }
-        arguments { owner: String, has_unanswered_commit: bool, ttl_ms: Duration }
+        arguments { owner: String, holds_log: bool, ttl_ms: Duration }
     }
 }
 

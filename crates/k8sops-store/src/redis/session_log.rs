@@ -76,7 +76,7 @@ impl SessionLog for RedisStore {
             None => None,
         };
         let script = CommitEvents { checkpoint, ..self.commit_script(&commit, events, lineage) };
-        self.unanswered_commits.record_sent(session);
+        self.held_logs.remove(session);
         // Both are sent together. If the list falls behind, the next commit puts it right.
         let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
         let reply = reply?;
@@ -92,7 +92,7 @@ impl SessionLog for RedisStore {
         }
         match reply {
             CommitReply::Committed => {
-                self.unanswered_commits.forget(session);
+                self.held_logs.insert(session);
                 Ok(lineage)
             }
             CommitReply::NotFound => Err(self.registry.missing_session(session).await),

@@ -10,6 +10,7 @@ use super::{
     confirmation::{MAX_ROUNDS, RoundParameters, WriteConfirmer},
     connection::SharedConnection,
     connector::RedisConnector,
+    held_logs::HeldLogs,
     keys::RedisKeys,
     memory_cache::MemoryCache,
     pool::ConnectionPool,
@@ -17,7 +18,6 @@ use super::{
     registry::RedisSessionRegistry,
     scripts::{ListMissingRights, SCRIPT_COMMANDS},
     subscriber::NotificationSubscriber,
-    unanswered_commits::UnansweredCommits,
 };
 use k8sops_core::{Notifications, SMALL_PAGE_SIZE, SessionStore, StoreError};
 
@@ -50,7 +50,7 @@ pub struct RedisStore {
     pub(super) memory_cache: MemoryCache,
     pub(super) allow_eviction: bool,
     pub(super) confirmer: WriteConfirmer,
-    pub(super) unanswered_commits: UnansweredCommits,
+    pub(super) held_logs: HeldLogs,
 }
 
 impl RedisStore {
@@ -90,7 +90,7 @@ impl RedisStore {
             memory_cache: MemoryCache::default(),
             allow_eviction: config.allow_eviction,
             confirmer,
-            unanswered_commits: UnansweredCommits::default(),
+            held_logs: HeldLogs::default(),
         })
     }
 

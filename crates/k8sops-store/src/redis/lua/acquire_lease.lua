@@ -1,6 +1,6 @@
 -- Acquires the lease of a session under a new epoch, unless the lease of another owner has not expired.
-local last_epoch, holder, expires_at, last_seq, known_history, known_process, last_owner, lost_seq = unpack(redis.call(
-  'HMGET', meta_key, 'epoch', 'holder', 'until', 'last_seq', 'server', 'server_process', 'owner', 'lost_seq'))
+local last_epoch, holder, expires_at, last_seq, known_history, known_process, lost_seq = unpack(redis.call(
+  'HMGET', meta_key, 'epoch', 'holder', 'until', 'last_seq', 'server', 'server_process', 'lost_seq'))
 if not last_epoch or not last_seq then return {'not_found'} end
 -- A session that lacks one of these cannot be continued.
 for _, field in ipairs(redis.call('HMGET', meta_key, 'user', 'summary', 'oldest_seq', 'inbox', 'open')) do
@@ -25,8 +25,8 @@ local history, process = server_identity(known_history)
 if history and process then
   local is_other_history = known_history and known_history ~= history
   local is_restarted = known_process and known_process ~= process
-  -- The owner that was the last one knows itself how far it went, if all its commits to a former server were answered.
-  local knows_log = last_owner == owner and not (is_other_history and has_unanswered_commit)
+  -- An owner without a break knows itself how far it went. After a break, another one may have been lost with all it wrote.
+  local knows_log = holds_log and holder == owner and tonumber(expires_at) > now
   if (is_other_history or is_restarted) and not knows_log and not lost_seq then
     redis.call('HSET', meta_key, 'lost_seq', last_seq)
   end
@@ -35,5 +35,5 @@ end
 -- The time, because a failover can lose an epoch, and its owner may live on.
 local epoch = math.max(last_epoch + 1, now)
 local lease_end = string.format('%.0f', now + ttl_ms)
-redis.call('HSET', meta_key, 'epoch', string.format('%.0f', epoch), 'holder', owner, 'owner', owner, 'until', lease_end)
+redis.call('HSET', meta_key, 'epoch', string.format('%.0f', epoch), 'holder', owner, 'until', lease_end)
 return {'acquired', epoch}
