@@ -9,6 +9,7 @@ use actix_web::{
 use secrecy::SecretString;
 
 use super::{
+    doors::mcp::protected_resource::{METADATA_PATH, metadata_parameter},
     problem::ProblemDetails,
     problem_code::ProblemCode,
     state::ApiState,
@@ -24,9 +25,10 @@ use crate::{
 const MCP_TOKEN_HEADER: &str = "x-mcp-authorization";
 
 /// Whether a path is public: the probes, the API description and the files of the console, which are the same for all, and
-/// links to shared sessions, which are credentials themselves.
+/// links to shared sessions, which are credentials themselves. What a client reads to get a token is public, too.
 fn is_public(path: &str) -> bool {
     matches!(path, "/" | "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.json" | "/docs")
+        || path == METADATA_PATH
         || path.starts_with("/docs/")
         || path.starts_with("/shared/")
         || path.starts_with("/console/")
@@ -69,7 +71,7 @@ pub(super) async fn identify_caller(
     let peer = request.peer_addr().map(|peer| peer.ip());
     match state.authenticator.authenticate(&Credentials { bearer: token, peer, header: &header }).await {
         Ok(identity) => Ok(identity),
-        Err(rejection) => Err(reject_caller(state, rejection).await),
+        Err(rejection) => Err(reject_caller(state, rejection, metadata_parameter(request, state)).await),
     }
 }
 
@@ -77,21 +79,22 @@ pub(super) async fn identify_caller(
 async fn redeem_ticket(state: &ApiState, ticket: &str, path: &str) -> Result<CallerIdentity, ProblemDetails> {
     match state.tickets.redeem_ticket(&state.authenticator, ticket, session_of_path(path)).await {
         Ok(identity) => Ok(identity),
-        Err(TicketError::Rejected(rejection)) => Err(reject_caller(state, rejection).await),
+        Err(TicketError::Rejected(rejection)) => Err(reject_caller(state, rejection, None).await),
         Err(TicketError::Store(error)) => Err(error.into()),
     }
 }
 
-/// Counts a caller that is not accepted, and returns the answer.
-async fn reject_caller(state: &ApiState, rejection: AuthRejection) -> ProblemDetails {
+/// Counts a caller that is not accepted, and returns the answer. `parameter` is added to its challenge.
+async fn reject_caller(state: &ApiState, rejection: AuthRejection, parameter: Option<String>) -> ProblemDetails {
     if matches!(rejection, AuthRejection::Invalid(_)) && state.quota.count_rejected_caller().is_reported() {
         state.audit.record(vec![AuditRecord::new(AuditAction::LoginFailed)]).await;
     }
-    let scheme = state.authenticator.challenge_scheme();
+    let mut challenge = format!("{} realm=\"k8sops\"", state.authenticator.challenge_scheme());
+    challenge.extend(parameter.map(|parameter| format!(", {parameter}")));
     match rejection {
-        AuthRejection::Missing(why) => ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\"")),
+        AuthRejection::Missing(why) => ProblemDetails::unauthenticated(why, challenge),
         AuthRejection::Invalid(why) => {
-            ProblemDetails::unauthenticated(why, format!("{scheme} realm=\"k8sops\", error=\"invalid_token\""))
+            ProblemDetails::unauthenticated(why, format!("{challenge}, error=\"invalid_token\""))
         }
         AuthRejection::Unavailable(why) => ProblemDetails::new(ProblemCode::IdentityUnavailable, why),
     }

@@ -16,7 +16,13 @@ pub(super) async fn answer_unmatched(request: HttpRequest) -> HttpResponse {
     }
     let methods = documented_methods(request.path());
     if methods.is_empty() {
-        let detail = format!("no route matches {}; see /openapi.json or /docs for all routes", request.path());
+        let plain = plain_path(request.path());
+        let hint = if plain != request.path() && !documented_methods(&plain).is_empty() {
+            format!("the path is {plain}, without the slash that is too many")
+        } else {
+            "see /openapi.json or /docs for all routes".to_owned()
+        };
+        let detail = format!("no route matches {}; {hint}", request.path());
         return HttpResponse::from_error(ProblemDetails::new(ProblemCode::NotFound, detail));
     }
     let allow = methods.join(", ");
@@ -26,4 +32,10 @@ pub(super) async fn answer_unmatched(request: HttpRequest) -> HttpResponse {
         response.headers_mut().insert(header::ALLOW, value);
     }
     response
+}
+
+/// Returns a path without empty segments, which come from base URLs with a slash at their end.
+fn plain_path(path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    format!("/{}", segments.join("/"))
 }

@@ -67,6 +67,15 @@ impl Authenticator {
         matches!(self.0, AuthBackend::Local(LocalBackend::ApiKeys(_)) | AuthBackend::Jwt(_))
     }
 
+    /// The issuer whose tokens are accepted, if callers authenticate with such tokens.
+    #[must_use]
+    pub fn token_issuer(&self) -> Option<&str> {
+        match &self.0 {
+            AuthBackend::Jwt(jwt) => Some(jwt.issuer_name()),
+            AuthBackend::Local(_) => None,
+        }
+    }
+
     /// The authentication scheme for `WWW-Authenticate`.
     #[must_use]
     pub fn challenge_scheme(&self) -> &'static str {

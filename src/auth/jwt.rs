@@ -27,6 +27,11 @@ pub(super) struct JwtBackend {
 }
 
 impl JwtBackend {
+    /// Returns the issuer as it is in `iss`.
+    pub(super) fn issuer_name(&self) -> &str {
+        &self.config.issuer
+    }
+
     /// Starts to fetch keys on `tasks`, until `cancel`.
     pub(super) fn start(
         config: JwtOptions,

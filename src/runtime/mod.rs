@@ -61,7 +61,7 @@ pub use error::SessionsError;
 pub use inner::Dependencies;
 pub use lifecycle::{CreatedSession, CreationKey, NewSession, SessionOpening};
 pub use options::SessionOptions;
-pub use queries::ToolOutputPart;
+pub use queries::{ToolOutputPart, WaitingMessage};
 pub use sessions::Sessions;
 pub use shares::SessionShare;
 pub use store_watch::StoreWatch;

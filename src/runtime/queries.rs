@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{error::SessionsError, sessions::Sessions};
 use k8sops_core::{
-    ChatMessage, CommandId, CommandReceipt, EventCursor, ListCursor, LogHead, OutputPart, SessionId, SessionState,
-    SessionSummary, StoreError, ToolCallId, UserId, find_tool_end, load_state,
+    ChatMessage, CommandBody, CommandId, CommandReceipt, EventCursor, InboxEntry, ListCursor, LogHead, MessageId,
+    OutputPart, RunId, SessionId, SessionState, SessionSummary, StoreError, ToolCallId, UserId, find_tool_end,
+    load_state,
 };
 use tokio::runtime::Handle;
 
@@ -23,6 +24,31 @@ pub struct ToolOutputPart {
     pub part: OutputPart,
     /// How many bytes of the output after the stored ones are not kept. Determined for the last part only.
     pub missing_bytes: u64,
+}
+
+/// A message that was accepted and that no owner has read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingMessage {
+    /// The id of the message.
+    pub message_id: MessageId,
+    /// The run that answers it.
+    pub run_id: RunId,
+    /// The text.
+    pub content: String,
+    /// The seq of the newest event when it was accepted: all events that it causes come after it.
+    pub accepted_seq: u64,
+}
+
+impl WaitingMessage {
+    fn from_entry(entry: InboxEntry) -> Option<Self> {
+        let accepted_seq = entry.accepted_seq;
+        match entry.command.body {
+            CommandBody::Message { message_id, run_id, content, .. } => {
+                Some(Self { message_id, run_id, content, accepted_seq })
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Sessions {
@@ -85,6 +111,22 @@ impl Sessions {
         command: &CommandId,
     ) -> Result<Option<CommandReceipt>, SessionsError> {
         Ok(self.0.dependencies.store.find_receipt(session, user, command).await?)
+    }
+
+    /// Returns the messages that wait for an owner, in the order in which they were accepted.
+    ///
+    /// # Errors
+    /// `NotFound`, and store errors.
+    pub async fn list_waiting_messages(
+        &self,
+        user: &UserId,
+        session: SessionId,
+    ) -> Result<Vec<WaitingMessage>, SessionsError> {
+        if !self.get_session(user, session).await?.waiting {
+            return Ok(Vec::new());
+        }
+        let entries = self.0.dependencies.store.list_inbox(session).await?;
+        Ok(entries.into_iter().filter_map(WaitingMessage::from_entry).collect())
     }
 
     /// Returns at most `limit` messages of a session's conversation, those after the seq `after`.

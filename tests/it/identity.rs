@@ -289,7 +289,7 @@ async fn change_needs_approval_by_another_user() {
     assert_eq!(tools.count_calls("change"), 1);
 }
 
-async fn start_issuer() -> ChildProgram {
+pub(crate) async fn start_issuer() -> ChildProgram {
     let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
     command.arg(testbed::path("K8SOPS_TEST_ISSUER")).arg("0");
     ChildProgram::start(&mut command).await

@@ -7,8 +7,10 @@ use crate::{
     clients::run_in_folder,
     demo::start_demo,
     door_clients::{CLIENTS, run_with_packages},
+    identity::start_issuer,
+    service::{ServiceSetup, TestService},
 };
-use k8sops_testing::testbed;
+use k8sops_testing::{scripted_model::ScriptedModel, testbed};
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
@@ -57,4 +59,20 @@ async fn conformance_suite_finds_what_is_expected() {
         let printed = run_in_folder(&mut suite, folder.path()).await;
         assert!(printed.contains("Baseline check passed"), "{printed}");
     }
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn python_sdk_finds_the_issuer_of_tokens() {
+    let (issuer, folder) = (start_issuer().await, TempDir::new().unwrap());
+    let env = vec![
+        ("AUTH_MODE", "jwt".to_owned()),
+        ("AUTH_JWT_ISSUER", issuer.url.clone()),
+        ("AUTH_JWT_AUDIENCE", "k8sops".to_owned()),
+    ];
+    let model = ScriptedModel::new([]);
+    let service = TestService::start(ServiceSetup { env, model: Some(model), ..ServiceSetup::default() }).await;
+    let mut client = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
+    client.arg(format!("{CLIENTS}/mcp_oauth.py")).arg(&service.base);
+    assert_eq!(run_in_folder(&mut client, folder.path()).await.trim(), "done");
 }

@@ -55,7 +55,9 @@ async fn what_is_no_request_of_the_protocol_is_refused() {
     let rpc = |method: &str| json!({"jsonrpc": "2.0", "id": 5, "method": method});
     for (request, status, code) in [
         (plain(&service, &json!({"id": 1, "method": "ping"})), 400, -32600),
-        (plain(&service, &json!([rpc("ping")])), 400, -32700),
+        (plain(&service, &json!([rpc("ping")])), 400, -32600),
+        (plain(&service, &json!("ping")), 400, -32600),
+        (plain(&service, &json!({"jsonrpc": 2, "id": 5, "method": "ping"})), 400, -32600),
         (service.request(Method::POST, "/mcp").body("{"), 400, -32700),
         (plain(&service, &rpc("resources/list")), 200, -32601),
         (plain(&service, &rpc("tools/call")), 200, -32602),
@@ -76,6 +78,21 @@ async fn what_is_no_request_of_the_protocol_is_refused() {
         let (got, error) = rpc_error(request.send().await.unwrap()).await;
         assert_eq!((got, &error["code"]), (status, &json!(code)), "{shown}: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn error_names_the_request_if_it_has_an_id() {
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    for (body, id) in [
+        (json!({"jsonrpc": "1.0", "id": "a", "method": "ping"}), Some(json!("a"))),
+        (json!({"jsonrpc": "2.0", "id": {}, "method": "ping"}), None),
+        (json!([{"jsonrpc": "2.0", "id": 5, "method": "ping"}]), None),
+    ] {
+        let response: Value = plain(&service, &body).send().await.unwrap().json().await.unwrap();
+        assert_eq!(response.get("id"), id.as_ref(), "{body}");
+    }
+    let batch = plain(&service, &json!([])).send().await.unwrap().json::<Value>().await.unwrap();
+    assert!(batch["error"]["message"].as_str().unwrap().contains("batches"), "{batch}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,6 +120,36 @@ async fn calls_that_cannot_be_made_are_explained_to_the_model() {
         let text = result["content"][0]["text"].as_str().unwrap();
         assert!(result["isError"] == true && text.contains(why), "{tool} {arguments}: {text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_without_a_token_learns_where_it_gets_one() {
+    let start = async |env: Vec<(&'static str, String)>| {
+        let setup = ServiceSetup { env, model: Some(ScriptedModel::new([])), ..ServiceSetup::default() };
+        TestService::start(setup).await
+    };
+    let ping = json!({"jsonrpc": "2.0", "id": 5, "method": "ping"});
+    let metadata = "/.well-known/oauth-protected-resource/mcp";
+    let issuer = "http://127.0.0.1:9/realms/ops";
+    let service = start(vec![
+        ("AUTH_MODE", "jwt".to_owned()),
+        ("AUTH_JWT_ISSUER", issuer.to_owned()),
+        ("AUTH_JWT_AUDIENCE", "k8sops".to_owned()),
+    ])
+    .await;
+    let refused = plain(&service, &ping).send().await.unwrap();
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
+    let url = format!("{}{metadata}", service.base);
+    assert_eq!((refused.status().as_u16(), challenge), (401, format!("Bearer realm=\"k8sops\", resource_metadata=\"{url}\"")));
+    let native = service.request(Method::GET, "/v1/sessions").send().await.unwrap();
+    assert_eq!(native.headers()["www-authenticate"], "Bearer realm=\"k8sops\"");
+    let found = service.get(metadata).await;
+    assert_eq!(
+        (&found["resource"], &found["authorization_servers"]),
+        (&json!(format!("{}/mcp", service.base)), &json!([issuer]))
+    );
+    let service = start(Vec::new()).await;
+    assert_eq!(service.refused(service.request(Method::GET, metadata)).await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]

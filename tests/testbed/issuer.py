@@ -3,6 +3,7 @@
 GET  /.well-known/openid-configuration, /jwks      what an issuer serves
 POST /token  {"claims": {...}, "kid"?, "alg"?, "header"?, "forge"?}   a signed token
 POST /rotate {"keep"?: bool}                       a new signing key; the old one stays listed if it is kept
+GET  /authorize, POST /register, /oauth/token      the code flow of OAuth, with a user who agrees at once
 GET  /count                                        how often the keys were asked for
 """
 
@@ -13,6 +14,7 @@ import sys
 import time
 from base64 import urlsafe_b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlencode
 
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -21,6 +23,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 KEYS = []
 COUNT = 0
+CODES = {}
 
 
 def part(data):
@@ -64,6 +67,19 @@ def token(base, ask):
     return jwt.encode(header, claims, key, algorithms=[alg])
 
 
+def metadata(base):
+    return {
+        "issuer": base,
+        "jwks_uri": base + "/jwks",
+        "authorization_endpoint": base + "/authorize",
+        "token_endpoint": base + "/oauth/token",
+        "registration_endpoint": base + "/register",
+        "response_types_supported": ["code"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["none"],
+    }
+
+
 class Handler(BaseHTTPRequestHandler):
     def answer(self, body, status=200):
         data = json.dumps(body).encode()
@@ -75,8 +91,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         global COUNT
-        if self.path == "/.well-known/openid-configuration":
-            self.answer({"issuer": BASE, "jwks_uri": BASE + "/jwks"})
+        path, _, query = self.path.partition("?")
+        if path in ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"):
+            self.answer(metadata(BASE))
+        elif path == "/authorize":
+            # A user who agrees at once.
+            ask = {name: values[0] for name, values in parse_qs(query).items()}
+            CODES["code"] = ask["code_challenge"]
+            self.send_response(302)
+            self.send_header("location", ask["redirect_uri"] + "?" + urlencode({"code": "code", "state": ask["state"]}))
+            self.send_header("content-length", "0")
+            self.end_headers()
         elif self.path == "/jwks":
             COUNT += 1
             unknown = {"kty": "PQC", "kid": "new", "alg": "ML-DSA-65", "pub": "AA"}
@@ -87,8 +112,19 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({}, 404)
 
     def do_POST(self):
-        ask = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
-        if self.path == "/rotate":
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/oauth/token":
+            form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+            if part(hashlib.sha256(form["code_verifier"].encode()).digest()) != CODES.pop(form["code"], None):
+                self.answer({"error": "invalid_grant"}, 400)
+                return
+            signed = token(BASE, {"claims": {"realm_access": {"roles": ["user"]}}})
+            self.answer({"access_token": signed, "token_type": "Bearer", "expires_in": 600})
+            return
+        ask = json.loads(body or b"{}")
+        if self.path == "/register":
+            self.answer({"client_id": "host", "token_endpoint_auth_method": "none", **ask}, 201)
+        elif self.path == "/rotate":
             rotate(ask.get("keep", False))
             self.answer({})
         else:

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use crate::{
     attachment::MessageAttachment,
     event::{EventAuthor, FeedbackRating},
-    ids::{MessageId, RunId, ToolCallId},
+    ids::{CommandId, MessageId, RunId, ToolCallId},
     lineage::LostToolCall,
     money::UsdAmount,
     time::Timestamp,
@@ -47,6 +47,9 @@ pub struct UserMessage {
     pub seq: u64,
     /// When it was logged.
     pub ts: Timestamp,
+    /// The command that brought the message. Absent in conversations that an older version stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_id: Option<CommandId>,
     /// The text.
     pub content: String,
     /// The texts that were attached. The model gets them as data in front of the message.
@@ -74,6 +77,7 @@ impl UserMessage {
             message_id: MessageId::new(),
             seq: 0,
             ts: Timestamp::now(),
+            command_id: None,
             content: content.into(),
             attachments: Vec::new(),
             memory: false,

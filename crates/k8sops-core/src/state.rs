@@ -172,6 +172,7 @@ impl SessionState {
                     message_id: e.message_id,
                     seq,
                     ts,
+                    command_id: e.command_id.clone(),
                     content: e.content.clone(),
                     attachments: e.attachments.clone(),
                     memory: false,

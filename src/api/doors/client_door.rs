@@ -36,6 +36,10 @@ impl ClientDoor {
     /// Returns the door that a path belongs to; `None` for probes, documents and pages, which belong to none.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
+        // A base URL with a slash at its end: the client is to understand the error.
+        if path.contains("//") {
+            return Self::of_path(&path.replace("//", "/"));
+        }
         let is_under =
             |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if is_under("/v1/models") || is_under("/v1/chat/completions") {
@@ -116,6 +120,9 @@ mod tests {
             ("/agui", Some(ClientDoor::AgUi)),
             ("/api/agui/chat", Some(ClientDoor::AgUi)),
             ("/mcp", Some(ClientDoor::Mcp)),
+            ("/mcp/", Some(ClientDoor::Mcp)),
+            ("/v1//chat/completions", Some(ClientDoor::OpenAi)),
+            ("//agui", Some(ClientDoor::AgUi)),
             ("/mcpx", None),
             ("/v1/modelsX", Some(ClientDoor::Native)),
             ("/v1/sessions", Some(ClientDoor::Native)),

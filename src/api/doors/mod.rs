@@ -13,6 +13,7 @@
 //! | `run_cursor` | follows one run until it rests: at its end, or where it waits for its user |
 //! | `turn_follower`, `turn_stream` | the same with keep-alive, shutdown and outages of the store, as a response body |
 //! | `waiting_interactions`, `spoken_answer` | what a run waits for, and answers in words: `approve 0fb77b` |
+//! | `message_text` | the text of a message with parts |
 //! | `client_headers` | what clients of OpenAI's API say in headers |
 //! | `door_body`, `door_errors` | bodies with whole conversations, and errors in the form of a door |
 //! | `openai` | `/v1/models`, `/v1/chat/completions` |
@@ -28,6 +29,7 @@ mod client_headers;
 mod door_body;
 mod door_errors;
 pub(super) mod mcp;
+mod message_text;
 pub(super) mod openai;
 pub(super) mod responses;
 mod run_cursor;

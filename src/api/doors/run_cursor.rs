@@ -105,6 +105,10 @@ pub(super) struct RestPoint {
 pub(super) struct RunCursor {
     events: EventCursor,
     run_id: RunId,
+    /// Runs of messages that no owner had read yet. The cursor rests when they have ended, too.
+    waiting_runs: Vec<RunId>,
+    /// The store has lost a message of a waiting run.
+    has_lost_message: bool,
     /// The seq after which the cursor was opened.
     start_seq: u64,
     /// Where the run rested before, until the cursor is there. Up to it the cursor returns events and never rests.
@@ -121,7 +125,23 @@ impl RunCursor {
     /// were complete before.
     pub(super) fn after_message(events: EventCursor, run_id: RunId, start_seq: u64) -> Self {
         let events = events.with_full_text();
-        Self { events, run_id, start_seq, rest_point: None, run: None, awaited: Vec::new(), rest: None }
+        Self {
+            events,
+            run_id,
+            waiting_runs: Vec::new(),
+            has_lost_message: false,
+            start_seq,
+            rest_point: None,
+            run: None,
+            awaited: Vec::new(),
+            rest: None,
+        }
+    }
+
+    /// Also follows runs that begin later, in the order in which they begin.
+    pub(super) fn with_waiting_runs(mut self, runs: Vec<RunId>) -> Self {
+        self.waiting_runs = runs;
+        self
     }
 
     /// Follows a run from where it rested. `events` starts at the message of the run: the events up to the rest come first, and
@@ -203,8 +223,11 @@ impl RunCursor {
                 if self.run.is_none() {
                     return Some(RunStep::Rest(RunRest::Interrupted(RunInterruption::MessageLost)));
                 }
+                self.has_lost_message = !self.waiting_runs.is_empty();
+                self.waiting_runs.clear();
             }
             StreamFrame::Event(event) => {
+                self.meet_waiting_run(event);
                 let is_of_run = event.run_id == Some(self.run_id);
                 if is_of_run {
                     self.apply_event(event);
@@ -218,6 +241,30 @@ impl RunCursor {
             StreamFrame::Transient(_) => {}
         }
         Some(RunStep::Frame(frame))
+    }
+
+    /// Follows a waiting run that begins while no other is in progress.
+    fn meet_waiting_run(&mut self, event: &SessionEvent) {
+        let Some(run) = event.run_id else { return };
+        let Some(at) = self.waiting_runs.iter().position(|waiting| *waiting == run) else { return };
+        if self.run.is_none() {
+            self.waiting_runs[at] = std::mem::replace(&mut self.run_id, run);
+        } else if event.body.is_message_lost() {
+            self.waiting_runs.swap_remove(at);
+            self.has_lost_message = true;
+        }
+    }
+
+    /// Rests at the end of a run, unless another one waits to begin.
+    fn end_run(&mut self, rest: RunRest) {
+        match self.waiting_runs.pop() {
+            Some(next) => {
+                self.run_id = next;
+                self.run = None;
+            }
+            None if self.has_lost_message => self.rest = Some(RunRest::Interrupted(RunInterruption::MessageLost)),
+            None => self.rest = Some(rest),
+        }
     }
 
     /// Begins to rest again once the cursor is where the run rested before.
@@ -236,10 +283,11 @@ impl RunCursor {
             (EventBody::RunStarted(started), run) => {
                 *run = Some(OpenRun::from_started(self.run_id, started, event.ts));
             }
-            (EventBody::RunFinished(finished), _) => self.rest = Some(RunRest::Finished(finished.clone())),
-            (EventBody::RunFailed(failed), _) => self.rest = Some(RunRest::Failed(failed.clone())),
+            (EventBody::RunFinished(finished), _) => self.end_run(RunRest::Finished(finished.clone())),
+            (EventBody::RunFailed(failed), _) => self.end_run(RunRest::Failed(failed.clone())),
             (body, _) if body.is_message_lost() => {
-                self.rest = Some(RunRest::Interrupted(RunInterruption::MessageLost));
+                self.has_lost_message = true;
+                self.end_run(RunRest::Interrupted(RunInterruption::MessageLost));
             }
             (_, Some(run)) => {
                 run.follow_event(event);

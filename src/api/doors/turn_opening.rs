@@ -4,7 +4,7 @@
 //! the approval lasts. The caller learns at once what the session waits for.
 
 use k8sops_core::{
-    ApprovalId, CommandId, CommandReceipt, InputAction, InputId, OnBusy, OpenRun, SessionId, SessionState,
+    ApprovalId, CommandId, CommandReceipt, InputAction, InputId, OnBusy, OpenRun, RunId, SessionId, SessionState,
 };
 
 use super::{
@@ -24,6 +24,7 @@ use crate::{
         state::ApiState,
     },
     auth::CallerIdentity,
+    runtime::WaitingMessage,
 };
 
 /// A message of a user.
@@ -75,10 +76,19 @@ pub(super) enum MessageTurn {
     Blocked(WaitingInteractions),
 }
 
-/// A session, and a cursor over its open run.
+/// Where a message is that was accepted before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MessagePlace {
+    /// In the log, at a seq.
+    Logged { seq: u64 },
+    /// In the inbox: no owner has read it. It starts this run.
+    Waiting(RunId),
+}
+
+/// A session, and a cursor over what is in progress.
 pub(super) struct AttachedSession {
     pub(super) state: SessionState,
-    /// Starts after the newest event of the state; `None` if no run is open.
+    /// Starts after the newest event of the state; `None` if nothing is in progress.
     pub(super) cursor: Option<Box<RunCursor>>,
 }
 
@@ -122,6 +132,17 @@ impl TurnOpener<'_> {
         };
         let events = self.state.sessions.open_cursor(&self.identity.user, self.session, receipt.seq).await?;
         Ok(Box::new(RunCursor::after_message(events, run_id, receipt.seq)))
+    }
+
+    /// Follows the run of a message that was accepted before.
+    pub(super) async fn follow_message(&self, place: MessagePlace) -> Result<Box<RunCursor>, ProblemDetails> {
+        match place {
+            MessagePlace::Logged { seq } => self.follow_logged_message(seq).await,
+            MessagePlace::Waiting(run) => {
+                let read = || ProblemDetails::new(ProblemCode::Busy, "the message is being read; send it again");
+                self.follow_waiting_message(run).await?.ok_or_else(read)
+            }
+        }
     }
 
     /// Follows the run of a message that is in the log at a seq.
@@ -168,6 +189,31 @@ impl TurnOpener<'_> {
     pub(super) async fn attach(&self) -> Result<AttachedSession, ProblemDetails> {
         let state = self.state.sessions.load_session(&self.identity.user, self.session).await?;
         self.follow_open_run(state, Vec::new()).await
+    }
+
+    /// Follows the open run and the runs of messages that no owner has read, without sending anything.
+    pub(super) async fn attach_to_all_runs(&self) -> Result<AttachedSession, ProblemDetails> {
+        let (user, sessions) = (&self.identity.user, &self.state.sessions);
+        // The inbox before the state: a message that its owner reads in between is in the state.
+        let waiting = sessions.list_waiting_messages(user, self.session).await?;
+        let state = sessions.load_session(user, self.session).await?;
+        let is_unread = |message: &&WaitingMessage| !state.has_user_message(message.message_id);
+        let mut runs: Vec<RunId> = waiting.iter().filter(is_unread).map(|message| message.run_id).collect();
+        if state.run.is_some() || runs.is_empty() {
+            let AttachedSession { state, cursor } = self.follow_open_run(state, Vec::new()).await?;
+            return Ok(AttachedSession { state, cursor: cursor.map(|cursor| Box::new(cursor.with_waiting_runs(runs))) });
+        }
+        let events = sessions.open_cursor(user, self.session, state.last_seq()).await?;
+        let cursor = RunCursor::after_message(events, runs.remove(0), state.last_seq()).with_waiting_runs(runs);
+        Ok(AttachedSession { state, cursor: Some(Box::new(cursor)) })
+    }
+
+    /// Follows the run of a message that waits for an owner. Returns `None` if it has been read.
+    pub(super) async fn follow_waiting_message(&self, run: RunId) -> Result<Option<Box<RunCursor>>, ProblemDetails> {
+        let waiting = self.state.sessions.list_waiting_messages(&self.identity.user, self.session).await?;
+        let Some(message) = waiting.into_iter().find(|message| message.run_id == run) else { return Ok(None) };
+        let events = self.state.sessions.open_cursor(&self.identity.user, self.session, message.accepted_seq).await?;
+        Ok(Some(Box::new(RunCursor::after_message(events, run, message.accepted_seq))))
     }
 
     async fn follow_open_run(

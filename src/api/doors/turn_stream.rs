@@ -50,7 +50,8 @@ pub(super) fn turn_response(follower: TurnFollower, encoder: impl TurnEncoder + 
     sse_response().streaming(body.into_chunks())
 }
 
-fn sse_response() -> actix_web::HttpResponseBuilder {
+/// Returns the beginning of a response with server-sent events.
+pub(super) fn sse_response() -> actix_web::HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .content_type(SSE)

@@ -1,6 +1,6 @@
 //! What a run waits for from its user.
 
-use k8sops_core::{ApprovalId, ApprovalRequested, InputId, InputRequested, OpenRun, Timestamp};
+use k8sops_core::{ApprovalAudience, ApprovalId, ApprovalRequested, InputId, InputRequested, OpenRun, Timestamp};
 
 /// How many hexadecimal digits of an id a user has to type.
 const SHORT_ID_DIGITS: usize = 6;
@@ -72,8 +72,23 @@ fn short_id(id: &[u8; 16]) -> String {
 }
 
 fn describe_approval(asked: &ApprovalRequested) -> String {
+    let request = describe_approval_request(asked);
+    if let Some(decider) = describe_decider(asked) {
+        return format!("{request}\n\n{decider}");
+    }
     let id = short_approval_id(asked.approval_id);
-    format!("{}\n\nReply `approve {id}` or `deny {id}`.", describe_approval_request(asked))
+    format!("{request}\n\nReply `approve {id}` or `deny {id}`.")
+}
+
+/// Says who decides a call that the user of the session may not decide.
+pub(super) fn describe_decider(asked: &ApprovalRequested) -> Option<&'static str> {
+    match asked.answered_by {
+        ApprovalAudience::Owner => None,
+        ApprovalAudience::Approver => Some(
+            "Another user with the role `approver` has to decide: in the console, with `k8sops approvals`, or by \
+             `GET /v1/approvals`.",
+        ),
+    }
 }
 
 /// Describes a call that waits for an approval in Markdown.

@@ -151,6 +151,11 @@ impl AgUiEncoder {
             self.usage += usage;
         }
         match body {
+            // A client that attached has no message that was logged after its snapshot.
+            EventBody::UserMessage(_) if self.opening == OpeningSnapshot::Sent => {
+                self.close_messages(out);
+                self.write_snapshot(out);
+            }
             EventBody::RunStarted(started) => self.model = (started.provider.clone(), started.model.clone()),
             EventBody::AssistantMessage(message) => self.end_message(message, out),
             EventBody::ToolStart(start) => {

@@ -1,13 +1,15 @@
 //! `/agui` and `/api/agui/chat`.
 
+use std::sync::Arc;
+
 use actix_web::{HttpResponse, post, web};
 use data_encoding::HEXLOWER;
-use k8sops_core::{CommandId, OnBusy, SessionId};
+use k8sops_core::{ChatMessage, CommandId, OnBusy, SessionId};
 use sha2::{Digest, Sha256};
 
 use super::{
     agui_encoder::{AgUiEncoder, ClientRun, OpeningSnapshot},
-    conversation::AgUiConversation,
+    conversation::{AgUiConversation, ClientMessageIds},
     interrupts::read_answers,
     run_input::{ClientGeneration, InputRequest, RunAgentInput},
 };
@@ -98,11 +100,11 @@ impl AgUiTurn {
         if self.input.thread_id.is_empty() || self.input.run_id.is_empty() {
             return Err(ProblemDetails::invalid("threadId and runId must not be empty"));
         }
+        let request = self.input.request()?;
         // Reserved before anything is accepted: a client that gets no stream must be able to send the request again.
         let guard = StreamGuard::new(&self.state, &self.caller.identity)?;
         let (user, thread) = (&self.caller.user, &self.input.thread_id);
         let known = find_thread(&self.state, user, ClientDoor::AgUi, thread).await?;
-        let request = self.input.request();
         let answer = match &request {
             InputRequest::Message { text, .. } => SpokenAnswer::parse(text),
             _ => None,
@@ -161,11 +163,11 @@ impl AgUiTurn {
             && let Some(receipt) =
                 self.state.sessions.find_receipt(&self.caller.user, opener.session, command_id).await?
         {
-            let attached = opener.attach().await?;
+            let attached = opener.attach_to_all_runs().await?;
             // The client has a part of the answer already, which events cannot repeat. The snapshot has all of it. A message that
             // no owner has read yet is in no snapshot, and has a run that is still to begin.
             if receipt.message_id.is_some_and(|id| attached.state.has_user_message(id)) {
-                return Ok(self.follow_attached(opener.session, attached, guard));
+                return self.follow_attached(opener.session, attached, guard);
             }
         }
         let conversation = self.load_conversation(opener.session).await?;
@@ -191,23 +193,28 @@ impl AgUiTurn {
         guard: StreamGuard,
     ) -> Result<HttpResponse, ProblemDetails> {
         let answered = opener.send_answers(answers).await?;
-        Ok(self.follow_attached(opener.session, answered, guard))
+        self.follow_attached(opener.session, answered, guard)
     }
 
     async fn attach(&self, opener: &TurnOpener<'_>, guard: StreamGuard) -> Result<HttpResponse, ProblemDetails> {
-        let attached = opener.attach().await?;
-        Ok(self.follow_attached(opener.session, attached, guard))
+        let attached = opener.attach_to_all_runs().await?;
+        self.follow_attached(opener.session, attached, guard)
     }
 
     /// Streams the conversation and then the run in progress.
-    fn follow_attached(&self, session: SessionId, attached: AttachedSession, guard: StreamGuard) -> HttpResponse {
+    fn follow_attached(
+        &self,
+        session: SessionId,
+        attached: AttachedSession,
+        guard: StreamGuard,
+    ) -> Result<HttpResponse, ProblemDetails> {
         let messages = &attached.state.messages;
         let newest = &messages[messages.len().saturating_sub(SNAPSHOT_MESSAGES)..];
-        let mut encoder = self.encoder(session, AgUiConversation::from_messages(newest), OpeningSnapshot::Sent);
-        match attached.cursor {
+        let mut encoder = self.encoder(session, self.conversation(newest)?, OpeningSnapshot::Sent);
+        Ok(match attached.cursor {
             Some(cursor) => turn_response(self.follow(session, cursor, guard), encoder),
             None => sse_response(encoder.encode_without_run(None, &WaitingInteractions::default())),
-        }
+        })
     }
 
     async fn respond_without_run(
@@ -224,7 +231,14 @@ impl AgUiTurn {
     async fn load_conversation(&self, session: SessionId) -> Result<AgUiConversation, ProblemDetails> {
         let messages = self.state.sessions.list_messages(&self.caller.user, session, 0, usize::MAX).await?;
         let newest = &messages[messages.len().saturating_sub(SNAPSHOT_MESSAGES)..];
-        Ok(AgUiConversation::from_messages(newest))
+        self.conversation(newest)
+    }
+
+    /// Returns messages of the log, with the ids that the client gave to its own.
+    fn conversation(&self, messages: &[Arc<ChatMessage>]) -> Result<AgUiConversation, ProblemDetails> {
+        let ids = self.input.user_message_ids().map(|id| Ok((self.command_id(id)?, id.to_owned())));
+        let client_ids = ids.collect::<Result<ClientMessageIds, ProblemDetails>>()?;
+        Ok(AgUiConversation::from_messages(messages, client_ids))
     }
 
     fn encoder(&self, session: SessionId, conversation: AgUiConversation, opening: OpeningSnapshot) -> AgUiEncoder {

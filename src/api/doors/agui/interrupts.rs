@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::run_input::{ResumeEntry, ResumeStatus};
 use crate::api::{
     commands::{AnswerInput, ApprovalVerdict, ResolveApproval},
-    doors::{turn_opening::InteractionAnswer, waiting_interactions::WaitingInteractions},
+    doors::{turn_opening::InteractionAnswer, waiting_interactions::{WaitingInteractions, describe_decider}},
 };
 
 /// The comment of a call that was denied because the user turned away from the question.
@@ -37,15 +37,21 @@ fn approval_interrupt(asked: &ApprovalRequested) -> Value {
     ]);
     details.extend(asked.cluster.as_ref().map(|cluster| ("cluster".to_owned(), json!(cluster))));
     details.extend(asked.preview.as_ref().map(|preview| ("preview".to_owned(), json!(preview))));
-    json!({
+    details.insert("answeredBy".to_owned(), json!(asked.answered_by));
+    let mut interrupt = json!({
         "id": asked.approval_id,
         "reason": "tool_call",
-        "message": format!("Approve {}? {what}", asked.name),
         "toolCallId": asked.tool_call_id,
-        "responseSchema": schema,
         "expiresAt": asked.expires_at,
         "metadata": {"k8sops": details},
-    })
+    });
+    if let Some(decider) = describe_decider(asked) {
+        interrupt["message"] = format!("{} waits for an approval: {what}\n{decider}", asked.name).into();
+    } else {
+        interrupt["message"] = format!("Approve {}? {what}", asked.name).into();
+        interrupt["responseSchema"] = schema;
+    }
+    interrupt
 }
 
 fn input_interrupt(asked: &InputRequested) -> Value {

@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::{doors::message_text::MessageText, problem::ProblemDetails};
+
 /// A request for a run.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -83,6 +85,10 @@ pub(super) enum InputRequest {
     Attach,
 }
 
+/// Said of a message that has nothing that is read.
+const NO_TEXT: &str = "the last message has no text: its `content` must be a text, or a list of parts of which those like \
+    {\"type\": \"text\", \"text\": \"…\"} are read; send no message to attach to the run in progress";
+
 impl RunAgentInput {
     pub(super) fn generation(&self) -> ClientGeneration {
         if self.protocol_version.is_some() { ClientGeneration::Version1 } else { ClientGeneration::BeforeVersion1 }
@@ -94,32 +100,25 @@ impl RunAgentInput {
     }
 
     /// Returns what the client asks for.
-    pub(super) fn request(&self) -> InputRequest {
+    pub(super) fn request(&self) -> Result<InputRequest, ProblemDetails> {
         if !self.answers().is_empty() {
-            return InputRequest::Resume;
+            return Ok(InputRequest::Resume);
         }
-        match self.messages.last().filter(|message| message.role == "user") {
-            Some(message) => {
-                let text = read_text(&message.content);
-                if text.trim().is_empty() {
-                    InputRequest::Attach
-                } else {
-                    InputRequest::Message { id: message.id.clone(), text }
-                }
-            }
-            None => InputRequest::Attach,
+        let Some(message) = self.messages.last().filter(|message| message.role == "user") else {
+            return Ok(InputRequest::Attach);
+        };
+        let read = MessageText::from_content(&message.content);
+        match (read.text.trim().is_empty(), read.unread_parts) {
+            (true, 0) => Ok(InputRequest::Attach),
+            (true, _) => Err(ProblemDetails::invalid(NO_TEXT)),
+            (false, _) => Ok(InputRequest::Message { id: message.id.clone(), text: read.with_note() }),
         }
     }
-}
 
-fn read_text(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => {
-            let texts = parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str));
-            texts.collect::<Vec<_>>().join("\n")
-        }
-        _ => String::new(),
+    /// Returns the client's ids of the messages of the user.
+    pub(super) fn user_message_ids(&self) -> impl Iterator<Item = &str> {
+        let of_user = self.messages.iter().filter(|message| message.role == "user");
+        of_user.filter_map(|message| message.id.as_deref())
     }
 }
 
@@ -131,24 +130,30 @@ mod tests {
     fn last_message_of_the_user_is_the_request() {
         let request = |fields: &str| {
             let text = format!(r#"{{"threadId": "t", "runId": "r", "state": {{}}, "tools": [], {fields}}}"#);
-            serde_json::from_str::<RunAgentInput>(&text).unwrap().request()
+            serde_json::from_str::<RunAgentInput>(&text).unwrap().request().ok()
         };
-        let message =
-            |id: Option<&str>, text: &str| InputRequest::Message { id: id.map(str::to_owned), text: text.to_owned() };
+        let message = |id: Option<&str>, text: &str| {
+            Some(InputRequest::Message { id: id.map(str::to_owned), text: text.to_owned() })
+        };
         for (fields, expected) in [
             (r#""messages": [{"id": "1", "role": "user", "content": "hi"}]"#, message(Some("1"), "hi")),
             (
                 r#""messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image", "source": {}}]}]"#,
-                message(None, "a"),
+                message(None, "a\n\n(Attached parts that are no text and were not passed on: 1)"),
             ),
-            (r#""messages": []"#, InputRequest::Attach),
+            (r#""messages": [{"role": "user", "content": ""}]"#, Some(InputRequest::Attach)),
+            (r#""messages": [{"role": "user"}]"#, Some(InputRequest::Attach)),
+            (r#""messages": [{"role": "user", "content": {"text": "hi"}}]"#, None),
+            (r#""messages": [{"role": "user", "content": [{"type": "binary", "mimeType": "image/png"}]}]"#, None),
+            (r#""messages": [{"role": "user", "content": 5}]"#, None),
+            (r#""messages": []"#, Some(InputRequest::Attach)),
             (
                 r#""messages": [{"id": "1", "role": "user", "content": "hi"}, {"role": "assistant"}]"#,
-                InputRequest::Attach,
+                Some(InputRequest::Attach),
             ),
             (
                 r#""messages": [{"role": "user", "content": "hi"}], "resume": [{"interruptId": "i", "status": "resolved"}]"#,
-                InputRequest::Resume,
+                Some(InputRequest::Resume),
             ),
             (r#""messages": [{"role": "user", "content": "hi"}], "resume": []"#, message(None, "hi")),
         ] {

@@ -1,7 +1,7 @@
 //! `ask`: sends a question, or continues what waited.
 
 use actix_web::{HttpResponse, web};
-use k8sops_core::{ChatMessage, CommandId, OnBusy, RunId, SessionId};
+use k8sops_core::{ChatMessage, CommandId, CommandReceipt, OnBusy, RunId, SessionId};
 use serde_json::{Map, Value};
 
 use super::{
@@ -82,7 +82,12 @@ impl AskTurn<'_> {
     /// Opens the stream of an earlier request again.
     pub(super) async fn resume(&self, token: &StreamToken) -> Result<HttpResponse, ProblemDetails> {
         let guard = StreamGuard::new(self.state, &self.caller.identity)?;
-        let attached = self.opener(token.place.session).attach().await?;
+        let opener = self.opener(token.place.session);
+        // Before the session is looked at: a question that its owner reads in between is in the session.
+        if let Some(cursor) = opener.follow_waiting_message(token.place.run).await? {
+            return Ok(self.follow(token, cursor, guard, RunHistory::Live, None));
+        }
+        let attached = opener.attach().await?;
         self.follow_attached(token, attached, guard).await
     }
 
@@ -96,27 +101,29 @@ impl AskTurn<'_> {
         let guard = StreamGuard::new(self.state, &self.caller.identity)?;
         let key = self.protocol.request_key(request_id);
         let session = self.open_session(&arguments, key.as_ref()).await?;
-        let is_repeated = self.is_known(session, key.as_ref()).await?;
+        let known = self.find_receipt(session, key.as_ref()).await?;
         let sent = self.send_message(session, &arguments.question, key).await;
-        let (session, turn, is_repeated) = match sent {
+        let (session, turn, known) = match sent {
             // The client uses an id twice.
             Err(problem) if problem.code == ProblemCode::CommandIdReused => {
                 let session = self.open_session(&arguments, None).await?;
-                (session, self.send_message(session, &arguments.question, None).await?, false)
+                (session, self.send_message(session, &arguments.question, None).await?, None)
             }
-            turn => (session, turn?, is_repeated),
+            turn => (session, turn?, known),
         };
         match turn {
             MessageTurn::Sent(cursor) => {
                 let token = token(RunPlace { session, run: cursor.run_id() });
-                if !is_repeated {
+                let Some(message) = known.and_then(|receipt| receipt.message_id) else {
                     return Ok(self.follow(&token, cursor, guard, RunHistory::Live, None));
-                }
-                // What the run waited for before was shown.
-                let attached = self.opener(session).attach().await?.cursor;
-                Ok(match attached.filter(|attached| attached.run_id() == cursor.run_id()) {
+                };
+                // What the run waited for before was shown. A question that no owner has read has waited for nothing yet.
+                let AttachedSession { state, cursor: attached } = self.opener(session).attach().await?;
+                let is_read = state.has_user_message(message);
+                Ok(match attached.filter(|attached| is_read && attached.run_id() == cursor.run_id()) {
                     Some(attached) => self.follow(&token, attached, guard, RunHistory::Live, None),
-                    None => self.follow(&token, cursor, guard, RunHistory::Ended, None),
+                    None if is_read => self.follow(&token, cursor, guard, RunHistory::Ended, None),
+                    None => self.follow(&token, cursor, guard, RunHistory::Live, None),
                 })
             }
             MessageTurn::Blocked(waiting) => self.respond_blocked(session, waiting, guard, token).await,
@@ -140,10 +147,14 @@ impl AskTurn<'_> {
         }
     }
 
-    /// Whether the request was accepted before.
-    async fn is_known(&self, session: SessionId, key: Option<&CommandId>) -> Result<bool, ProblemDetails> {
-        let Some(key) = key else { return Ok(false) };
-        Ok(self.state.sessions.find_receipt(&self.caller.user, session, key).await?.is_some())
+    /// Returns the receipt of the request, if it was accepted before.
+    async fn find_receipt(
+        &self,
+        session: SessionId,
+        key: Option<&CommandId>,
+    ) -> Result<Option<CommandReceipt>, ProblemDetails> {
+        let Some(key) = key else { return Ok(None) };
+        Ok(self.state.sessions.find_receipt(&self.caller.user, session, key).await?)
     }
 
     async fn send_message(

@@ -79,11 +79,12 @@ pub(in crate::api) async fn send_mcp_message(
     state: web::Data<ApiState>,
     caller: Caller,
     QueryParameters(query): QueryParameters<McpQuery>,
-    body: ConversationBody<JsonRpcMessage>,
+    body: ConversationBody<Value>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let message = match body.0.classify() {
+    let id = request_id(&body.0);
+    let message = match JsonRpcMessage::from_json(body.0).and_then(JsonRpcMessage::classify) {
         Ok(message) => message,
-        Err(error) => return Ok(error.response(None)),
+        Err(error) => return Ok(error.response(id)),
     };
     let rpc_request = match &message {
         ClientMessage::Request(request) => Some(request),
@@ -245,6 +246,12 @@ impl McpExchange {
         let (state, caller, protocol) = (&self.state, &self.caller, &self.protocol);
         AskTurn { state, caller, protocol, on_disconnect: self.on_disconnect.unwrap_or(by_era) }
     }
+}
+
+/// Returns the id of a request that may be invalid otherwise.
+fn request_id(body: &Value) -> Option<Value> {
+    let id = body.get("id").filter(|id| id.is_string() || id.is_number())?;
+    body.get("method").is_some().then(|| id.clone())
 }
 
 /// The answer of a user who does not answer.

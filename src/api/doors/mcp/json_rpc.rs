@@ -85,6 +85,15 @@ pub(super) enum ClientMessage {
 }
 
 impl JsonRpcMessage {
+    /// Reads a message from JSON.
+    pub(super) fn from_json(body: Value) -> Result<Self, RpcError> {
+        if body.is_array() {
+            return Err(RpcError::invalid_request("batches are not supported: send each message as a request of its own"));
+        }
+        serde_json::from_value(body)
+            .map_err(|error| RpcError::invalid_request(format!("this is no message of JSON-RPC: {error}")))
+    }
+
     /// Finds out what the message is.
     pub(super) fn classify(self) -> Result<ClientMessage, RpcError> {
         let invalid = |why: &str| Err(RpcError::invalid_request(why));

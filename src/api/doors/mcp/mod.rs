@@ -26,6 +26,7 @@ mod client_protocol;
 mod elicitation;
 pub(in crate::api) mod endpoint;
 mod json_rpc;
+pub(in crate::api) mod protected_resource;
 mod request_cancel;
 mod session_report;
 mod stream_token;

@@ -8,7 +8,7 @@ use super::chat_history::ChatHistory;
 
 /// What a client asks for besides the conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ClientTask {
+pub(in crate::api::doors) enum ClientTask {
     /// A title as text.
     Title,
     /// A JSON object with a title.
@@ -28,7 +28,7 @@ const LISTS: [&str; 3] = ["follow_ups", "tags", "queries"];
 
 impl ClientTask {
     /// Recognizes a task by its header (`X-K8sops-Task`) or by the words that the known clients use.
-    pub(super) fn recognize(header: Option<&str>, history: &ChatHistory) -> Option<Self> {
+    pub(in crate::api::doors) fn recognize(header: Option<&str>, history: &ChatHistory) -> Option<Self> {
         if let Some(name) = header {
             return Some(Self::by_words(&name.to_lowercase()).unwrap_or(Self::by_format(&history.message)));
         }
@@ -71,7 +71,7 @@ impl ClientTask {
     }
 
     /// Returns the answer.
-    pub(super) fn answer(self, history: &ChatHistory) -> String {
+    pub(in crate::api::doors) fn answer(self, history: &ChatHistory) -> String {
         match self {
             Self::Title => find_title(history),
             Self::TitleObject => json!({"title": find_title(history)}).to_string(),

@@ -165,7 +165,7 @@ impl CompletionTurn {
             && self.headers.key.is_none()
             && let Some(sent) = find_sent_message(&self.state, &self.caller.user, &self.history).await?
         {
-            let cursor = self.opener(sent.session).follow_logged_message(sent.last_message_seq).await?;
+            let cursor = self.opener(sent.session).follow_message(sent.place).await?;
             return self.respond_with_run(sent.session, cursor, guard).await;
         }
         if let Some(answer) = SpokenAnswer::parse(&self.history.message) {

@@ -9,7 +9,7 @@ use k8sops_core::{ChatMessage, SessionId, SessionSummary, Timestamp, UserId, der
 
 use super::chat_history::{ChatHistory, ChatTurn, QUOTE_HEADING, unquoted_message};
 use crate::{
-    api::{doors::spoken_answer::SpokenAnswer, problem::ProblemDetails, state::ApiState},
+    api::{doors::{spoken_answer::SpokenAnswer, turn_opening::MessagePlace}, problem::ProblemDetails, state::ApiState},
     runtime::SessionsError,
 };
 
@@ -25,6 +25,13 @@ const COMPARED_CHARS: usize = 300;
 pub(in crate::api::doors) const RESEND_MINUTES: i64 = 30;
 /// How the answer to a message begins that was not sent because the session waits for its user.
 pub(in crate::api::doors) const NOT_SENT: &str = "Your message was not sent";
+
+/// A message that its client sent before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api::doors) struct SentMessage {
+    pub(in crate::api::doors) session: SessionId,
+    pub(in crate::api::doors) place: MessagePlace,
+}
 
 /// A session whose log has what the client tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +58,49 @@ pub(in crate::api::doors) async fn find_sent_message(
     state: &ApiState,
     user: &UserId,
     history: &ChatHistory,
-) -> Result<Option<FoundSession>, ProblemDetails> {
+) -> Result<Option<SentMessage>, ProblemDetails> {
+    // The inboxes before the logs: a message that its owner reads in between is in the log.
+    let waiting = find_waiting_message(state, user, history).await?;
     let mut turns = history.turns.clone();
     turns.push(ChatTurn { user: history.message.clone(), reply: None });
     let oldest = Timestamp::from_millis(Timestamp::now().as_millis() - RESEND_MINUTES * 60_000);
-    find_conversation(state, user, &turns, Some(oldest)).await
+    let logged = find_conversation(state, user, &turns, Some(oldest)).await?;
+    let logged = logged.map(|found| SentMessage {
+        session: found.session,
+        place: MessagePlace::Logged { seq: found.last_message_seq },
+    });
+    Ok(logged.or(waiting))
+}
+
+/// Finds the session whose newest message no owner has read and is the one that the client sends again.
+async fn find_waiting_message(
+    state: &ApiState,
+    user: &UserId,
+    history: &ChatHistory,
+) -> Result<Option<SentMessage>, ProblemDetails> {
+    let listed = state.sessions.list_sessions(user, None, LISTED_SESSIONS).await?;
+    for summary in listed.iter().filter(|summary| summary.waiting).take(READ_SESSIONS) {
+        let session = summary.session_id;
+        let newest = match state.sessions.list_waiting_messages(user, session).await {
+            Ok(messages) => messages.into_iter().next_back(),
+            Err(SessionsError::NotFound(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let Some(newest) = newest.filter(|newest| letters(unquoted_message(&newest.content)) == letters(&history.message))
+        else {
+            continue;
+        };
+        let messages = match state.sessions.list_messages(user, session, 0, READ_MESSAGES).await {
+            Ok(messages) => messages,
+            Err(SessionsError::NotFound(_) | SessionsError::Store(k8sops_core::StoreError::Corrupt(_))) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let is_quoted = messages.is_empty() && newest.content.starts_with(QUOTE_HEADING);
+        if is_quoted || has_same_turns(&history.turns, &logged_turns(&messages)) {
+            return Ok(Some(SentMessage { session, place: MessagePlace::Waiting(newest.run_id) }));
+        }
+    }
+    Ok(None)
 }
 
 async fn find_conversation(

@@ -15,7 +15,7 @@
 
 pub(super) mod chat_history;
 mod chat_text;
-mod client_tasks;
+pub(super) mod client_tasks;
 pub(super) mod completion_request;
 pub(super) mod completion_response;
 pub(in crate::api) mod endpoint;

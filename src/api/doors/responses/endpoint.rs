@@ -8,10 +8,11 @@ use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
+    known_response::respond_with_text,
     response_creation::{ResponseCreation, open_response},
     response_encoder::ResponseEncoder,
     response_id::{ApprovalItemId, ResponseId, ResponseMode},
-    response_request::{ResponseForm, ResponseRequest},
+    response_request::{ResponseForm, ResponseInput, ResponseRequest},
     response_resource::ResponseResource,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
             client_door::ClientDoor,
             client_headers::{ClientHeaders, SESSION_HEADER},
             door_body::ConversationBody,
-            openai::endpoint::check_model,
+            openai::{client_tasks::ClientTask, endpoint::check_model},
             run_cursor::{RunCursor, RunInterruption, RunRest, RunStep},
             turn_follower::{DisconnectQuery, OnDisconnect, TurnFollower, TurnStep},
             turn_stream::{TurnEncoder, turn_response},
@@ -64,6 +65,7 @@ const CANCEL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
     params(
         DisconnectQuery,
         ("x-k8sops-thread" = Option<String>, Header, description = "The client's thread, if no conversation is named"),
+        ("x-k8sops-task" = Option<String>, Header, description = "The name of a task besides the conversation"),
         ("idempotency-key" = Option<String>, Header, description = "Messages with the same key are accepted once"),
     ),
     request_body = ResponseRequest,
@@ -85,11 +87,17 @@ pub(in crate::api) async fn create_response(
     let wanted = body.0;
     check_model(wanted.model.as_deref())?;
     wanted.check_supported()?;
+    let input = wanted.read_input()?;
+    let headers = ClientHeaders::from_request(&request);
+    if let ResponseInput::Message(history) = &input
+        && let Some(task) = ClientTask::recognize(headers.task.as_deref(), history)
+    {
+        return Ok(respond_with_text(task.answer(history), wanted.form()));
+    }
     // Reserved before anything is accepted: a client that gets no response must be able to send the request again.
     let guard = StreamGuard::new(&state, &caller.identity)?;
-    let headers = ClientHeaders::from_request(&request);
     let creation = ResponseCreation { state: &state, caller: &caller, headers, request: &wanted };
-    let id = creation.start().await?;
+    let id = creation.start(input).await?;
     let cursor = open_response(&state, &caller.identity, &id).await?;
     let reading = ResponseReading { state, identity: caller.identity.clone(), id };
     match (wanted.form(), id.mode) {

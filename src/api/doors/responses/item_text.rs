@@ -42,6 +42,24 @@ impl OpenText {
         text
     }
 
+    /// Writes a text that is known as a whole.
+    pub(super) fn write_whole(
+        kind: TextKind,
+        item_id: String,
+        text: String,
+        phase: Option<MessagePhase>,
+        events: &mut EventWriter,
+        out: &mut String,
+    ) {
+        let numbers = [events.take_number(), events.take_number()];
+        let mut open = Self::open(kind, item_id, numbers, events, out);
+        open.text = text;
+        let number = events.take_number();
+        open.write_delta(number, 0, events, out);
+        let numbers = [events.take_number(), events.take_number(), events.take_number()];
+        open.close(numbers, phase, events, out);
+    }
+
     /// Writes the text from a byte on.
     pub(super) fn write_delta(&mut self, number: u64, from: usize, events: &mut EventWriter, out: &mut String) {
         if let Some(rest) = self.text.get(from..).filter(|rest| !rest.is_empty()) {

@@ -20,6 +20,7 @@ pub(in crate::api) mod endpoint;
 mod event_number;
 mod event_writer;
 mod item_text;
+mod known_response;
 mod response_creation;
 mod response_encoder;
 mod response_id;

@@ -15,12 +15,12 @@ use crate::{
             client_headers::ClientHeaders,
             openai::{
                 chat_history::ChatHistory,
-                history_match::{RESEND_MINUTES, find_sent_message, find_session},
+                history_match::{RESEND_MINUTES, SentMessage, find_sent_message, find_session},
             },
             run_cursor::{RestPoint, RunCursor, RunRest, RunStep},
             spoken_answer::SpokenAnswer,
             thread_session::{ThreadSession, find_thread, new_session, open_thread},
-            turn_opening::{InteractionAnswer, MessageTurn, TurnMessage, TurnOpener},
+            turn_opening::{InteractionAnswer, MessagePlace, MessageTurn, TurnMessage, TurnOpener},
             waiting_interactions::{InteractionId, WaitingInteractions},
         },
         problem::ProblemDetails,
@@ -52,9 +52,9 @@ enum Predecessor {
 
 impl ResponseCreation<'_> {
     /// Starts or continues the run. Returns the id of the response that it answers with.
-    pub(super) async fn start(&self) -> Result<ResponseId, ProblemDetails> {
+    pub(super) async fn start(&self, input: ResponseInput) -> Result<ResponseId, ProblemDetails> {
         let predecessor = self.find_predecessor().await?;
-        match self.request.read_input()? {
+        match input {
             ResponseInput::Answers(answers) => self.send_answers(&predecessor, answers).await,
             ResponseInput::Message(history) => match SpokenAnswer::parse(&history.message) {
                 Some(answer) => self.send_spoken_answer(&predecessor, &history, &answer).await,
@@ -164,27 +164,31 @@ impl ResponseCreation<'_> {
     ) -> Result<Option<ResponseId>, ProblemDetails> {
         let user = &self.caller.user;
         let sent = match (predecessor, self.find_session(predecessor, history).await?) {
-            (Predecessor::Unnamed, _) => {
-                let found = find_sent_message(self.state, user, history).await?;
-                found.map(|found| (found.session, found.last_message_seq))
-            }
+            (Predecessor::Unnamed, _) => find_sent_message(self.state, user, history).await?,
             (_, None) => None,
-            (_, Some(session)) => {
-                let messages = self.state.sessions.list_messages(user, session, 0, usize::MAX).await?;
-                let newest = messages.iter().rev().find_map(|message| match message.as_ref() {
-                    ChatMessage::User(message) => Some(message),
-                    _ => None,
-                });
-                let oldest = Timestamp::now().as_millis() - RESEND_MINUTES * 60_000;
-                let is_same = |content: &str| content == history.message;
-                newest
-                    .filter(|message| message.ts.as_millis() >= oldest && is_same(&message.content))
-                    .map(|message| (session, message.seq))
-            }
+            (_, Some(session)) => self.find_newest(session, &history.message).await?,
         };
-        let Some((session, seq)) = sent else { return Ok(None) };
-        let cursor = self.opener(session).follow_logged_message(seq).await?;
+        let Some(SentMessage { session, place }) = sent else { return Ok(None) };
+        let cursor = self.opener(session).follow_message(place).await?;
         Ok(Some(self.first_response(session, &cursor)))
+    }
+
+    /// Finds a message that is the newest one of a session.
+    async fn find_newest(&self, session: SessionId, content: &str) -> Result<Option<SentMessage>, ProblemDetails> {
+        let (user, sessions) = (&self.caller.user, &self.state.sessions);
+        // The inbox before the log: a message that its owner reads in between is in the log.
+        let waiting = sessions.list_waiting_messages(user, session).await?;
+        if let Some(newest) = waiting.last().filter(|newest| newest.content == content) {
+            return Ok(Some(SentMessage { session, place: MessagePlace::Waiting(newest.run_id) }));
+        }
+        let messages = sessions.list_messages(user, session, 0, usize::MAX).await?;
+        let newest = messages.iter().rev().find_map(|message| match message.as_ref() {
+            ChatMessage::User(message) => Some(message),
+            _ => None,
+        });
+        let oldest = Timestamp::now().as_millis() - RESEND_MINUTES * 60_000;
+        let newest = newest.filter(|message| message.ts.as_millis() >= oldest && message.content == content);
+        Ok(newest.map(|message| SentMessage { session, place: MessagePlace::Logged { seq: message.seq } }))
     }
 
     async fn send_answers(

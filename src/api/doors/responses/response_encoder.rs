@@ -287,15 +287,9 @@ impl ResponseEncoder {
         if self.id.is_repeated_question() {
             words = format!("{NOT_SENT}\n\n{words}");
         }
-        let kind = TextKind::Text;
-        let numbers = [self.events.take_number(), self.events.take_number()];
         let item_id = format!("msg_{}_{rest_seq:x}", data_encoding::HEXLOWER.encode(self.id.address.run.as_bytes()));
-        let mut text = OpenText::open(kind, item_id, numbers, &mut self.events, out);
-        text.text = words;
-        let number = self.events.take_number();
-        text.write_delta(number, 0, &mut self.events, out);
-        let numbers = [self.events.take_number(), self.events.take_number(), self.events.take_number()];
-        text.close(numbers, Some(MessagePhase::Commentary), &mut self.events, out);
+        let phase = Some(MessagePhase::Commentary);
+        OpenText::write_whole(TextKind::Text, item_id, words, phase, &mut self.events, out);
         for (position, asked) in waiting.approvals.iter().enumerate() {
             let id = ApprovalItemId { address: self.id.address, rest_seq, position };
             let item = approval_item(&id, asked);

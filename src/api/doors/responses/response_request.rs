@@ -7,7 +7,10 @@ use utoipa::ToSchema;
 use super::response_id::{ApprovalItemId, ResponseMode};
 use crate::api::{
     commands::{ApprovalVerdict, ResolveApproval},
-    doors::openai::{chat_history::ChatHistory, completion_request::RequestMessage},
+    doors::{
+        message_text::MessageText,
+        openai::{chat_history::ChatHistory, completion_request::RequestMessage},
+    },
     problem::ProblemDetails,
     problem_code::ProblemCode,
 };
@@ -50,6 +53,10 @@ pub(super) struct ResponseRequest {
     #[serde(default)]
     #[schema(value_type = Value)]
     text: Value,
+    /// Ignored, but for tasks of chat clients: the agent has its own instructions.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    instructions: Value,
     /// Must be absent: the service has no stored prompts.
     #[serde(default)]
     #[schema(value_type = Value)]
@@ -131,8 +138,7 @@ impl ResponseRequest {
     pub(super) fn read_input(&self) -> Result<ResponseInput, ProblemDetails> {
         let items = match &self.input {
             Value::String(text) => {
-                let history = ChatHistory { message: text.clone(), ..ChatHistory::default() };
-                return check_message(history);
+                return self.check_message(ChatHistory { message: text.clone(), ..ChatHistory::default() });
             }
             Value::Array(items) => items,
             Value::Null => return Err(ProblemDetails::invalid("input is missing")),
@@ -165,7 +171,19 @@ impl ResponseRequest {
         let Some(history) = ChatHistory::from_messages(&messages) else {
             return Err(ProblemDetails::invalid("input must contain a message of the role `user` with a text"));
         };
-        check_message(history)
+        self.check_message(history)
+    }
+
+    fn check_message(&self, mut history: ChatHistory) -> Result<ResponseInput, ProblemDetails> {
+        if history.message.trim().is_empty() {
+            return Err(ProblemDetails::invalid("input must not be empty"));
+        }
+        let read = MessageText { text: std::mem::take(&mut history.message), unread_parts: history.unread_parts };
+        history.message = read.with_note();
+        if let Some(instructions) = self.instructions.as_str() {
+            history.instructions.insert_str(0, &format!("{instructions}\n"));
+        }
+        Ok(ResponseInput::Message(history))
     }
 }
 
@@ -173,18 +191,6 @@ impl ResponseRequest {
 fn names_server(tool: &Value) -> bool {
     let has = |field: &str| tool.get(field).is_some_and(|value| !value.is_null());
     tool.get("type").and_then(Value::as_str) == Some("mcp") && !has("server_url") && !has("connector_id")
-}
-
-fn check_message(mut history: ChatHistory) -> Result<ResponseInput, ProblemDetails> {
-    if history.message.trim().is_empty() {
-        return Err(ProblemDetails::invalid("input must not be empty"));
-    }
-    if history.unread_parts > 0 {
-        // The agent tells the user, who would otherwise wonder why it does not see the picture.
-        let count = history.unread_parts;
-        history.message.push_str(&format!("\n\n(Attached parts that are no text and were not passed on: {count})"));
-    }
-    Ok(ResponseInput::Message(history))
 }
 
 fn read_answer(item: &Value) -> Result<ApprovalAnswer, ProblemDetails> {

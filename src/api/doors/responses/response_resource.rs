@@ -1,6 +1,6 @@
 //! The response as a whole. Clients check that all fields of OpenAI's API are there, so those that say nothing here are there, too.
 
-use k8sops_core::TokenUsage;
+use k8sops_core::{Timestamp, TokenUsage};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -28,8 +28,8 @@ pub(super) struct ResponseResource {
     pub(super) error: Option<ResponseError>,
     /// `k8sops`.
     model: &'static str,
-    /// The session.
-    conversation: ResponseConversation,
+    /// The session. `null` if the response has none: a title or another task of a chat client.
+    conversation: Option<ResponseConversation>,
     /// Messages, calls of tools (`mcp_call`), and last what the run waits for (`mcp_approval_request`).
     #[schema(value_type = Vec<Value>)]
     pub(super) output: Vec<Value>,
@@ -144,21 +144,39 @@ impl ResponseResource {
         self.status == ResponseStatus::Queued
     }
 
+    /// Ends a response at once.
+    pub(super) fn complete(&mut self, usage: TokenUsage) {
+        self.status = ResponseStatus::Completed;
+        self.completed_at = Some(self.created_at);
+        self.usage = Some(usage.into());
+    }
+
     /// Creates a response without output.
     pub(super) fn new(id: &ResponseId) -> Self {
+        let conversation = ResponseConversation { id: conversation_id(id.address.session) };
         Self {
-            id: id.to_string(),
-            object: "response",
             created_at: id.created_at(),
+            conversation: Some(conversation),
+            background: id.mode == ResponseMode::Background,
+            ..Self::without_run(id.to_string())
+        }
+    }
+
+    /// Creates a response of no run.
+    pub(super) fn without_run(id: String) -> Self {
+        Self {
+            id,
+            object: "response",
+            created_at: Timestamp::now().as_millis() / 1000,
             completed_at: None,
             status: ResponseStatus::Queued,
             incomplete_details: None,
             error: None,
             model: MODEL,
-            conversation: ResponseConversation { id: conversation_id(id.address.session) },
+            conversation: None,
             output: Vec::new(),
             usage: None,
-            background: id.mode == ResponseMode::Background,
+            background: false,
             store: true,
             previous_response_id: None,
             instructions: None,
