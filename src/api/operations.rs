@@ -5,7 +5,10 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{
     account_events, approvals, catalog, documents,
     doors::{
-        ClientDoor, OpenDoors, agui::endpoint as agui, mcp::{endpoint as mcp, protected_resource}, openai::endpoint as openai,
+        ClientDoor, OpenDoors,
+        agui::endpoint as agui,
+        mcp::{endpoint as mcp, protected_resource},
+        openai::endpoint as openai,
         responses::endpoint as responses,
     },
     events, export, feedback, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,

@@ -106,7 +106,8 @@ async fn message_that_no_owner_has_read_is_not_sent_twice() {
     ] {
         let replicas = StoppedOwner::start().await;
         let other = &replicas.other;
-        let post = |retries: &str| other.request(Method::POST, path).header("x-stainless-retry-count", retries).json(&body);
+        let post =
+            |retries: &str| other.request(Method::POST, path).header("x-stainless-retry-count", retries).json(&body);
         let first = post("0").send().await.unwrap();
         let session = first.headers()["x-k8sops-session"].clone();
         drop(first);

@@ -72,7 +72,10 @@ async fn request_that_another_user_decides_offers_no_words() {
     let asked = run(&service, RunRequest::message("t-2", "m-1", "change it")).await;
     let interrupt = &outcome(&asked)["interrupts"][0];
     assert!(interrupt["message"].as_str().unwrap().contains("role `approver`"), "{interrupt}");
-    assert_eq!((interrupt.get("responseSchema"), &interrupt["metadata"]["k8sops"]["answeredBy"]), (None, &json!("approver")));
+    assert_eq!(
+        (interrupt.get("responseSchema"), &interrupt["metadata"]["k8sops"]["answeredBy"]),
+        (None, &json!("approver"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +96,8 @@ async fn tasks_of_chat_clients_start_no_run_as_responses() {
     let kinds = responses_client::types(&events);
     assert_eq!((kinds.first(), kinds.last()), (Some(&"response.created"), Some(&"response.completed")));
     assert_eq!(responses_client::said(&events.last().unwrap()["response"]), "why does payments crash?");
-    let tagged = responses_client::post(&service, json!({"input": "anything"})).header("x-k8sops-task", "tags_generation");
+    let tagged =
+        responses_client::post(&service, json!({"input": "anything"})).header("x-k8sops-task", "tags_generation");
     let tags: Value = tagged.send().await.unwrap().json().await.unwrap();
     assert_eq!(responses_client::said(&tags), r#"{"tags":[]}"#);
     assert_eq!(service.get("/v1/sessions").await["sessions"], json!([]));

@@ -140,7 +140,10 @@ async fn client_without_a_token_learns_where_it_gets_one() {
     let refused = plain(&service, &ping).send().await.unwrap();
     let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
     let url = format!("{}{metadata}", service.base);
-    assert_eq!((refused.status().as_u16(), challenge), (401, format!("Bearer realm=\"k8sops\", resource_metadata=\"{url}\"")));
+    assert_eq!(
+        (refused.status().as_u16(), challenge),
+        (401, format!("Bearer realm=\"k8sops\", resource_metadata=\"{url}\""))
+    );
     let native = service.request(Method::GET, "/v1/sessions").send().await.unwrap();
     assert_eq!(native.headers()["www-authenticate"], "Bearer realm=\"k8sops\"");
     let found = service.get(metadata).await;

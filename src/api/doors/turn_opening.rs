@@ -201,7 +201,10 @@ impl TurnOpener<'_> {
         let mut runs: Vec<RunId> = waiting.iter().filter(is_unread).map(|message| message.run_id).collect();
         if state.run.is_some() || runs.is_empty() {
             let AttachedSession { state, cursor } = self.follow_open_run(state, Vec::new()).await?;
-            return Ok(AttachedSession { state, cursor: cursor.map(|cursor| Box::new(cursor.with_waiting_runs(runs))) });
+            return Ok(AttachedSession {
+                state,
+                cursor: cursor.map(|cursor| Box::new(cursor.with_waiting_runs(runs))),
+            });
         }
         let events = sessions.open_cursor(user, self.session, state.last_seq()).await?;
         let cursor = RunCursor::after_message(events, runs.remove(0), state.last_seq()).with_waiting_runs(runs);

@@ -34,9 +34,7 @@ impl AgUiConversation {
     /// Converts the messages of a session.
     pub(super) fn from_messages(messages: &[Arc<ChatMessage>], client_ids: ClientMessageIds) -> Self {
         let messages = messages.iter().map(|message| match message.as_ref() {
-            ChatMessage::User(m) => {
-                user_message(&client_ids.find_id(m.command_id.as_ref(), m.message_id), &m.content)
-            }
+            ChatMessage::User(m) => user_message(&client_ids.find_id(m.command_id.as_ref(), m.message_id), &m.content),
             ChatMessage::Assistant(m) => assistant_message(&m.message_id.to_string(), &m.content, &m.tool_calls),
             ChatMessage::Tool(m) => tool_message(&m.tool_call_id, &m.content, m.status),
         });

@@ -6,7 +6,10 @@ use serde_json::{Map, Value, json};
 use super::run_input::{ResumeEntry, ResumeStatus};
 use crate::api::{
     commands::{AnswerInput, ApprovalVerdict, ResolveApproval},
-    doors::{turn_opening::InteractionAnswer, waiting_interactions::{WaitingInteractions, describe_decider}},
+    doors::{
+        turn_opening::InteractionAnswer,
+        waiting_interactions::{WaitingInteractions, describe_decider},
+    },
 };
 
 /// The comment of a call that was denied because the user turned away from the question.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::api::{
     caller::Caller,
-    doors::{door_body::ConversationBody, turn_follower::OnDisconnect, turn_opening::TurnOpener},
+    doors::{door_body::JsonBody, turn_follower::OnDisconnect, turn_opening::TurnOpener},
     error_responses::document_errors,
     extractors::QueryParameters,
     problem::ProblemDetails,
@@ -79,7 +79,7 @@ pub(in crate::api) async fn send_mcp_message(
     state: web::Data<ApiState>,
     caller: Caller,
     QueryParameters(query): QueryParameters<McpQuery>,
-    body: ConversationBody<Value>,
+    body: JsonBody,
 ) -> Result<HttpResponse, ProblemDetails> {
     let id = request_id(&body.0);
     let message = match JsonRpcMessage::from_json(body.0).and_then(JsonRpcMessage::classify) {

@@ -88,7 +88,9 @@ impl JsonRpcMessage {
     /// Reads a message from JSON.
     pub(super) fn from_json(body: Value) -> Result<Self, RpcError> {
         if body.is_array() {
-            return Err(RpcError::invalid_request("batches are not supported: send each message as a request of its own"));
+            return Err(RpcError::invalid_request(
+                "batches are not supported: send each message as a request of its own",
+            ));
         }
         serde_json::from_value(body)
             .map_err(|error| RpcError::invalid_request(format!("this is no message of JSON-RPC: {error}")))

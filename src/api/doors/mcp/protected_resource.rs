@@ -80,16 +80,19 @@ mod tests {
         for (headers, base) in [
             (vec![("host", "k8sops.example.com")], Some("http://k8sops.example.com")),
             (
-                vec![("host", "10.0.0.1:8080"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "ops.example.com")],
+                vec![
+                    ("host", "10.0.0.1:8080"),
+                    ("x-forwarded-proto", "https"),
+                    ("x-forwarded-host", "ops.example.com"),
+                ],
                 Some("https://ops.example.com"),
             ),
             (vec![("host", "[::1]:8080")], Some("http://[::1]:8080")),
             (vec![("host", "a\", error=\"x")], None),
             (vec![("host", "a"), ("x-forwarded-proto", "javascript")], None),
         ] {
-            let request = headers.iter().fold(TestRequest::get().uri("/mcp"), |request, header| {
-                request.insert_header(*header)
-            });
+            let request =
+                headers.iter().fold(TestRequest::get().uri("/mcp"), |request, header| request.insert_header(*header));
             assert_eq!(public_base(&request.to_http_request()).as_deref(), base, "{headers:?}");
         }
     }

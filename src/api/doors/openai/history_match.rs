@@ -9,7 +9,11 @@ use k8sops_core::{ChatMessage, SessionId, SessionSummary, Timestamp, UserId, der
 
 use super::chat_history::{ChatHistory, ChatTurn, QUOTE_HEADING, unquoted_message};
 use crate::{
-    api::{doors::{spoken_answer::SpokenAnswer, turn_opening::MessagePlace}, problem::ProblemDetails, state::ApiState},
+    api::{
+        doors::{spoken_answer::SpokenAnswer, turn_opening::MessagePlace},
+        problem::ProblemDetails,
+        state::ApiState,
+    },
     runtime::SessionsError,
 };
 
@@ -50,7 +54,7 @@ pub(in crate::api::doors) async fn find_session(
     if history.turns.is_empty() {
         return Ok(None);
     }
-    find_conversation(state, user, &history.turns, None).await
+    find_conversation(state, user, &history.turns, None, |logged| has_same_turns(&history.turns, logged)).await
 }
 
 /// Finds the session that has the newest message already, which the client sends again because it got no response.
@@ -64,12 +68,15 @@ pub(in crate::api::doors) async fn find_sent_message(
     let mut turns = history.turns.clone();
     turns.push(ChatTurn { user: history.message.clone(), reply: None });
     let oldest = Timestamp::from_millis(Timestamp::now().as_millis() - RESEND_MINUTES * 60_000);
-    let logged = find_conversation(state, user, &turns, Some(oldest)).await?;
+    let ends_with_it = |logged: &[LoggedTurn<'_>]| {
+        logged.split_last().is_some_and(|(newest, before)| is_newest(history, before, newest.user))
+    };
+    let logged = find_conversation(state, user, &turns, Some(oldest), ends_with_it).await?;
     let logged = logged.map(|found| SentMessage {
         session: found.session,
         place: MessagePlace::Logged { seq: found.last_message_seq },
     });
-    Ok(logged.or(waiting))
+    Ok(waiting.or(logged))
 }
 
 /// Finds the session whose newest message no owner has read and is the one that the client sends again.
@@ -86,17 +93,13 @@ async fn find_waiting_message(
             Err(SessionsError::NotFound(_)) => continue,
             Err(error) => return Err(error.into()),
         };
-        let Some(newest) = newest.filter(|newest| letters(unquoted_message(&newest.content)) == letters(&history.message))
-        else {
-            continue;
-        };
+        let Some(newest) = newest else { continue };
         let messages = match state.sessions.list_messages(user, session, 0, READ_MESSAGES).await {
             Ok(messages) => messages,
             Err(SessionsError::NotFound(_) | SessionsError::Store(k8sops_core::StoreError::Corrupt(_))) => continue,
             Err(error) => return Err(error.into()),
         };
-        let is_quoted = messages.is_empty() && newest.content.starts_with(QUOTE_HEADING);
-        if is_quoted || has_same_turns(&history.turns, &logged_turns(&messages)) {
+        if is_newest(history, &logged_turns(&messages), &newest.content) {
             return Ok(Some(SentMessage { session, place: MessagePlace::Waiting(newest.run_id) }));
         }
     }
@@ -108,6 +111,7 @@ async fn find_conversation(
     user: &UserId,
     turns: &[ChatTurn],
     oldest: Option<Timestamp>,
+    matches: impl Fn(&[LoggedTurn<'_>]) -> bool,
 ) -> Result<Option<FoundSession>, ProblemDetails> {
     let listed = state.sessions.list_sessions(user, None, LISTED_SESSIONS).await?;
     let told = letters(
@@ -131,7 +135,7 @@ async fn find_conversation(
         };
         let logged = logged_turns(&messages);
         let Some(last) = logged.last() else { continue };
-        if oldest.is_none_or(|oldest| last.ts >= oldest) && has_same_turns(turns, &logged) {
+        if oldest.is_none_or(|oldest| last.ts >= oldest) && matches(&logged) {
             return Ok(Some(FoundSession { session: summary.session_id, last_message_seq: last.seq }));
         }
     }
@@ -161,6 +165,13 @@ fn logged_turns(messages: &[Arc<ChatMessage>]) -> Vec<LoggedTurn<'_>> {
         }
     }
     turns
+}
+
+/// Whether a message that comes after the turns of a log is the newest one of the client.
+fn is_newest(history: &ChatHistory, before: &[LoggedTurn<'_>], newest: &str) -> bool {
+    let is_quoting = before.is_empty() && newest.starts_with(QUOTE_HEADING);
+    letters(unquoted_message(newest)) == letters(&history.message)
+        && (is_quoting || has_same_turns(&history.turns, before))
 }
 
 /// Whether the log has what the client tells and nothing else.
@@ -208,6 +219,27 @@ mod tests {
     fn client_turns(turns: &[(&str, &str)]) -> Vec<ChatTurn> {
         let reply = |reply: &str| (!reply.is_empty()).then(|| reply.to_owned());
         turns.iter().map(|(user, text)| ChatTurn { user: (*user).to_owned(), reply: reply(text) }).collect()
+    }
+
+    #[test]
+    fn repeated_message_is_the_newest_of_the_log() {
+        let quoted = format!("{QUOTE_HEADING}\n- a\n\nThe new message:\nb");
+        let cases: [(&str, Turns<'_>, Turns<'_>, bool); 6] = [
+            ("same", vec![("a", "one")], vec![("a", "one"), ("b", "")], true),
+            ("first", vec![], vec![("b", "")], true),
+            ("quoted", vec![("a", "one")], vec![(&quoted, "")], true),
+            ("not accepted", vec![("a", "one")], vec![("a", "one")], false),
+            ("same words, not accepted", vec![("b", "one")], vec![("b", "one")], false),
+            ("another chat", vec![("a", "one")], vec![("a", "two"), ("b", "")], false),
+        ];
+        for (name, client, log, is_it) in &cases {
+            let logged: Vec<LoggedTurn<'_>> =
+                log.iter().map(|(user, reply)| LoggedTurn { seq: 1, ts: Timestamp::now(), user, reply }).collect();
+            let history =
+                ChatHistory { turns: client_turns(client), message: "b".to_owned(), ..ChatHistory::default() };
+            let (newest, before) = logged.split_last().unwrap();
+            assert_eq!(is_newest(&history, before, newest.user), *is_it, "{name}");
+        }
     }
 
     #[test]

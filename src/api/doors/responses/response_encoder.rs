@@ -199,13 +199,14 @@ impl ResponseEncoder {
 
     fn begin_call(&mut self, item: &CallItem, out: &mut String) -> usize {
         let number = self.events.take_number();
-        let output_index = self.events.add_item(number, item.running(), out);
+        let output_index = self.events.add_item(number, item.begun(), out);
         let body = |extra: Value| call_event(item, output_index, extra);
         self.events.write_next("response.mcp_call.in_progress", body(json!({})), out);
         let delta = body(json!({"delta": item.arguments}));
         self.events.write_next("response.mcp_call_arguments.delta", delta, out);
         let done = body(json!({"arguments": item.arguments}));
         self.events.write_next("response.mcp_call_arguments.done", done, out);
+        self.events.resource.output[output_index] = item.running();
         output_index
     }
 

@@ -111,6 +111,13 @@ impl CallItem {
         &self.id
     }
 
+    /// Returns the call before its arguments, which clients put together from their deltas.
+    pub(super) fn begun(&self) -> Value {
+        let mut item = self.running();
+        item["arguments"] = "".into();
+        item
+    }
+
     /// Returns the call while it runs.
     pub(super) fn running(&self) -> Value {
         self.item("in_progress", None, None)
