@@ -57,6 +57,7 @@ async fn what_is_no_request_of_the_protocol_is_refused() {
         (plain(&service, &json!({"id": 1, "method": "ping"})), 400, -32600),
         (plain(&service, &json!([rpc("ping")])), 400, -32600),
         (plain(&service, &json!("ping")), 400, -32600),
+        (plain(&service, &json!({"jsonrpc": "2.0", "id": null, "method": "ping"})), 400, -32600),
         (plain(&service, &json!({"jsonrpc": 2, "id": 5, "method": "ping"})), 400, -32600),
         (service.request(Method::POST, "/mcp").body("{"), 400, -32700),
         (plain(&service, &rpc("resources/list")), 200, -32601),

@@ -278,7 +278,7 @@ async fn errors_have_the_form_of_the_door() {
     let env = keys.env().into_iter().chain([
         ("K8SOPS_MAX_CONVERSATION_BYTES", "2000".to_owned()),
         ("K8SOPS_MAX_MESSAGE_BYTES", "1000".to_owned()),
-        ("K8SOPS_MAX_REQUESTS_PER_MINUTE", "12".to_owned()),
+        ("K8SOPS_MAX_REQUESTS_PER_MINUTE", "13".to_owned()),
     ]);
     let model = ScriptedModel::new([]);
     let mut service =
@@ -296,6 +296,7 @@ async fn errors_have_the_form_of_the_door() {
         (post(r#"{"model": "k8sops", "messages": []}"#), 400, "invalid_request"),
         (post(r#"{"model": "k8sops", "messages": [{"role": "system", "content": "x"}]}"#), 400, "invalid_request"),
         (post("{"), 400, "invalid_json"),
+        (completion(&service, &[user("hi")]).header("idempotency-key", "x".repeat(600)), 400, "invalid_request"),
         (post(&json!({"messages": [user(&"x".repeat(3000))]}).to_string()), 413, "payload_too_large"),
         (post(&json!({"messages": [user(&"x".repeat(1500))]}).to_string()), 413, "message_too_long"),
         (service.request(Method::GET, COMPLETIONS), 405, "method_not_allowed"),

@@ -94,6 +94,9 @@ async fn stream_can_be_read_again_from_every_event() {
             "response.completed",
         ]
     );
+    // Clients put the arguments together from their events, and fail if some are there before.
+    let begun = others.iter().find(|event| event["item"]["type"] == "mcp_call").unwrap();
+    assert_eq!((&begun["item"]["status"], &begun["item"]["arguments"]), (&json!("in_progress"), &json!("")));
     let last = &live.last().unwrap()["response"];
     assert_eq!(&retrieve(&service, last).await, last);
     assert_replays(&service, &live).await;

@@ -3,6 +3,8 @@
 use actix_web::HttpRequest;
 use k8sops_core::CommandId;
 
+use crate::api::problem::ProblemDetails;
+
 /// The headers that name the client's thread, in order of precedence. Open WebUI sends the second by itself.
 const THREAD_HEADERS: [&str; 2] = ["x-k8sops-thread", "x-openwebui-chat-id"];
 /// The header that names a task besides the conversation.
@@ -25,17 +27,21 @@ pub(super) struct ClientHeaders {
 }
 
 impl ClientHeaders {
-    pub(super) fn from_request(request: &HttpRequest) -> Self {
+    /// Reads the headers.
+    ///
+    /// # Errors
+    /// The key of the message is not valid. Without it, a message that is sent again would be another one.
+    pub(super) fn from_request(request: &HttpRequest) -> Result<Self, ProblemDetails> {
         // A template that the client has not filled in, such as `{{CHAT_ID}}`, names nothing.
         let read = |name: &str| {
             let value = request.headers().get(name)?.to_str().ok()?.trim();
             (!value.is_empty() && !value.contains("{{")).then(|| value.to_owned())
         };
-        Self {
+        Ok(Self {
             thread: THREAD_HEADERS.into_iter().find_map(read),
             task: read(TASK_HEADER),
-            key: read("idempotency-key").and_then(|key| key.parse().ok()),
+            key: read("idempotency-key").map(|key| key.parse()).transpose()?,
             is_repeated: read(RETRY_HEADER).is_some_and(|count| count != "0"),
-        }
+        })
     }
 }

@@ -250,7 +250,7 @@ impl McpExchange {
 
 /// Returns the id of a request that may be invalid otherwise.
 fn request_id(body: &Value) -> Option<Value> {
-    let id = body.get("id").filter(|id| id.is_string() || id.is_number())?;
+    let id = body.get("id").filter(|id| id.is_string() || id.is_i64() || id.is_u64())?;
     body.get("method").is_some().then(|| id.clone())
 }
 

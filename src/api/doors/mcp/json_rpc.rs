@@ -87,10 +87,15 @@ pub(super) enum ClientMessage {
 impl JsonRpcMessage {
     /// Reads a message from JSON.
     pub(super) fn from_json(body: Value) -> Result<Self, RpcError> {
-        if body.is_array() {
-            return Err(RpcError::invalid_request(
-                "batches are not supported: send each message as a request of its own",
-            ));
+        let Value::Object(fields) = &body else {
+            return Err(RpcError::invalid_request(match &body {
+                Value::Array(_) => "batches are not supported: send each message as a request of its own",
+                _ => "the body must be a JSON object",
+            }));
+        };
+        // A notification has no id; `null` would be a request that cannot be answered.
+        if fields.contains_key("method") && fields.get("id").is_some_and(Value::is_null) {
+            return Err(RpcError::invalid_request("`id` must not be null"));
         }
         serde_json::from_value(body)
             .map_err(|error| RpcError::invalid_request(format!("this is no message of JSON-RPC: {error}")))
@@ -102,8 +107,9 @@ impl JsonRpcMessage {
         if self.jsonrpc != JSON_RPC {
             return invalid("`jsonrpc` must be \"2.0\"");
         }
-        if self.id.as_ref().is_some_and(|id| !id.is_string() && !id.is_number()) {
-            return invalid("`id` must be a text or a number");
+        // Other numbers come back in another form, by which the client does not know its request.
+        if self.id.as_ref().is_some_and(|id| !id.is_string() && !id.is_i64() && !id.is_u64()) {
+            return invalid("`id` must be a text or an integer of at most 64 bits");
         }
         let params = self.params.unwrap_or(Value::Null);
         match (self.method, self.id) {
@@ -245,6 +251,8 @@ mod tests {
             json!({"jsonrpc": "1.0", "id": 1, "method": "ping"}),
             json!({"jsonrpc": "2.0", "id": {}, "method": "ping"}),
             json!({"jsonrpc": "2.0", "id": true, "method": "ping"}),
+            json!({"jsonrpc": "2.0", "id": 1.5, "method": "ping"}),
+            json!({"jsonrpc": "2.0", "id": 2e30, "method": "ping"}),
             json!({"jsonrpc": "2.0"}),
             json!({"jsonrpc": "2.0", "id": 1}),
             json!({"jsonrpc": "2.0", "id": 1, "result": {}, "error": {}}),

@@ -120,7 +120,7 @@ pub(in crate::api) async fn create_chat_completion(
             (true, true) => CompletionForm::Chunks(UsageChunk::Included),
             (true, false) => CompletionForm::Chunks(UsageChunk::Omitted),
         },
-        headers: ClientHeaders::from_request(&request),
+        headers: ClientHeaders::from_request(&request)?,
         history,
     };
     turn.complete().await

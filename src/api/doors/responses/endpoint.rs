@@ -88,7 +88,7 @@ pub(in crate::api) async fn create_response(
     check_model(wanted.model.as_deref())?;
     wanted.check_supported()?;
     let input = wanted.read_input()?;
-    let headers = ClientHeaders::from_request(&request);
+    let headers = ClientHeaders::from_request(&request)?;
     if let ResponseInput::Message(history) = &input
         && let Some(task) = ClientTask::recognize(headers.task.as_deref(), history)
     {

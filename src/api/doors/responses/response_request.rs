@@ -114,6 +114,11 @@ impl ResponseRequest {
     /// Refuses what would silently not be done.
     pub(super) fn check_supported(&self) -> Result<(), ProblemDetails> {
         let refuse = |what: &str| Err(ProblemDetails::invalid(what));
+        let is_named = matches!(&self.conversation, Value::Null | Value::String(_))
+            || self.conversation.get("id").is_some_and(Value::is_string);
+        if !is_named {
+            return refuse("conversation must be a text, or an object with a text as `id`");
+        }
         if self.previous_response_id.is_some() && self.conversation().is_some() {
             return refuse("previous_response_id and conversation both name what came before; send one of them");
         }
@@ -291,6 +296,9 @@ mod tests {
             (json!({"tools": [{"type": "web_search"}], "tool_choice": "auto"}), false),
             (json!({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}), false),
             (json!({"prompt": {"id": "pmpt_1"}}), false),
+            (json!({"conversation": 5}), false),
+            (json!({"conversation": {}}), false),
+            (json!({"conversation": {"id": "incident-17"}}), true),
             (json!({"conversation": {"id": "conv_1"}, "previous_response_id": "resp_1"}), false),
         ] {
             assert_eq!(request(body.clone()).check_supported().is_ok(), is_supported, "{body}");
