@@ -99,6 +99,15 @@ async fn answer_to_a_message_that_interrupts_is_seen_before_those_that_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn id_of_another_message_is_refused() {
+    let service = TestService::with(&ScriptedModel::new([vec![text("Hello.")]])).await;
+    run(&service, RunRequest::message("t-1", "m-1", "hi")).await;
+    let other = RunRequest::message("t-1", "m-1", "and now?").body();
+    let (status, problem) = service.refused(service.request(Method::POST, "/agui").json(&other)).await;
+    assert_eq!((status, &problem["code"]), (422, &json!("command_id_reused")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn message_without_a_text_is_refused() {
     let service = TestService::with(&ScriptedModel::new([vec![text("I see.")]])).await;
     let post = |content: &Value| {

@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::{
-    agui_client::{RunRequest, outcome, run, said},
+    agui_client::{self, RunRequest, outcome, run, said},
     keys::ApiKeyFile,
     responses_client,
     service::{ServiceSetup, TestService},
@@ -76,6 +76,33 @@ async fn request_that_another_user_decides_offers_no_words() {
         (interrupt.get("responseSchema"), &interrupt["metadata"]["k8sops"]["answeredBy"]),
         (None, &json!("approver"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contrary_answers_are_refused() {
+    let tools = CountingMcpServer::new();
+    let asks = || vec![call("change", json!({"replicas": 3}))];
+    let service = TestService::with_tools(vec![asks(), asks()], &tools).await;
+    let asked = run(&service, RunRequest::message("t-1", "m-1", "change it")).await;
+    let mut resume = agui_client::approve(&asked);
+    let id = resume[0]["interruptId"].clone();
+    resume.as_array_mut().unwrap().push(json!({"interruptId": id, "status": "cancelled"}));
+    let body = RunRequest { resume, ..RunRequest::attach("t-1") }.body();
+    let (status, problem) = service.refused(service.request(Method::POST, "/agui").json(&body)).await;
+    assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")));
+    let response = responses_client::create(&service, json!({"input": "change it"})).await;
+    let mut input = responses_client::approve(&response);
+    let mut denial = input[0].clone();
+    denial["approve"] = false.into();
+    input.as_array_mut().unwrap().push(denial);
+    let (status, error) = responses_client::refused(responses_client::post(&service, json!({"input": input}))).await;
+    assert_eq!((status, &error["code"]), (400, &json!("invalid_request")));
+    assert_eq!(tools.count_calls("change"), 0);
+    // A place of the log that the response does not begin at: the request must not hang.
+    let previous = format!("{}f", responses_client::id(&response));
+    let blocked = json!({"input": "and now?", "previous_response_id": previous});
+    let again = responses_client::create(&service, blocked).await;
+    assert_eq!(responses_client::items(&again, "mcp_approval_request").len(), 1, "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -271,7 +271,11 @@ impl RunCursor {
     fn pass_rest_point(&mut self, event: &SessionEvent) {
         let Some(point) = self.rest_point.filter(|point| event.seq >= point.seq) else { return };
         self.rest_point = None;
-        let Some(run) = &self.run else { return };
+        let Some(run) = &self.run else {
+            // The cursor began after the run.
+            self.rest = Some(RunRest::Interrupted(RunInterruption::EventsNotKept));
+            return;
+        };
         let waiting = WaitingInteractions::from_run_at(run, event.ts);
         let is_answered = |at: usize| at < u64::BITS as usize && point.answered >> at & 1 == 1;
         self.awaited = waiting.ids().enumerate().filter(|(at, _)| is_answered(*at)).map(|(_, id)| id).collect();

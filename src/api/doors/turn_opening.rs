@@ -165,6 +165,7 @@ impl TurnOpener<'_> {
         answers: Vec<InteractionAnswer>,
     ) -> Result<AttachedSession, ProblemDetails> {
         let sessions = &self.state.sessions;
+        check_consistent(&answers)?;
         self.store_user_token().await?;
         let state = sessions.load_session(&self.identity.user, self.session).await?;
         let targets: Vec<InteractionId> = answers.iter().map(InteractionAnswer::target).collect();
@@ -245,4 +246,16 @@ impl TurnOpener<'_> {
         let token = UserToken(self.identity.user_token.clone());
         token.store_for_session(self.state, &self.identity.user, self.session).await
     }
+}
+
+/// Refuses answers that contradict each other: the first one would win, and the client could not tell.
+fn check_consistent(answers: &[InteractionAnswer]) -> Result<(), ProblemDetails> {
+    for (at, answer) in answers.iter().enumerate() {
+        for earlier in answers[..at].iter().filter(|earlier| earlier.target() == answer.target()) {
+            if earlier.command_id()? != answer.command_id()? {
+                return Err(ProblemDetails::invalid("the request has two different answers for the same question"));
+            }
+        }
+    }
+    Ok(())
 }

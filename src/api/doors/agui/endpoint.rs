@@ -159,22 +159,23 @@ impl AgUiTurn {
         guard: StreamGuard,
     ) -> Result<HttpResponse, ProblemDetails> {
         let command_id = id.map(|id| self.command_id(&id)).transpose()?;
-        if let Some(command_id) = &command_id
-            && let Some(receipt) =
-                self.state.sessions.find_receipt(&self.caller.user, opener.session, command_id).await?
-        {
-            let attached = opener.attach_to_all_runs().await?;
-            // The client has a part of the answer already, which events cannot repeat. The snapshot has all of it. A message that
-            // no owner has read yet is in no snapshot, and has a run that is still to begin.
-            if receipt.message_id.is_some_and(|id| attached.state.has_user_message(id)) {
-                return self.follow_attached(opener.session, attached, guard);
-            }
-        }
+        let known = match &command_id {
+            Some(id) => self.state.sessions.find_receipt(&self.caller.user, opener.session, id).await?,
+            None => None,
+        };
         let conversation = self.load_conversation(opener.session).await?;
         // A client that sends while a run is in progress has stopped reading it.
         let message = TurnMessage { content: text, command_id, on_busy: OnBusy::Interrupt };
         match opener.send_message(message).await? {
             MessageTurn::Sent(cursor) => {
+                if let Some(message) = known.and_then(|receipt| receipt.message_id) {
+                    let attached = opener.attach_to_all_runs().await?;
+                    // The client has a part of the answer already, which events cannot repeat. The snapshot has all of it. A
+                    // message that no owner has read yet is in no snapshot, and has a run that is still to begin.
+                    if attached.state.has_user_message(message) {
+                        return self.follow_attached(opener.session, attached, guard);
+                    }
+                }
                 let encoder = self.encoder(opener.session, conversation, OpeningSnapshot::Omitted);
                 Ok(turn_response(self.follow(opener.session, cursor, guard), encoder))
             }

@@ -301,7 +301,11 @@ impl CurrentRest {
         let session = state.summary.session_id;
         let address = match predecessor {
             // The client knows the run by this address.
-            Predecessor::Response(previous) if previous.address.run == run.run_id => previous.address,
+            Predecessor::Response(previous)
+                if previous.address.run == run.run_id && previous.address.start_seq < message =>
+            {
+                previous.address
+            }
             _ => RunAddress { session, run: run.run_id, start_seq: message.saturating_sub(1) },
         };
         (!waiting.is_empty()).then_some(Self { address, seq: state.last_seq(), waiting })
