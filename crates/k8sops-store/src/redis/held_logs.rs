@@ -1,4 +1,4 @@
-//! Logs that nobody but this process can have continued.
+//! Logs that no other process can have continued.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ impl HeldLogs {
         self.0.lock().remove(&session);
     }
 
-    /// Returns whether nobody else can have continued the log, provided that the lease has not expired.
+    /// Returns whether no other process can have continued the log, provided that the lease has not expired.
     pub(super) fn contains(&self, session: SessionId) -> bool {
         self.0.lock().contains(&session)
     }
