@@ -11,9 +11,16 @@ function newAgent() {
   return new HttpAgent({ url: `${url}/agui`, threadId: `thread-${version}-${Math.random()}` });
 }
 
+// The ids of the messages of the user, by agent.
+const sent = new Map();
+
 async function turn(agent, input, message) {
   const seen = { types: [], interrupts: [], failed: null };
-  if (message) agent.addMessage({ id: `u-${Math.random()}`, role: "user", content: message });
+  if (message) {
+    const id = `u-${Math.random()}`;
+    sent.set(agent, [...(sent.get(agent) ?? []), id]);
+    agent.addMessage({ id, role: "user", content: message });
+  }
   await agent.runAgent(input, {
     onEvent: ({ event }) => {
       seen.types.push(event.type);
@@ -53,4 +60,15 @@ assert.ok(results.length > 0 && results.every(({ content }) => content !== undef
 assert.match(changer.messages.at(-1).content, /checkout/);
 const ids = changer.messages.map(({ id }) => id);
 assert.equal(new Set(ids).size, ids.length, "a message is there twice");
+// Once, under the id that the client gave it. An answer in words is in no log, and therefore in no snapshot.
+const fromUser = changer.messages.filter(({ role }) => role === "user").map(({ id }) => id);
+assert.deepEqual(fromUser, sent.get(changer).slice(0, 1));
+
+// A page that is loaded again has no messages. What it gets then stays the same when it sends more.
+const reloaded = new HttpAgent({ url: `${url}/agui`, threadId: reader.threadId });
+await turn(reloaded, {}, null);
+const attached = reloaded.messages.map(({ id }) => id);
+assert.ok(attached.length >= 2);
+await turn(reloaded, {}, "scale checkout to 4");
+assert.deepEqual(reloaded.messages.slice(0, attached.length).map(({ id }) => id), attached);
 console.log("done");
