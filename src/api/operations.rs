@@ -5,10 +5,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{
     account_events, approvals, catalog, documents,
     doors::{
-        ClientDoor, OpenDoors,
-        agui::endpoint as agui,
-        mcp::{endpoint as mcp, protected_resource},
-        openai::endpoint as openai,
+        ClientDoor, OpenDoors, agui::endpoint as agui, mcp::endpoint as mcp, openai::endpoint as openai,
         responses::endpoint as responses,
     },
     events, export, feedback, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
@@ -31,10 +28,7 @@ pub(super) fn register_operations(config: &mut ServiceConfig, doors: &OpenDoors)
         config.service(agui::run_agent).service(agui::run_agent_for_headlamp);
     }
     if doors.contains(ClientDoor::Mcp) {
-        config
-            .service(mcp::send_mcp_message)
-            .service(mcp::resume_mcp_stream)
-            .service(protected_resource::get_resource_metadata);
+        config.service(mcp::send_mcp_message).service(mcp::resume_mcp_stream);
     }
     if doors.contains(ClientDoor::Native) {
         register_native_operations(config);

@@ -4,8 +4,18 @@ use actix_web::web;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{
-    asyncapi::asyncapi_json, console::register_console, documents::ContractDocuments, fallback::answer_unmatched,
-    openapi::openapi_json, operations::register_operations, problem::ProblemDetails, state::ApiState,
+    asyncapi::asyncapi_json,
+    console::register_console,
+    documents::ContractDocuments,
+    doors::{
+        ClientDoor,
+        mcp::protected_resource::{METADATA_PATH, get_resource_metadata},
+    },
+    fallback::answer_unmatched,
+    openapi::openapi_json,
+    operations::register_operations,
+    problem::ProblemDetails,
+    state::ApiState,
     swagger_ui::register_pages,
 };
 
@@ -21,6 +31,11 @@ pub fn register_routes(config: &mut web::ServiceConfig, state: &web::Data<ApiSta
         )
         .configure(|config| register_operations(&mut ServiceConfig::new(config), &state.server.doors))
         .configure(register_pages)
+        .configure(|config| {
+            if state.server.doors.contains(ClientDoor::Mcp) {
+                config.route(METADATA_PATH, web::get().to(get_resource_metadata));
+            }
+        })
         .configure(|config| {
             if state.server.console {
                 register_console(config);

@@ -1,22 +1,16 @@
 //! Where clients of MCP get tokens: the metadata of RFC 9728, and the challenge that names it.
 
-use actix_web::{HttpRequest, get, web};
+use actix_web::{HttpRequest, web};
 use serde::Serialize;
-use utoipa::ToSchema;
 
-use crate::api::{
-    doors::ClientDoor, error_responses::document_errors, problem::ProblemDetails, problem_code::ProblemCode,
-    state::ApiState,
-};
+use crate::api::{doors::ClientDoor, problem::ProblemDetails, problem_code::ProblemCode, state::ApiState};
 
 /// The path of the metadata.
 pub(in crate::api) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource/mcp";
 
-document_errors!(ResourceMetadataErrors: NotFound);
-
 /// What a client has to know to get a token for `/mcp`.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ResourceMetadata {
+#[derive(Debug, Serialize)]
+pub(in crate::api) struct ResourceMetadata {
     /// The URL of the endpoint, as the client reaches it.
     resource: String,
     /// The issuer whose tokens are accepted.
@@ -29,12 +23,8 @@ pub(super) struct ResourceMetadata {
 
 /// Returns where clients of MCP get tokens (RFC 9728).
 ///
-/// It is there with `AUTH_MODE=jwt`, for everyone: a client reads it before it has a token.
-#[utoipa::path(
-    operation_id = "get_mcp_resource_metadata", tag = "door: mcp",
-    responses((status = 200, description = "The metadata", body = ResourceMetadata), ResourceMetadataErrors)
-)]
-#[get("/.well-known/oauth-protected-resource/mcp")]
+/// It is there with `AUTH_MODE=jwt`, for everyone: a client reads it before it has a token. It belongs to the protocol of tokens,
+/// not to the API, and is therefore not in the OpenAPI document.
 pub(in crate::api) async fn get_resource_metadata(
     request: HttpRequest,
     state: web::Data<ApiState>,
