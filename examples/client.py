@@ -1,6 +1,6 @@
 """Asks one question: streams the run, resumes after a lost connection, and asks before a change.
 
-    python3 client.py http://127.0.0.1:8080 "scale checkout to 3"
+    python3 client.py http://127.0.0.1:8080 "is this safe to apply?" checkout.yaml
 """
 
 import json
@@ -26,10 +26,11 @@ class Session:
     def call(self, method, path, body, headers=()):
         return json.load(self.open(method, path, body, headers))
 
-    def send(self, text):
-        """Sends a message. The key makes it safe to send again."""
-        key = {"Idempotency-Key": str(uuid.uuid4())}
-        return self.call("POST", f"/sessions/{self.id}/messages", {"content": text}, key)["run_id"]
+    def send(self, text, paths):
+        """Sends a message and text files that go with it. The key makes it safe to send again."""
+        attachments = [{"name": os.path.basename(path), "text": open(path, encoding="utf-8").read()} for path in paths]
+        message, key = {"content": text, "attachments": attachments}, {"Idempotency-Key": str(uuid.uuid4())}
+        return self.call("POST", f"/sessions/{self.id}/messages", message, key)["run_id"]
 
     def events(self):
         """Yields events and previews. After a lost connection it continues with the first event that was not seen."""
@@ -44,16 +45,14 @@ class Session:
             except OSError:
                 time.sleep(1)
 
-    def decide(self, approval_id, decision):
-        return self.call("POST", f"/sessions/{self.id}/approvals/{approval_id}", {"decision": decision})
-
 
 session = Session(sys.argv[1])
-run = session.send(sys.argv[2])
+run = session.send(sys.argv[2], sys.argv[3:])
 for event in session.events():
     if event["type"] == "approval_requested":
         print(f"{event['name']}: {event.get('summary', '')}\n{event.get('preview', '')}")
-        session.decide(event["approval_id"], "approve" if input("Run it? [y/n] ") == "y" else "deny")
+        answer = {"decision": "approve" if input("Run it? [y/n] ") == "y" else "deny"}
+        session.call("POST", f"/sessions/{session.id}/approvals/{event['approval_id']}", answer)
     elif event["type"] == "assistant_message":
         print(event["content"])
     elif event["type"] in ("run_finished", "run_failed") and event["run_id"] == run:

@@ -1,7 +1,9 @@
 // Asks one question: streams the run, resumes after a lost connection, and asks before a change.
 //
-//     node client.ts http://127.0.0.1:8080 "scale checkout to 3"
+//     node client.ts http://127.0.0.1:8080 "is this safe to apply?" checkout.yaml
 
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { createInterface } from 'node:readline';
 
 type Event = { type: string; seq?: number; run_id?: string; [field: string]: any };
@@ -39,9 +41,11 @@ async function* events(session: string): AsyncGenerator<Event> {
 }
 
 const { session_id: session } = await call('/sessions', {});
+const [content, ...paths] = process.argv.slice(3);
+const attachments = paths.map((path) => ({ name: basename(path), text: readFileSync(path, 'utf8') }));
 // The key makes the message safe to send again.
 const key = { 'idempotency-key': crypto.randomUUID() };
-const { run_id: run } = await call(`/sessions/${session}/messages`, { content: process.argv[3] }, key);
+const { run_id: run } = await call(`/sessions/${session}/messages`, { content, attachments }, key);
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 for await (const event of events(session)) {
   if (event.type === 'approval_requested') {

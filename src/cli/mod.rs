@@ -4,6 +4,7 @@
 //! The clients talk to the service as any other client does and know only the API; where no service runs, they start one in their
 //! process. `doctor`, `prompt` and `audit` use the parts of the service directly.
 //!
+//! - `question`: a message of words and files
 //! - `service`: the client of the API, its WebSocket, and the service that a command starts
 //! - `transcript`: frames of a session to updates of a screen
 //! - `terminal`: text that is safe to print, and the screen
@@ -18,6 +19,7 @@ pub mod crash_tour;
 pub mod doctor;
 pub mod mcp_stdio;
 pub mod prompt;
+mod question;
 mod service;
 mod terminal;
 mod transcript;

@@ -179,8 +179,34 @@ async fn exit_code_says_how_the_run_ended() {
     ))]])
     .await;
     let failed = ask(&service.base, &["why?"], b"").await;
-    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert_eq!((failed.code, failed.stdout.as_str()), (1, ""), "{}", failed.stderr);
     assert!(!failed.stderr.contains('\u{1b}') && failed.stderr.contains("model"), "{}", failed.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_code_says_that_a_limit_was_reached() {
+    let (model, tools) = (ScriptedModel::new([]), CountingMcpServer::new());
+    let setup = ServiceSetup {
+        model: Some(model.clone()),
+        servers: vec![tools.connector()],
+        env: vec![("K8SOPS_MAX_STEPS", "1".into()), ("K8SOPS_MAX_RUNS_PER_USER", "1".into())],
+        ..ServiceSetup::default()
+    };
+    let service = TestService::start(setup).await;
+    service.wait_for_mcp_servers().await;
+    // A limit of the run: what the model says of it is the answer.
+    model.add_replies([vec![call("look", json!({}))], vec![text("I only looked once.")]]);
+    let asked = ask(&service.base, &["look twice"], b"").await;
+    assert_eq!((asked.code, asked.stdout.as_str()), (4, "I only looked once.\n"), "{}", asked.stderr);
+    // A limit of the user: one run at a time.
+    let gate = TestGate::new();
+    model.add_replies([vec![text("It "), ReplyStep::Wait(gate.clone())]]);
+    let session = service.create_session().await;
+    service.post(&format!("{session}/messages"), json!({"content": "count the atoms"})).await;
+    gate.arrived().await;
+    let asked = ask(&service.base, &["and this?"], b"").await;
+    assert_eq!((asked.code, asked.stdout.as_str()), (4, ""), "{}", asked.stderr);
+    gate.open();
 }
 
 #[tokio::test(flavor = "multi_thread")]

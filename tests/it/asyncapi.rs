@@ -116,6 +116,9 @@ async fn every_websocket_frame_is_documented() {
     let unknown = "018f0000-0000-7000-8000-000000000000";
     send(&mut socket, json!({"type": "answer", "input_id": unknown, "action": "decline"})).await;
     frames.extend(socket.until("error").await);
+    let reply = frames.iter().rfind(|frame| frame["type"] == "assistant_message").unwrap()["message_id"].clone();
+    send(&mut socket, json!({"type": "feedback", "message_id": reply, "rating": "down", "comment": "no"})).await;
+    frames.extend(socket.until("message_feedback").await);
     assert_eq!(tried, up, "a command of the document was not tried");
 
     let mut seen = BTreeSet::new();

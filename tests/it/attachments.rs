@@ -96,6 +96,37 @@ async fn attachment_is_data_in_front_of_the_words_and_can_be_read_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rest_of_a_shortened_attachment_is_read_without_any_server() {
+    let model = ScriptedModel::new([vec![text("hello")], vec![text("a refused payment")]]);
+    let service = TestService::with(&model).await;
+    let session = service.create_session().await;
+    service.turn(&session, "hello").await;
+    assert!(model.requests()[0].tools.is_empty(), "there is nothing to read yet");
+    let attachments = json!([{"name": "app.log", "text": varied_log()}]);
+    let sent = service
+        .post(&format!("{session}/messages"), json!({"content": "what is wrong?", "attachments": attachments}))
+        .await;
+    let after = format!("?after={}", sent["seq"]);
+    let frames = service.events(&session, &after).await.until("run_finished").await;
+    let message = frames.iter().find(|frame| frame["type"] == "user_message").unwrap();
+    let id = message["attachments"][0]["attachment_id"].as_str().unwrap();
+    let named = format!("read_output(call={id:?}");
+    assert!(message["attachments"][0]["text"].as_str().unwrap().contains(&named), "{message:#}");
+    let offered = |request: &k8sops_models::ChatRequest| -> Vec<String> {
+        request.tools.iter().map(|tool| tool.name.clone()).collect()
+    };
+    assert_eq!(offered(model.requests().last().unwrap()), ["read_output", "search_output"]);
+    model.add_replies([
+        vec![call("search_output", json!({"call": id, "pattern": "09:59:58Z INFO"}))],
+        vec![text("there it is")],
+    ]);
+    let frames = service.turn(&session, "look again").await;
+    let found = frames.iter().find(|frame| frame["type"] == "tool_end").unwrap();
+    assert!(found["content"].as_str().unwrap().contains("request served"), "{found:#}");
+    assert_eq!(service.get("/v1/tools").await["tools"], json!([]), "no server is connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn attachments_outside_of_the_limits_are_rejected_with_the_reason() {
     let service = TestService::with(&ScriptedModel::new([vec![text("fine")]])).await;
     let session = service.create_session().await;

@@ -88,3 +88,52 @@ async fn chat_uses_the_sessions_of_its_token() {
         assert!(errors.contains("K8SOPS_TOKEN") && !errors.contains("made-up"), "{errors}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_goes_with_a_message_and_the_reply_is_rated() {
+    let model = ScriptedModel::new([vec![text("a typo in kind")], vec![text("still the typo")], vec![text("hello")]]);
+    let service = TestService::with(&model).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (manifest, empty) = (folder.path().join("my pod.yaml"), folder.path().join("empty.log"));
+    std::fs::write(&manifest, "kind: Pot\nmetadata: {name: web}\n").unwrap();
+    std::fs::write(&empty, "\n").unwrap();
+    let (manifest, empty, folder) = (manifest.display(), empty.display(), folder.path().display());
+    let input = format!(
+        "/bad\n/attach {empty}\n/attach {folder}\n/attach {folder}/none\n/attach {manifest}\n/attach\nwhat is wrong?\n/good it \
+         helped\n/again\n/attach '{manifest}'\n/attach -\nhello\n/quit\n"
+    );
+    let output = run_chat(chat_command(&service.base, &[]), input.as_bytes()).await;
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{shown}");
+    for line in [
+        "there is no reply to rate".to_owned(),
+        format!("{empty} is empty"),
+        format!("{folder} cannot be read: it is not a regular file"),
+        format!("{folder}/none cannot be read: No such file"),
+        format!("{manifest} (32 B) goes with the next message"),
+        format!("with the next message: {manifest} (32 B)"),
+        "  + my pod.yaml (32 B)".to_owned(),
+        "rated as helpful".to_owned(),
+        "nothing goes with the next message".to_owned(),
+    ] {
+        assert!(shown.contains(&line), "{line}: {shown}");
+    }
+    let sessions = service.get("/v1/sessions").await;
+    let session = format!("/v1/sessions/{}", sessions["sessions"][0]["session_id"].as_str().unwrap());
+    let messages = service.get(&format!("{session}/messages")).await;
+    let attached: Vec<usize> = messages["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|message| message["role"] == "user")
+        .map(|message| message["attachments"].as_array().map_or(0, Vec::len))
+        .collect();
+    assert_eq!(attached, [1, 1, 0], "{messages:#}");
+    assert_eq!(messages["messages"][0]["attachments"][0]["media_type"], "application/yaml");
+    let feedback = &messages["messages"][1]["feedback"];
+    assert_eq!((&feedback["rating"], &feedback["comment"]), (&"up".into(), &"it helped".into()), "{messages:#}");
+    // Who opens the session later sees what was attached.
+    let again = run_chat(chat_command(&service.base, &["--continue"]), b"/quit\n").await;
+    let shown = String::from_utf8(again.stdout).unwrap();
+    assert!(shown.contains("> what is wrong?\n  + my pod.yaml (32 B)"), "{shown}");
+}

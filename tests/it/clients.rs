@@ -41,8 +41,8 @@ async fn generated_python_client_completes_a_turn() {
 }
 
 /// Runs an example with a yes for its approval.
-async fn run_example(command: &mut Command) -> String {
-    command.args(["scale checkout to 3"]).env("NO_PROXY", "*").env("no_proxy", "*").kill_on_drop(true);
+async fn run_example(command: &mut Command, file: &str) -> String {
+    command.args(["scale checkout to 3", file]).env("NO_PROXY", "*").env("no_proxy", "*").kill_on_drop(true);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"y\n").await.unwrap();
     let output = timeout(TEST_TIMEOUT, child.wait_with_output()).await.expect("the example ends").unwrap();
@@ -59,8 +59,19 @@ async fn examples_stream_and_approve() {
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 60, "{file} has {lines} lines");
         let demo = start_demo().await;
-        let said = run_example(Command::new(testbed::path(program)).arg(&path).arg(&demo.url)).await;
+        let folder = TempDir::new().unwrap();
+        let manifest = folder.path().join("checkout.yaml");
+        std::fs::write(&manifest, "kind: Deployment\n").unwrap();
+        let manifest = manifest.to_str().unwrap();
+        let said = run_example(Command::new(testbed::path(program)).arg(&path).arg(&demo.url), manifest).await;
         assert!(said.contains("replicas 2 → 3") && said.contains("Done: deployment.apps/checkout scaled."), "{said}");
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let get = async |path: String| -> serde_json::Value {
+            client.get(format!("{}/v1/{path}", demo.url)).send().await.unwrap().json().await.unwrap()
+        };
+        let session = get("sessions".to_owned()).await["sessions"][0]["session_id"].as_str().unwrap().to_owned();
+        let messages = get(format!("sessions/{session}/messages")).await;
+        assert_eq!(messages["messages"][0]["attachments"][0]["name"], "checkout.yaml", "{messages}");
     }
 }
 

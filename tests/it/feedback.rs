@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::TestService;
+use crate::{service::TestService, websocket::TestSocket};
 use k8sops_testing::scripted_model::{ScriptedModel, text};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,4 +54,37 @@ async fn newest_rating_of_a_reply_counts_and_is_in_log_and_report() {
     // A rated session answers on.
     let frames = service.turn(&session, "and now?").await;
     assert_eq!(frames.last().unwrap()["outcome"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reply_is_rated_over_a_websocket() {
+    let service = TestService::with(&ScriptedModel::new([vec![text("it is DNS")]])).await;
+    let session = service.create_session().await;
+    let mut socket = TestSocket::open(&service, &session, "").await;
+    socket.send(json!({"type": "message", "content": "why?"})).await;
+    let frames = socket.until("run_finished").await;
+    let reply = frames.iter().find(|frame| frame["type"] == "assistant_message").unwrap()["message_id"].clone();
+    let rate =
+        json!({"type": "feedback", "command_id": "f1", "message_id": reply, "rating": "down", "comment": " no "});
+    socket.send(rate.clone()).await;
+    let ack = socket.until("ack").await.pop().unwrap();
+    let event = socket.until("message_feedback").await.pop().unwrap();
+    assert_eq!((&ack["command_id"], &event["command_id"]), (&json!("f1"), &json!("f1")));
+    assert_eq!((&event["rating"], &event["comment"]), (&json!("down"), &json!("no")));
+    // Sent again, it has no effect.
+    socket.send(rate).await;
+    assert_eq!(socket.until("ack").await.pop().unwrap()["duplicate"], true);
+    let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for (fields, code) in [
+        (json!({"message_id": unknown, "rating": "up"}), "message_not_found"),
+        (json!({"message_id": reply, "rating": "great"}), "invalid_json"),
+        (json!({"message_id": reply, "rating": "up", "comment": "x".repeat(2_001)}), "invalid_request"),
+    ] {
+        let mut command = fields;
+        command["type"] = json!("feedback");
+        socket.send(command).await;
+        assert_eq!(socket.until("error").await.pop().unwrap()["code"], code);
+    }
+    let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("k8sops_message_feedback_total{rating=\"down\"} 1"), "{metrics}");
 }

@@ -144,7 +144,8 @@ pub(crate) async fn start_cluster_stub() -> (ChildProgram, TempDir, String) {
     let dir = TempDir::new().unwrap();
     let kubeconfig = dir.path().join("kubeconfig").to_str().unwrap().to_owned();
     let mut command = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
-    command.arg(testbed::path("K8SOPS_TEST_KUBE_STUB")).args(["--port", "0", "--kubeconfig", &kubeconfig]);
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/kube_stub.py"));
+    command.args(["--port", "0", "--kubeconfig", &kubeconfig]);
     (ChildProgram::start(&mut command).await, dir, kubeconfig)
 }
 

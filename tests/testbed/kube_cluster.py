@@ -16,6 +16,7 @@ RESOURCES = {
     ("", "v1", "events"): ("Event", True, ["ev"], []),
     ("", "v1", "namespaces"): ("Namespace", False, ["ns"], []),
     ("", "v1", "nodes"): ("Node", False, ["no"], []),
+    ("", "v1", "persistentvolumeclaims"): ("PersistentVolumeClaim", True, ["pvc"], []),
     ("", "v1", "pods"): ("Pod", True, ["po"], ["log"]),
     ("", "v1", "secrets"): ("Secret", True, [], []),
     ("", "v1", "serviceaccounts"): ("ServiceAccount", True, ["sa"], []),
@@ -24,6 +25,10 @@ RESOURCES = {
     ("apps", "v1", "replicasets"): ("ReplicaSet", True, ["rs"], ["scale"]),
     ("authorization.k8s.io", "v1", "selfsubjectaccessreviews"): ("SelfSubjectAccessReview", False, [], []),
     ("discovery.k8s.io", "v1", "endpointslices"): ("EndpointSlice", True, [], []),
+    ("networking.k8s.io", "v1", "networkpolicies"): ("NetworkPolicy", True, ["netpol"], []),
+    ("policy", "v1", "poddisruptionbudgets"): ("PodDisruptionBudget", True, ["pdb"], []),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"): ("ClusterRoleBinding", False, [], []),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles"): ("ClusterRole", False, [], []),
 }
 REPLICA_SETS, SERVICES, ENDPOINTS = ("apps", "v1", "replicasets"), ("", "v1", "services"), ("", "v1", "endpoints")
 SLICES = ("discovery.k8s.io", "v1", "endpointslices")

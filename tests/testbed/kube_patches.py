@@ -76,7 +76,7 @@ def clean(value):
 def merge_list(into, patch, name, atomic, path):
     key = MERGE_KEYS.get(name)
     if name == "ports":
-        key = "port" if "containers" not in path else "containerPort"
+        key = "containerPort" if any("containerPort" in item for item in [*into, *patch]) else "port"
     if key is None or not all(isinstance(item, dict) for item in [*into, *patch]):
         return clean(patch)
     items = [] if any(item == {"$patch": "replace"} for item in patch) else list(into)

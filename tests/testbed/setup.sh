@@ -163,7 +163,6 @@ K8SOPS_TEST_KUBE_MODELS $here/kube_models.mjs
 K8SOPS_TEST_KUBECTL $TESTBED/venv/bin/kubectl
 K8SOPS_TEST_AIMOCK $modules/@copilotkit/aimock/dist/cli.js
 K8SOPS_TEST_PYTHON $TESTBED/venv/bin/python
-K8SOPS_TEST_KUBE_STUB $here/kube_stub.py
 K8SOPS_TEST_COMMAND_LINE_SERVER $here/command_line_server.py
 K8SOPS_TEST_WIRE $here/wire.py
 K8SOPS_TEST_TRACE_SERVER $here/trace_server.py

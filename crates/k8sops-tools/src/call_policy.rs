@@ -9,7 +9,10 @@ use k8sops_classifier::{
 use k8sops_core::ToolEffect;
 use k8sops_mcp::{RemoteTool, ServerScope};
 
-use crate::{ApprovalMode, StaleApproval, ToolRule, approval_gate::CallReach};
+use crate::{
+    ApprovalMode, StaleApproval, ToolRule, UntrustedWord,
+    approval_gate::{CallFacts, CallReach, PlaceholderUse},
+};
 
 /// A call whose effect is to be decided.
 pub(crate) struct CallCandidate<'a> {
@@ -41,6 +44,24 @@ pub(crate) struct EffectDecision {
     pub(crate) is_assumed: bool,
     /// What the operator's rule says about an approval whose preview does not hold any more.
     pub(crate) on_stale: Option<StaleApproval>,
+}
+
+impl EffectDecision {
+    /// Returns the reason of the effect as people see it.
+    pub(crate) fn displayed_reason(&self) -> String {
+        let redacted = if self.sensitive_output.is_some() { "; secrets in its output are redacted" } else { "" };
+        format!("{}{redacted}", self.reason)
+    }
+
+    /// Returns what an approval of the call depends on.
+    pub(crate) fn facts<'a>(
+        &'a self,
+        placeholders: PlaceholderUse,
+        untrusted_word: Option<&'a UntrustedWord>,
+    ) -> CallFacts<'a> {
+        let Self { effect, ref reason, reach, .. } = *self;
+        CallFacts { effect, reason, reach, placeholders, untrusted_word }
+    }
 }
 
 /// Decides the effect of a call. A tool that is not known to be read-only is treated as mutating. The operator's rule comes

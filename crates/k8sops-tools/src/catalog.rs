@@ -19,9 +19,10 @@ use k8sops_models::{EmbeddingModel, ToolBounds, ToolSpec};
 use crate::{
     ApprovalMode, ApprovalRequirement, ArgumentMismatch, ClassifiedCall, StaleApproval, ToolOptions, ToolRef, ToolRule,
     UntrustedWord,
-    approval_gate::{ApprovalSettings, CallFacts, PlaceholderUse, decide_approval, decide_tool_gate},
+    approval_gate::{ApprovalSettings, PlaceholderUse, decide_approval, decide_tool_gate},
     argument_schema::find_mismatches,
     call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
+    offered_tools::KeptTexts,
     output_tools,
     preview::ObjectReader,
     redaction::arguments_contain_placeholder,
@@ -77,7 +78,7 @@ impl ApprovalPolicy {
             let candidate =
                 CallCandidate { server, tool, scope: *scope, arguments: Some(arguments), rules: &self.rules };
             let decision = decide_effect(&candidate);
-            let facts = call_facts(&decision, PlaceholderUse::None, None);
+            let facts = decision.facts(PlaceholderUse::None, None);
             !matches!(decide_approval(&facts, self.approval_settings(&decision)), ApprovalRequirement::Deny { .. })
         };
         depends_on_rule || runs(&Map::new()) || read_probes(&tool.input_schema).iter().any(runs)
@@ -104,6 +105,8 @@ struct CatalogSnapshot {
     version: u64,
     policy: Arc<ApprovalPolicy>,
     tools: BTreeMap<String, CatalogTool>,
+    /// Whether a server has tools. Without one, only the built-in tools are in `tools`.
+    has_servers: bool,
     /// All tools, in the order of `tools`.
     specs: Arc<[ToolSpec]>,
     /// Whether models get each of `specs`.
@@ -145,9 +148,9 @@ impl ToolCatalog {
     pub fn list_tools(&self) -> Vec<ToolInfo> {
         let snapshot = self.current_snapshot();
         let infos = snapshot.tools.iter().zip(snapshot.specs.iter()).zip(&snapshot.offers);
-        let infos = infos.map(|(((name, entry), spec), offer)| {
+        let infos = infos.filter(|_| snapshot.has_servers).map(|(((name, entry), spec), offer)| {
             let (decision, settings) = self.decide_effect(entry, None);
-            let facts = call_facts(&decision, PlaceholderUse::None, None);
+            let facts = decision.facts(PlaceholderUse::None, None);
             let gate = decide_tool_gate(&facts, settings);
             ToolInfo {
                 name: name.clone(),
@@ -157,7 +160,7 @@ impl ToolCatalog {
                 input_schema: spec.input_schema.clone(),
                 effect: decision.effect,
                 gate,
-                reason: displayed_reason(&decision),
+                reason: decision.displayed_reason(),
                 offer: *offer,
             }
         });
@@ -194,8 +197,11 @@ impl ToolCatalog {
     }
 
     /// Returns the tools as the model gets them: those of every request, then those of `found` that are not among them.
-    pub(crate) fn tool_specs(&self, found: &[String]) -> Arc<[ToolSpec]> {
+    pub(crate) fn tool_specs(&self, found: &[String], kept_texts: KeptTexts) -> Arc<[ToolSpec]> {
         let snapshot = self.current_snapshot();
+        if !snapshot.has_servers && kept_texts == KeptTexts::Absent {
+            return Arc::default();
+        }
         let hidden: BTreeMap<&str, &ToolSpec> = snapshot.hidden().map(|spec| (spec.name.as_str(), spec)).collect();
         let found: Vec<&ToolSpec> = found.iter().filter_map(|name| hidden.get(name.as_str()).copied()).collect();
         if found.is_empty() {
@@ -207,6 +213,12 @@ impl ToolCatalog {
     /// Returns the tools that the model only finds by a search.
     pub(crate) fn hidden_specs(&self) -> Vec<ToolSpec> {
         self.current_snapshot().hidden().cloned().collect()
+    }
+
+    /// Whether the tools that a session gets depend on its log.
+    pub(crate) fn depends_on_log(&self) -> bool {
+        let snapshot = self.current_snapshot();
+        !snapshot.has_servers || snapshot.hidden().next().is_some()
     }
 
     pub(crate) fn tool_search(&self) -> &ToolSearch {
@@ -334,10 +346,10 @@ impl ToolCatalog {
         untrusted_word: Option<&UntrustedWord>,
     ) -> ResolvedCall {
         let (mut decision, settings) = self.decide_effect(entry, Some(arguments));
-        decision.reason = displayed_reason(&decision);
+        decision.reason = decision.displayed_reason();
         let has_placeholder = arguments_contain_placeholder(arguments);
         let placeholders = if has_placeholder { PlaceholderUse::Present } else { PlaceholderUse::None };
-        let approval = decide_approval(&call_facts(&decision, placeholders, untrusted_word), settings);
+        let approval = decide_approval(&decision.facts(placeholders, untrusted_word), settings);
         let EffectDecision { effect, reason, is_assumed, sensitive_output, .. } = decision;
         let tool = ToolRef::new(&entry.server, &entry.tool.name);
         ResolvedCall { call: ClassifiedCall { tool, effect, approval, reason, is_assumed }, sensitive_output }
@@ -378,10 +390,10 @@ impl CatalogSnapshot {
                 remotes.insert((status.name.clone(), tool.name.clone()), tool.clone());
             }
         }
-        // Without any tool there is no output to read.
-        if !remotes.is_empty() {
-            let server = || output_tools::SERVER.to_owned();
-            remotes.extend(output_tools::TOOLS.iter().map(|tool| ((server(), tool.name.clone()), tool.clone())));
+        let has_servers = !remotes.is_empty();
+        let server = || output_tools::SERVER.to_owned();
+        remotes.extend(output_tools::TOOLS.iter().map(|tool| ((server(), tool.name.clone()), tool.clone())));
+        if has_servers {
             let search = find_tools_tool(&BTreeMap::new());
             remotes.insert((server(), search.name.clone()), search);
         }
@@ -413,8 +425,16 @@ impl CatalogSnapshot {
             specs.push(spec);
             tools.insert(name, CatalogTool { server: remote.0, tool, scope, argument_keys });
         }
-        let mut snapshot =
-            Self { version, policy, offers: Vec::new(), offered: Arc::new([]), specs: specs.into(), tools, left_out };
+        let mut snapshot = Self {
+            version,
+            policy,
+            offers: Vec::new(),
+            offered: Arc::default(),
+            has_servers,
+            specs: specs.into(),
+            tools,
+            left_out,
+        };
         snapshot.decide_offers(bounds);
         snapshot
     }
@@ -477,19 +497,4 @@ impl CatalogSnapshot {
     fn find_by_ref(&self, tool: &ToolRef) -> Option<&CatalogTool> {
         self.tools.values().find(|entry| entry.server == tool.server() && entry.tool.name == tool.tool())
     }
-}
-
-fn call_facts<'a>(
-    decision: &'a EffectDecision,
-    placeholders: PlaceholderUse,
-    untrusted_word: Option<&'a UntrustedWord>,
-) -> CallFacts<'a> {
-    let EffectDecision { effect, ref reason, reach, .. } = *decision;
-    CallFacts { effect, reason, reach, placeholders, untrusted_word }
-}
-
-/// Returns the reason of an effect as people see it.
-fn displayed_reason(decision: &EffectDecision) -> String {
-    let redacted = if decision.sensitive_output.is_some() { "; secrets in its output are redacted" } else { "" };
-    format!("{}{redacted}", decision.reason)
 }

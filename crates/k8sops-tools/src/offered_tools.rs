@@ -23,13 +23,33 @@ pub struct OfferedTools {
     pub tokens: usize,
 }
 
+/// Whether a session has texts that `read_output` can show: outputs of tools or attachments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum KeptTexts {
+    #[default]
+    Absent,
+    Present,
+}
+
+impl KeptTexts {
+    /// Returns whether there are such texts in these messages.
+    pub(crate) fn find(messages: &[Arc<ChatMessage>]) -> Self {
+        let is_kept = |message: &Arc<ChatMessage>| match &**message {
+            ChatMessage::Tool(_) => true,
+            ChatMessage::User(user) => !user.attachments.is_empty(),
+            ChatMessage::Assistant(_) => false,
+        };
+        if messages.iter().any(is_kept) { Self::Present } else { Self::Absent }
+    }
+}
+
 impl ToolCatalog {
     /// Returns the tools of a new session by their server, in the order of the servers' names.
     pub fn offered_tools(&self) -> Vec<OfferedTools> {
         let servers: BTreeMap<String, String> =
             self.list_tools().into_iter().map(|tool| (tool.name, tool.server)).collect();
         let mut offered: BTreeMap<&str, Vec<ToolSpec>> = BTreeMap::new();
-        for spec in self.tool_specs(&[]).iter() {
+        for spec in self.tool_specs(&[], KeptTexts::Absent).iter() {
             let server = servers.get(&spec.name).map_or("k8sops", String::as_str);
             offered.entry(server).or_default().push(spec.clone());
         }
@@ -38,11 +58,6 @@ impl ToolCatalog {
             OfferedTools { server: server.to_owned(), specs, tokens }
         };
         offered.into_iter().map(by_server).collect()
-    }
-
-    /// Whether there are tools that the model only finds by a search.
-    pub(crate) fn has_hidden_tools(&self) -> bool {
-        !self.hidden_specs().is_empty()
     }
 
     /// Runs `find_tools`. Errors are for the model.

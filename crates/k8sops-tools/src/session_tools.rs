@@ -27,6 +27,7 @@ use crate::{
     call_errors::explain_call_error,
     catalog::PreviewRun,
     contains_secret,
+    offered_tools::KeptTexts,
     output::{OutputBudget, TruncatedOutput, fit_output},
     output_tools,
     preview::{FittedPreview, PreviewBody, fit_preview},
@@ -111,7 +112,7 @@ impl ToolExecutorFactory for SessionToolFactory {
             session,
             user: user.clone(),
             vault: self.0.vaults.vault_of(session),
-            found: Mutex::default(),
+            logged: Mutex::default(),
         })
     }
 
@@ -137,13 +138,20 @@ impl ToolExecutorFactory for SessionToolFactory {
     }
 }
 
+#[derive(Debug, Clone, Default)]
+struct LoggedToolFacts {
+    /// Tools that earlier runs found with `find_tools`.
+    found: Arc<[String]>,
+    kept_texts: KeptTexts,
+}
+
 pub(crate) struct SessionToolExecutor {
     shared: Arc<SharedTools>,
     session: SessionId,
     user: UserId,
     vault: VaultCell,
-    /// Tools that earlier runs found with `find_tools`. Fixed within a run.
-    found: Mutex<Arc<[String]>>,
+    /// What of the log decides which tools the model gets. Fixed within a run.
+    logged: Mutex<LoggedToolFacts>,
 }
 
 impl SessionToolExecutor {
@@ -268,13 +276,18 @@ impl SessionToolExecutor {
         fitted
     }
 
-    /// Reads from the log which tools earlier runs found. A session whose servers' tools all fit needs none.
-    async fn load_found_tools(&self) {
-        if !self.shared.catalog.has_hidden_tools() {
+    /// Reads from the log which tools earlier runs found, and whether there are texts to read. A session whose servers' tools all
+    /// fit needs neither.
+    async fn load_logged_facts(&self) {
+        if !self.shared.catalog.depends_on_log() {
             return;
         }
         match load_state(self.shared.log.as_ref(), self.session).await {
-            Ok(loaded) => *self.found.lock() = found_names(&loaded.state.messages).into(),
+            Ok(loaded) => {
+                let messages = &loaded.state.messages;
+                *self.logged.lock() =
+                    LoggedToolFacts { found: found_names(messages).into(), kept_texts: KeptTexts::find(messages) };
+            }
             Err(error) => tracing::warn!(session = %self.session, %error, "found tools not read"),
         }
     }
@@ -319,7 +332,7 @@ impl ToolExecutor for SessionToolExecutor {
         if let Some(token) = self.shared.tokens.token_of(self.session) {
             self.shared.hub.connect_user(&token).await;
         }
-        self.load_found_tools().await;
+        self.load_logged_facts().await;
     }
 
     async fn introduce_servers(&self, known: &[ServerIntroduction]) -> Vec<ServerIntroduction> {
@@ -340,8 +353,8 @@ impl ToolExecutor for SessionToolExecutor {
     }
 
     fn tool_specs(&self) -> Arc<[ToolSpec]> {
-        let found = self.found.lock().clone();
-        self.shared.catalog.tool_specs(&found)
+        let LoggedToolFacts { found, kept_texts } = self.logged.lock().clone();
+        self.shared.catalog.tool_specs(&found, kept_texts)
     }
 
     fn found_tools(&self, messages: &[Arc<ChatMessage>]) -> FoundTools {

@@ -12,7 +12,9 @@ use super::frames::{ClientFrame, CommandReply, ParsedFrame, RejectedFrame, parse
 use crate::{
     api::{
         caller::{Caller, CanApprove, CanWrite},
-        commands::{approval_command, cancel_command, input_command, message_command, settings_command},
+        commands::{
+            approval_command, cancel_command, feedback_command, input_command, message_command, settings_command,
+        },
         problem::ProblemDetails,
         state::ApiState,
     },
@@ -64,6 +66,7 @@ impl CommandExecutor {
             ClientFrame::Resolve(..) => drop(Caller::<CanApprove>::new(self.caller.clone())?),
             _ => drop(Caller::<CanWrite>::new(self.caller.clone())?),
         }
+        let mut rating = None;
         let command = match frame {
             ClientFrame::Message(message) => message_command(user, command_id, message, &self.state.server)?,
             ClientFrame::Cancel => cancel_command(user, command_id),
@@ -72,7 +75,15 @@ impl CommandExecutor {
             }
             ClientFrame::Answer(input_id, answer) => input_command(user, command_id, input_id, answer)?,
             ClientFrame::Settings(patch) => settings_command(user, command_id, patch)?,
+            ClientFrame::Feedback(message_id, feedback) => {
+                rating = Some(feedback.rating);
+                feedback_command(user, command_id, message_id, feedback.checked()?)
+            }
         };
-        Ok(self.state.sessions.submit_command(self.session, command).await?)
+        let receipt = self.state.sessions.submit_command(self.session, command).await?;
+        if let Some(rating) = rating.filter(|_| !receipt.duplicate) {
+            self.state.metrics.count_message_feedback(rating.as_str());
+        }
+        Ok(receipt)
     }
 }

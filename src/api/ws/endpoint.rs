@@ -77,9 +77,9 @@ pub(super) struct WebSocketQuery {
 
 /// Opens a WebSocket: the server sends events of the session, the client sends commands.
 ///
-/// Commands are `{"type": "message"|"cancel"|"approve"|"deny"|"answer"|"settings", "command_id"?, …}`. A text frame that is not
-/// a JSON object is a message. The reply to a command is `{"type": "ack", "command_id", "seq"}` when it is durable, or
-/// `{"type": "error", "command_id", "code", "message"}`.
+/// Commands are `{"type", "command_id"?, …}` of type `message`, `cancel`, `approve`, `deny`, `answer`, `settings` or `feedback`. A
+/// text frame that is not a JSON object is a message. The reply to a command is `{"type": "ack", "command_id", "seq"}` when it is
+/// durable, or `{"type": "error", "command_id", "code", "message"}`.
 ///
 /// A browser cannot send `Authorization`. It offers the sub-protocols `k8sops.v1` and `bearer.TOKEN`, or it offers `k8sops.v1`
 /// alone and sends `{"type": "auth", "token": "…"}` as its first message within 5 s. The server sends nothing before that.

@@ -1,12 +1,14 @@
 //! Frames that only occur on a WebSocket: authentication, commands and replies.
 
-use k8sops_core::{ApprovalId, CommandId, CommandReceipt, InputAction, InputId, MessageId, RunId, SettingsPatch};
+use k8sops_core::{
+    ApprovalId, CommandId, CommandReceipt, FeedbackRating, InputAction, InputId, MessageId, RunId, SettingsPatch,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
 use crate::api::{
-    commands::{AnswerInput, ApprovalVerdict, ResolveApproval, SendMessage},
+    commands::{AnswerInput, ApprovalVerdict, RateMessage, ResolveApproval, SendMessage},
     problem::ProblemDetails,
     problem_code::ProblemCode,
 };
@@ -95,18 +97,20 @@ impl CommandReply {
     EmptyPayload,
     ApprovalAnswer,
     InputAnswer,
-    SettingsPatch
+    SettingsPatch,
+    ReplyRating
 )))]
 pub(in crate::api) struct WebSocketSchemas;
 
 /// The commands: the value of `type`, the schema of the other fields, and a summary.
-pub(in crate::api) const COMMANDS: [(&str, &str, &str); 6] = [
+pub(in crate::api) const COMMANDS: [(&str, &str, &str); 7] = [
     ("message", "SendMessage", "Sends a message."),
     ("cancel", "EmptyPayload", "Cancels the run in progress."),
     ("approve", "ApprovalAnswer", "Approves a pending tool call."),
     ("deny", "ApprovalAnswer", "Denies a pending tool call."),
     ("answer", "InputAnswer", "Answers a question of an MCP server."),
     ("settings", "SettingsPatch", "Changes settings from the next run on."),
+    ("feedback", "ReplyRating", "Rates a reply of the agent."),
 ];
 
 /// A command of a client.
@@ -117,6 +121,7 @@ pub(super) enum ClientFrame {
     Resolve(ApprovalId, ResolveApproval),
     Answer(InputId, AnswerInput),
     Settings(SettingsPatch),
+    Feedback(MessageId, RateMessage),
 }
 
 /// An answer to an approval request.
@@ -146,6 +151,19 @@ pub(super) struct InputAnswer {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     content: Option<serde_json::Map<String, Value>>,
+}
+
+/// A rating of a reply.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplyRating {
+    /// The id from `assistant_message`.
+    message_id: MessageId,
+    /// Whether the reply helped.
+    rating: FeedbackRating,
+    /// What is right or wrong about it, at most 2,000 characters.
+    #[serde(default)]
+    comment: Option<String>,
 }
 
 /// The payload of a command that only has a `type`.
@@ -193,6 +211,9 @@ pub(super) fn parse_frame(text: &str) -> Result<ParsedFrame, Box<RejectedFrame>>
             ClientFrame::Answer(input_id, AnswerInput { action, content })
         }),
         "settings" => parse_payload(fields).map(ClientFrame::Settings),
+        "feedback" => parse_payload(fields).map(|ReplyRating { message_id, rating, comment }| {
+            ClientFrame::Feedback(message_id, RateMessage { rating, comment })
+        }),
         _ => {
             let kinds = COMMANDS.map(|(kind, ..)| kind).join(", ");
             Err(ProblemDetails::invalid(format!("type must be one of {kinds}")))

@@ -7,20 +7,13 @@ use tokio::sync::mpsc;
 use super::{
     outcome::AskOutcome,
     output::{AskOutput, SideNotes},
-    question::{ComposedQuestion, QuestionLimits, compose_question, read_inputs},
     run_watcher::{ReadApprovals, RunWatcher},
 };
 use crate::cli::{
-    service::{
-        ApiClient, ApiClientError, FoundSession, ModelSelection, ServiceAccess, ServiceOptions, SessionConnection,
-    },
+    question::{ComposedQuestion, QuestionLimits, compose_question, read_inputs},
+    service::{ApiClientError, FoundSession, ModelSelection, ServiceAccess, ServiceOptions, SessionConnection},
     terminal::{LineStyle, short_id},
 };
-
-/// The longest message that a service of an unknown version accepts, in bytes.
-const DEFAULT_MESSAGE_BYTES: usize = 65_536;
-/// The largest WebSocket frame that such a service accepts, in bytes.
-const DEFAULT_FRAME_BYTES: usize = 262_144;
 
 /// Options of `k8sops ask`.
 #[derive(Debug, Clone, clap::Args)]
@@ -94,7 +87,7 @@ pub async fn run(options: AskOptions) -> anyhow::Result<ExitCode> {
         }
     });
     let asked = async {
-        let limits = question_limits(&access.client).await?;
+        let limits = QuestionLimits::fetch(&access.client).await?;
         match compose_question(&words, inputs, limits) {
             Ok(question) => ask_service(&options, &access, &question, notes, &mut interrupts).await,
             Err(error) => {
@@ -162,17 +155,6 @@ async fn ask_service(
         AskOutcome::Failed | AskOutcome::WrongUsage | AskOutcome::Cancelled => {}
     }
     Ok(outcome)
-}
-
-async fn question_limits(client: &ApiClient) -> Result<QuestionLimits, ApiClientError> {
-    let info = client.get_info().await?;
-    let limit = |name: &str| info["limits"][name].as_u64().and_then(|bytes| usize::try_from(bytes).ok());
-    Ok(QuestionLimits {
-        message_bytes: limit("max_message_bytes").unwrap_or(DEFAULT_MESSAGE_BYTES),
-        frame_bytes: limit("max_frame_bytes").unwrap_or(DEFAULT_FRAME_BYTES),
-        attachment_bytes: limit("max_attachment_bytes").unwrap_or(0),
-        attachments: limit("max_attachments").unwrap_or(0),
-    })
 }
 
 fn report_wrong_usage(error: &impl std::fmt::Display) -> ExitCode {

@@ -8,7 +8,6 @@
 mod command;
 mod outcome;
 mod output;
-mod question;
 mod run_watcher;
 
 pub use command::{AskOptions, run};

@@ -60,6 +60,14 @@ impl AskOutput {
         Self { format, notes, screen, stdout: Box::new(stdout) }
     }
 
+    /// Writes everything to `written`.
+    #[cfg(test)]
+    pub(super) fn captured(written: impl Write + Send + Clone + 'static) -> Self {
+        let plain = TerminalCapabilities { overwrite: false, colors: false };
+        let screen = TerminalScreen::new(Box::new(written.clone()) as BoxedOutput, plain, None);
+        Self { format: AnswerFormat::Whole, notes: SideNotes::Shown, screen, stdout: Box::new(written) }
+    }
+
     /// Shows what a frame changes.
     ///
     /// # Errors
@@ -110,7 +118,8 @@ impl AskOutput {
     /// # Errors
     /// The output is closed.
     pub(super) fn write_answer(&mut self, text: &str) -> io::Result<()> {
-        if self.format != AnswerFormat::Whole {
+        // A run that failed has none.
+        if self.format != AnswerFormat::Whole || text.trim().is_empty() {
             return Ok(());
         }
         writeln!(self.stdout, "{}", text.trim_end_matches('\n'))?;

@@ -9,8 +9,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{outcome::AskOutcome, output::AskOutput, question::ComposedQuestion};
+use super::{outcome::AskOutcome, output::AskOutput};
 use crate::cli::{
+    question::ComposedQuestion,
     service::{ConnectionEvent, SessionConnection},
     terminal::{InputSource, LineStyle, sanitize_text},
     transcript::TranscriptView,
@@ -262,5 +263,56 @@ impl<'a> RunWatcher<'a> {
             }
         };
         let _ = tokio::time::timeout(CANCEL_TIMEOUT, end).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, sync::Arc};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::cli::{
+        question::{QuestionLimits, compose_question},
+        service::ApiClient,
+    };
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The clock is paused: it advances to the next timer whenever nothing else can happen.
+    #[tokio::test(start_paused = true)]
+    async fn question_is_given_up_if_the_service_does_not_come_back() {
+        let began = Instant::now();
+        // Nothing listens on the port of a listener that is gone.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let client = ApiClient::new(&format!("http://127.0.0.1:{port}")).unwrap();
+        let mut connection = SessionConnection::open(client, "s".to_owned(), Some(0));
+        let written = Written::default();
+        let mut output = AskOutput::captured(written.clone());
+        let question = compose_question("why?", Vec::new(), QuestionLimits::NONE).unwrap();
+        let (_interrupt, mut interrupts) = mpsc::channel(1);
+        let watcher = RunWatcher::new(&mut connection, &mut output, ReadApprovals::Asked);
+        let outcome = watcher.ask(&question, &mut interrupts).await.unwrap();
+        let shown = String::from_utf8(written.0.lock().clone()).unwrap();
+        assert_eq!(outcome, AskOutcome::Failed, "{shown}");
+        assert!(began.elapsed() > RECONNECT_TIMEOUT);
+        let (first, last) = shown.trim_end().split_once('\n').unwrap();
+        assert!(first.contains("connection lost (") && first.ends_with("), reconnecting…"), "{shown}");
+        assert!(
+            last.contains("the service did not come back within 120 s; the run may still be in progress"),
+            "{shown}"
+        );
     }
 }

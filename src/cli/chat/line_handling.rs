@@ -94,28 +94,14 @@ impl<W: Write> TerminalChat<W> {
             UserInput::Approvals => self.show_approvals().await?,
             UserInput::Export(path) => self.export_session(path).await?,
             UserInput::Again => self.send_again().await?,
+            UserInput::Attach(path) => self.attach_file(path).await?,
+            UserInput::Good(comment) => self.rate_reply("up", comment).await?,
+            UserInput::Bad(comment) => self.rate_reply("down", comment).await?,
             UserInput::Help => self.show_line(LineStyle::Plain, HELP_TEXT)?,
             UserInput::Quit => return Ok(LoopControl::Exit),
             UserInput::Invalid(message) => self.show_line(LineStyle::Failure, message)?,
         }
         Ok(LoopControl::Continue)
-    }
-
-    pub(super) async fn send_message(&mut self, content: String) -> io::Result<()> {
-        if self.session.is_none() {
-            // Sessions are limited per user, so one is created only when it is needed.
-            match self.client.create_session(None, self.next_model.as_ref()).await {
-                Ok(id) => self.open_session(id, Some(0)),
-                Err(error) => return self.show_line(LineStyle::Failure, error.to_string()),
-            }
-        }
-        let Some(session) = &mut self.session else { return Ok(()) };
-        let command_id = Uuid::now_v7().to_string();
-        session.view.record_sent_message(&command_id, self.source);
-        self.cancel_sent_at = None;
-        let command = json!({"type": "message", "command_id": command_id, "content": content});
-        session.connection.send_command(command).await;
-        Ok(())
     }
 
     /// Handles Ctrl-C if there is no run to cancel: the first one says what a second one does.

@@ -2,7 +2,7 @@
 
 use rustyline::{
     Context, Helper,
-    completion::Completer,
+    completion::{Completer, FilenameCompleter},
     highlight::Highlighter,
     hint::Hinter,
     validate::{ValidationContext, ValidationResult, Validator},
@@ -10,7 +10,7 @@ use rustyline::{
 
 use super::user_input::COMMANDS;
 
-/// Completes commands, and reads on after a backslash or inside of a code block.
+/// Completes commands and the paths of files, and reads on after a backslash or inside of a code block.
 pub(super) struct LineHelper;
 
 impl Helper for LineHelper {}
@@ -25,6 +25,10 @@ impl Completer for LineHelper {
     type Candidate = String;
 
     fn complete(&self, line: &str, pos: usize, _ctx: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        if line[..pos].starts_with("/attach ") {
+            let (start, found) = FilenameCompleter::new().complete_path(line, pos)?;
+            return Ok((start, found.into_iter().map(|path| path.replacement).collect()));
+        }
         Ok((0, complete_command(&line[..pos])))
     }
 }

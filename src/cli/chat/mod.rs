@@ -18,6 +18,7 @@ mod export;
 mod line_handling;
 mod line_helper;
 mod line_source;
+mod message_commands;
 mod output_commands;
 mod question_answers;
 mod session_commands;

@@ -1,4 +1,4 @@
-//! The commands that look: `/show`, `/last`, `/tools`, `/context`, `/cost`, `/approvals`, `/export`, `/again`.
+//! The commands that look: `/show`, `/last`, `/tools`, `/context`, `/cost`, `/approvals`, `/export`.
 
 use std::{
     fmt::Write as _,
@@ -165,18 +165,6 @@ impl<W: Write> TerminalChat<W> {
         match file.and_then(|mut file| file.write_all(text.as_bytes())) {
             Ok(()) => self.show_note(format!("written to {path}")),
             Err(error) => self.show_line(LineStyle::Failure, format!("{path}: {error}; /export PATH writes elsewhere")),
-        }
-    }
-
-    /// Runs `/again`: sends the last message once more.
-    pub(super) async fn send_again(&mut self) -> io::Result<()> {
-        let last = self.session.as_ref().and_then(|session| session.view.last_message().map(str::to_owned));
-        match last {
-            Some(message) => {
-                self.show_line(LineStyle::User, format!("> {}", sanitize_text(&message)))?;
-                self.send_message(message).await
-            }
-            None => self.show_note("there is no message to send again"),
         }
     }
 }

@@ -11,8 +11,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::line_source::{LinePrompt, LineSource, TerminalInput};
+use super::{
+    line_source::{LinePrompt, LineSource, TerminalInput},
+    message_commands::SentMessage,
+};
 use crate::cli::{
+    question::QuestionInput,
     service::{ApiClient, ConnectionEvent, ModelSelection, SessionConnection},
     terminal::{InputSource, LineStyle, ScreenUpdate, TerminalScreen, sanitize_text},
     transcript::{QuestionSubject, TranscriptView},
@@ -80,6 +84,10 @@ pub(super) struct TerminalChat<W> {
     pub(super) listed_sessions: Vec<String>,
     /// The model of the session that the next message creates.
     pub(super) next_model: Option<ModelSelection>,
+    /// Files that go with the next message.
+    pub(super) attachments: Vec<QuestionInput>,
+    /// The newest message that was sent here.
+    pub(super) last_sent: Option<SentMessage>,
     /// The input has ended: the chat ends when the current run does.
     pub(super) input_ended: bool,
     /// Whether an editor and a pager may use the terminal.
@@ -111,6 +119,8 @@ impl<W: Write> TerminalChat<W> {
             next_prompt: None,
             listed_sessions: Vec::new(),
             next_model: None,
+            attachments: Vec::new(),
+            last_sent: None,
             input_ended: false,
             uses_programs: false,
             answerable: BTreeMap::new(),

@@ -33,6 +33,12 @@ pub(super) enum UserInput {
     Export(Option<String>),
     /// `/again`.
     Again,
+    /// `/attach [path]`.
+    Attach(Option<String>),
+    /// `/good [comment]`.
+    Good(Option<String>),
+    /// `/bad [comment]`.
+    Bad(Option<String>),
     /// `/help`.
     Help,
     /// `/quit`.
@@ -42,13 +48,16 @@ pub(super) enum UserInput {
 }
 
 /// All commands, for completion.
-pub(super) const COMMANDS: [&str; 16] = [
+pub(super) const COMMANDS: [&str; 19] = [
     "/again",
     "/approvals",
+    "/attach",
+    "/bad",
     "/context",
     "/cost",
     "/delete",
     "/export",
+    "/good",
     "/help",
     "/last",
     "/model",
@@ -64,7 +73,9 @@ pub(super) const COMMANDS: [&str; 16] = [
 /// The output of `/help`.
 pub(super) const HELP_TEXT: &str = "\
 /show N, /last          the whole output of call [N], or of the last one
+/attach FILE            a text file goes with the next message; - takes files back
 /again                  send your last message again
+/good, /bad [comment]   rate the last reply
 /approvals              what waits for your decision, in all sessions
 /tools                  the tools, and which of them ask first
 /context, /cost         tokens of this session by part; what it and today cost
@@ -111,6 +122,9 @@ pub(super) fn parse_user_input(line: &str) -> UserInput {
         ("/approvals", None) => UserInput::Approvals,
         ("/export", path) => UserInput::Export(path),
         ("/again", None) => UserInput::Again,
+        ("/attach", path) => UserInput::Attach(path),
+        ("/good", comment) => UserInput::Good(comment),
+        ("/bad", comment) => UserInput::Bad(comment),
         ("/help" | "/?", None) => UserInput::Help,
         ("/quit" | "/exit" | "/q", None) => UserInput::Quit,
         ("/switch", None) => UserInput::Invalid("/switch needs a number or an id; /sessions lists them".to_owned()),

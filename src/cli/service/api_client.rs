@@ -273,6 +273,18 @@ impl ApiClient {
         self.send_request(Method::DELETE, &session_path(id), None).await.map(drop)
     }
 
+    /// Rates a reply: `up` or `down`.
+    pub(in crate::cli) async fn rate_reply(
+        &self,
+        session: &str,
+        message: &str,
+        rating: &str,
+        comment: Option<&str>,
+    ) -> Result<(), ApiClientError> {
+        let path = format!("{}/messages/{}/feedback", session_path(session), escape_segment(message));
+        self.send_request(Method::POST, &path, Some(json!({"rating": rating, "comment": comment}))).await.map(drop)
+    }
+
     /// Changes the model of a session.
     pub(in crate::cli) async fn set_session_model(
         &self,

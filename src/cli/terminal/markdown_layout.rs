@@ -1,6 +1,7 @@
 //! Styled text in lines: wrapping by words, widths of characters, colors.
 
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_segmentation::UnicodeSegmentation as _;
+use unicode_width::UnicodeWidthStr as _;
 
 /// How a piece of text looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,19 +98,36 @@ pub(super) fn wrap_spans(spans: &[StyledSpan], width: usize) -> Vec<StyledLine> 
     lines
 }
 
+/// Returns a text after its mark. Lines that are longer than `width` are broken between words, and continue below their beginning.
+pub(super) fn wrap_marked_text(mark: &str, text: &str, width: usize) -> String {
+    let indent = mark.width();
+    let mut lines = Vec::new();
+    for line in text.split('\n') {
+        if indent + line.width() <= width {
+            lines.push(line.to_owned());
+        } else {
+            let span = StyledSpan { style: TextStyle::default(), text: line.to_owned() };
+            let wrapped = wrap_spans(&[span], width.saturating_sub(indent));
+            lines.extend(wrapped.iter().map(|line| line.render(ColorUse::Plain)));
+        }
+    }
+    format!("{mark}{}", lines.join(&format!("\n{}", " ".repeat(indent))))
+}
+
 fn split_parts(spans: &[StyledSpan]) -> Vec<UnbrokenPart> {
     let mut parts: Vec<UnbrokenPart> = Vec::new();
     let mut after_space = false;
     let mut is_open = false;
     for span in spans {
-        for c in span.text.chars() {
+        // A person sees what may be several characters as one: a flag, a family, a letter with its accents.
+        for c in span.text.graphemes(true) {
             // A no-break space is no place for a line end.
-            if c == ' ' || c == '\t' || c == '\n' {
+            if matches!(c, " " | "\t" | "\n" | "\r\n") {
                 after_space = true;
                 is_open = false;
                 continue;
             }
-            let columns = c.width().unwrap_or(0);
+            let columns = c.width();
             let is_wide = columns > 1;
             if !is_open || is_wide {
                 parts.push(UnbrokenPart { spans: StyledLine::default(), width: 0, after_space });
@@ -117,7 +135,7 @@ fn split_parts(spans: &[StyledSpan]) -> Vec<UnbrokenPart> {
             is_open = !is_wide;
             after_space = false;
             if let Some(part) = parts.last_mut() {
-                part.spans.push(span.style, c.encode_utf8(&mut [0; 4]));
+                part.spans.push(span.style, c);
                 part.width += columns;
             }
         }
@@ -140,6 +158,16 @@ mod tests {
         assert_eq!(wrap("see https://example.com/long now", 10), ["see", "https://example.com/long", "now"]);
         assert_eq!(wrap("名前空間がない", 6), ["名前空", "間がな", "い"]);
         assert_eq!(wrap("", 10), [""]);
+        // A family, a flag, a skin tone and an accent are not torn apart.
+        assert_eq!(wrap("👩‍👩‍👧‍👦🇯🇵👍🏽", 4), ["👩‍👩‍👧‍👦🇯🇵", "👍🏽"]);
+        assert_eq!(wrap("cafe\u{301} ok", 4), ["cafe\u{301}", "ok"]);
+    }
+
+    #[test]
+    fn remark_is_wrapped_below_its_beginning() {
+        assert_eq!(wrap_marked_text("✗ ", "no text and no calls", 12), "✗ no text\n  and no\n  calls");
+        assert_eq!(wrap_marked_text("· ", "a  b\n  c", 12), "· a  b\n    c");
+        assert_eq!(wrap_marked_text("", "why?", 12), "why?");
     }
 
     #[test]

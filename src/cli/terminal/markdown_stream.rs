@@ -13,12 +13,20 @@ use super::{
 /// What may follow and change how the text before it looks: the end of emphasis, code, a link or an entity.
 const POSSIBLE_ENDS: [&str; 9] = ["x*", "x**", "x***", "x`", "x~~", "x](y)", "(y)", "x>", ";"];
 
+/// A block that is longer, in bytes, is rendered again only when it has grown by a share of its length: each word of a table of
+/// thousands would cost as much as the table otherwise.
+const LONG_BLOCK: usize = 2_000;
+/// The share, as a divisor.
+const GROWTH_DIVISOR: usize = 16;
+
 /// A text that grows.
 pub(super) struct MarkdownStream {
     /// The text from the start of the first block that is not printed completely.
     source: String,
     /// The number of lines of `source` that are printed.
     printed: usize,
+    /// The length of `source` from which on it is rendered again.
+    next_check: usize,
     /// Whether a block above is printed, so that the next one is separated from it.
     has_block_above: bool,
     /// The width with which the printed lines of `source` were wrapped.
@@ -28,7 +36,7 @@ pub(super) struct MarkdownStream {
 
 impl MarkdownStream {
     pub(super) fn new(colors: ColorUse) -> Self {
-        Self { source: String::new(), printed: 0, has_block_above: false, width: None, colors }
+        Self { source: String::new(), printed: 0, next_check: 0, has_block_above: false, width: None, colors }
     }
 
     /// Whether the text is empty, or printed.
@@ -40,6 +48,9 @@ impl MarkdownStream {
     pub(super) fn push(&mut self, text: &str, width: usize) -> Vec<String> {
         self.source.push_str(text);
         let mut lines = Vec::new();
+        if self.source.len() < self.next_check {
+            return lines;
+        }
         // What the last line is, is known when it is complete.
         let last_start = last_block_start(whole_lines(&self.source));
         if last_start > 0 {
@@ -54,6 +65,8 @@ impl MarkdownStream {
         let source = std::mem::take(&mut self.source);
         lines.extend(self.take_lines(&source, count, width));
         self.source = source;
+        let length = self.source.len();
+        self.next_check = if length < LONG_BLOCK { 0 } else { length + length / GROWTH_DIVISOR };
         lines
     }
 
@@ -90,8 +103,19 @@ impl MarkdownStream {
 
     /// Returns the last line so far, which may still change. Marks that nothing closes yet are left out.
     pub(super) fn unfinished_line(&self, width: usize) -> String {
-        let lines = render_markdown(&self.source, self.width.unwrap_or(width), ColorUse::Plain);
+        let lines = render_markdown(self.newest_text(), self.width.unwrap_or(width), ColorUse::Plain);
         lines.last().map(|line| line.replace("**", "").replace('`', "")).unwrap_or_default()
+    }
+
+    /// Returns the text, or the end of its last line if it is long.
+    fn newest_text(&self) -> &str {
+        if self.source.len() < LONG_BLOCK {
+            return &self.source;
+        }
+        let last_line = &self.source[whole_lines(&self.source).len()..];
+        let start = last_line.len().saturating_sub(LONG_BLOCK / 4);
+        let start = (start..last_line.len()).find(|at| last_line.is_char_boundary(*at)).unwrap_or(last_line.len());
+        &last_line[start..]
     }
 
     fn take_lines(&mut self, text: &str, count: usize, width: usize) -> Vec<String> {
@@ -179,6 +203,23 @@ mod tests {
         assert_eq!(stream.push(" their image cannot be **pulled", 20), ["because their image"]);
         assert_eq!(stream.unfinished_line(20), "cannot be pulled");
         assert_eq!(stream.finish(20), ["cannot be **pulled"]);
+    }
+
+    #[test]
+    fn long_table_costs_no_more_than_its_length() {
+        let cells: Vec<String> = (0..20_000).map(|n| format!("| cell {n} ")).collect();
+        let rows: Vec<String> = cells.chunks(8).map(|row| row.concat() + "|\n").collect();
+        let table = format!("{}{}|\n{}", rows[0], "|---".repeat(8), rows.concat());
+        let mut stream = MarkdownStream::new(ColorUse::Plain);
+        let (mut lines, mut checks) = (Vec::new(), 0);
+        for word in table.split_inclusive(' ') {
+            checks += usize::from(stream.source.len() + word.len() >= stream.next_check);
+            lines.extend(stream.push(word, 120));
+            assert!(stream.newest_text().len() < LONG_BLOCK);
+        }
+        lines.extend(stream.finish(120));
+        assert_eq!(lines, render_markdown(&table, 120, ColorUse::Plain));
+        assert!(checks < 2_000, "{checks} of 40,000 words were rendered with all before them");
     }
 
     #[test]

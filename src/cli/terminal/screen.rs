@@ -14,6 +14,7 @@ use super::{
     diff_colors::color_diff,
     formatting::{format_duration, truncate_chars},
     markdown_layout::ColorUse,
+    markdown_layout::wrap_marked_text,
     markdown_stream::MarkdownStream,
     screen_update::{LineStyle, ScreenUpdate},
 };
@@ -275,7 +276,15 @@ impl<W: Write> TerminalScreen<W> {
             LineStyle::Question => "? ",
             LineStyle::Note => "· ",
         };
-        let line = self.colorize(style, &format!("{mark}{line}"));
+        let line = match style {
+            LineStyle::Note | LineStyle::Failure | LineStyle::Success | LineStyle::Tool
+                if self.capabilities.overwrite =>
+            {
+                wrap_marked_text(mark, line, text_width())
+            }
+            _ => format!("{mark}{line}"),
+        };
+        let line = self.colorize(style, &line);
         if self.prompt_open {
             let mut lines = std::mem::take(&mut self.buffered_text);
             if !lines.is_empty() {

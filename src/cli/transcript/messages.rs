@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    super::terminal::sanitize_text,
+    super::terminal::{format_bytes, sanitize_text},
     frame_fields::{list_field, text_field},
     reply_preview::ReplyPreview,
     view::{RunPhase, TranscriptView},
@@ -21,8 +21,7 @@ impl TranscriptView {
         if self.echoed_messages.remove(command_id) {
             return Vec::new();
         }
-        let line = format!("> {}", sanitize_text(text_field(frame, "content")));
-        vec![ScreenUpdate::Line(LineStyle::User, line)]
+        vec![render_user_message(frame)]
     }
 
     pub(super) fn apply_token(&mut self, frame: &Value) -> Vec<ScreenUpdate> {
@@ -51,6 +50,7 @@ impl TranscriptView {
         }
         self.end_reasoning();
         self.closed_messages.insert(id.to_owned());
+        self.last_reply = Some(id.to_owned());
         for call in list_field(frame, "tool_calls") {
             self.tool_names.insert(text_field(call, "id").to_owned(), text_field(call, "name").to_owned());
         }
@@ -103,4 +103,14 @@ impl TranscriptView {
             self.phase = RunPhase::Running;
         }
     }
+}
+
+/// Renders a message of a user, with the names of what is attached.
+pub(super) fn render_user_message(message: &Value) -> ScreenUpdate {
+    let mut line = format!("> {}", sanitize_text(text_field(message, "content")));
+    for attachment in list_field(message, "attachments") {
+        let size = format_bytes(attachment["bytes"].as_u64().unwrap_or(0));
+        line += &format!("\n  + {} ({size})", sanitize_text(text_field(attachment, "name")));
+    }
+    ScreenUpdate::Line(LineStyle::User, line)
 }

@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::{
     super::{service::ModelSelection, terminal::sanitize_text},
     frame_fields::{list_field, text_field},
+    messages::render_user_message,
     tool_calls::result_style,
     view::{RunPhase, TranscriptView},
 };
-use crate::cli::terminal::{LineStyle, ScreenUpdate, note_line};
+use crate::cli::terminal::{ScreenUpdate, note_line};
 
 /// The number of messages of a snapshot that are shown. Older ones are only counted.
 const MAX_SNAPSHOT_MESSAGES: usize = 12;
@@ -75,8 +76,7 @@ impl TranscriptView {
             match text_field(message, "role") {
                 "user" if visible => {
                     self.last_message = Some(text_field(message, "content").to_owned());
-                    let line = format!("> {}", sanitize_text(text_field(message, "content")));
-                    updates.push(ScreenUpdate::Line(LineStyle::User, line));
+                    updates.push(render_user_message(message));
                 }
                 "assistant" => {
                     let content = sanitize_text(text_field(message, "content"));
@@ -84,6 +84,7 @@ impl TranscriptView {
                         updates.push(ScreenUpdate::Text(content.trim_end().to_owned() + "\n"));
                         updates.push(ScreenUpdate::EndOfText);
                     }
+                    self.last_reply = Some(text_field(message, "message_id").to_owned());
                     for call in list_field(message, "tool_calls") {
                         let id = text_field(call, "id").to_owned();
                         let name = sanitize_text(text_field(call, "name"));

@@ -44,6 +44,8 @@ pub(in crate::cli) struct TranscriptView {
     pub(super) closed_messages: BTreeSet<String>,
     /// The newest message of a user.
     pub(super) last_message: Option<String>,
+    /// The id of the newest reply.
+    pub(super) last_reply: Option<String>,
     /// The number of tool outputs of the session so far, if it is known.
     pub(super) output_count: Option<u64>,
     /// The calls of these outputs, by their number.
@@ -123,6 +125,12 @@ impl TranscriptView {
     #[must_use]
     pub(in crate::cli) fn last_message(&self) -> Option<&str> {
         self.last_message.as_deref()
+    }
+
+    /// Returns the id of the newest reply.
+    #[must_use]
+    pub(in crate::cli) fn last_reply(&self) -> Option<&str> {
+        self.last_reply.as_deref()
     }
 
     /// Returns the number and the call of an output, or of the newest one.

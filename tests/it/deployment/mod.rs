@@ -6,3 +6,4 @@ mod files;
 mod objects;
 mod rejected_values;
 mod service_settings;
+mod upgrade;

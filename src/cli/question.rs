@@ -1,4 +1,4 @@
-//! Composes the question of words, files and standard input.
+//! Composes a message of words and files.
 
 use std::{
     fs::File,
@@ -9,13 +9,20 @@ use std::{
 
 use serde::Serialize;
 
-use crate::cli::terminal::format_bytes;
+use super::{
+    service::{ApiClient, ApiClientError},
+    terminal::format_bytes,
+};
 
 /// How much of the beginning and of the end of an input is kept, in bytes. More than a message may hold by default.
 const KEPT_HEAD: usize = 512 * 1024;
 const KEPT_TAIL: usize = 1536 * 1024;
 /// Time after which the user is told what is waited for.
 const NOTICE_DELAY: Duration = Duration::from_secs(2);
+/// The longest message that a service of an unknown version accepts, in bytes.
+const DEFAULT_MESSAGE_BYTES: usize = 65_536;
+/// The largest WebSocket frame that such a service accepts, in bytes.
+const DEFAULT_FRAME_BYTES: usize = 262_144;
 /// The smallest part of an input that is worth sending, in bytes.
 const MIN_PART: usize = 256;
 
@@ -99,6 +106,18 @@ impl QuestionLimits {
         attachment_bytes: usize::MAX / 2,
         attachments: usize::MAX,
     };
+
+    /// Fetches the limits of a service.
+    pub(super) async fn fetch(client: &ApiClient) -> Result<Self, ApiClientError> {
+        let info = client.get_info().await?;
+        let limit = |name: &str| info["limits"][name].as_u64().and_then(|bytes| usize::try_from(bytes).ok());
+        Ok(Self {
+            message_bytes: limit("max_message_bytes").unwrap_or(DEFAULT_MESSAGE_BYTES),
+            frame_bytes: limit("max_frame_bytes").unwrap_or(DEFAULT_FRAME_BYTES),
+            attachment_bytes: limit("max_attachment_bytes").unwrap_or(0),
+            attachments: limit("max_attachments").unwrap_or(0),
+        })
+    }
 }
 
 /// Reads the files, and standard input if it is not a terminal.
@@ -109,10 +128,7 @@ pub(super) async fn read_inputs(files: &[PathBuf]) -> Result<Vec<QuestionInput>,
     let mut inputs = Vec::new();
     let stdin_is_file = files.iter().any(|path| path == Path::new("-"));
     for path in files.iter().filter(|path| *path != Path::new("-")) {
-        let name = path.display().to_string();
-        let unreadable = |source| QuestionError::Unreadable { name: name.clone(), source };
-        let mut file = File::open(path).map_err(unreadable)?;
-        inputs.push(QuestionInput::read(&name, &mut file)?);
+        inputs.push(QuestionInput::open(path)?);
     }
     if stdin_is_file || !io::stdin().is_terminal() {
         let reading = tokio::task::spawn_blocking(|| QuestionInput::read("standard input", &mut io::stdin().lock()));
@@ -159,7 +175,7 @@ pub(super) fn compose_question(
             Ok(ComposedQuestion { text: text.trim().to_owned(), attachments: Vec::new(), notes })
         };
     }
-    inputs.retain(|input| !(input.tail.is_none() && input.head.trim().is_empty()));
+    inputs.retain(|input| !input.is_blank());
     if words.is_empty() && inputs.is_empty() {
         return Err(QuestionError::Missing);
     }
@@ -220,6 +236,27 @@ fn fit_inputs(inputs: &[QuestionInput], max_bytes: usize) -> Vec<(String, u64)> 
 }
 
 impl QuestionInput {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is binary.
+    pub(super) fn open(path: &Path) -> Result<Self, QuestionError> {
+        let name = path.display().to_string();
+        let unreadable = |source| QuestionError::Unreadable { name: name.clone(), source };
+        let mut file = File::open(path).map_err(unreadable)?;
+        Self::read(&name, &mut file)
+    }
+
+    /// Returns the name and the size, for a person.
+    pub(super) fn describe(&self) -> String {
+        format!("{} ({})", self.name, format_bytes(self.total_bytes))
+    }
+
+    /// Returns whether there is nothing to read in it.
+    pub(super) fn is_blank(&self) -> bool {
+        self.tail.is_none() && self.head.trim().is_empty()
+    }
+
     /// Reads an input to its end. Of a long one the beginning and the end are kept.
     fn read(name: &str, reader: &mut impl Read) -> Result<Self, QuestionError> {
         let unreadable = |source| QuestionError::Unreadable { name: name.to_owned(), source };
@@ -237,13 +274,14 @@ impl QuestionInput {
             total_bytes += read as u64;
             let for_head = read.min(KEPT_HEAD - head.len());
             head.extend_from_slice(&buffer[..for_head]);
+            // Not at the end: a device has none.
+            if head[head.len() - for_head..].contains(&0) {
+                return Err(QuestionError::Binary(name.to_owned()));
+            }
             tail.extend_from_slice(&buffer[for_head..read]);
             if tail.len() > 2 * KEPT_TAIL {
                 tail.drain(..tail.len() - KEPT_TAIL);
             }
-        }
-        if head.contains(&0) {
-            return Err(QuestionError::Binary(name.to_owned()));
         }
         if (head.len() + tail.len()) as u64 == total_bytes {
             head.append(&mut tail);
