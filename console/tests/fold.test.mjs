@@ -5,7 +5,7 @@ import {readFileSync} from 'node:fs';
 import {test} from 'node:test';
 
 import {describeActivity} from '../src/view/activity.js';
-import {emptyState, foldFrames} from '../src/view/fold.js';
+import {closeSession, emptyState, foldFrames} from '../src/view/fold.js';
 import {groupItems} from '../src/view/groups.js';
 import {listTimeline} from '../src/view/timeline.js';
 
@@ -89,6 +89,18 @@ test('an open approval waits until it is answered', () => {
   const state = fold(frames.slice(0, asked + 1));
   assert.equal(describeActivity(state), 'Waiting for an approval');
   assert.equal(state.items.at(-1).phase, 'waiting');
+});
+
+test('nothing waits in a session that is gone', () => {
+  const frames = read('changes');
+  const asked = frames.findIndex((frame) => frame.type === 'approval_requested');
+  const question = {type: 'input_requested', input_id: 'q', server: 'prod', message: 'which?', seq: 900, ts: '', run_id: 'r'};
+  const open = freeze(fold([...frames.slice(0, asked + 1), question]));
+  const closed = closeSession(open);
+  assert.equal(describeActivity(closed), '');
+  assert.equal(closed.run, null);
+  assert.ok(!listTimeline(closed.items, '').some((entry) => /waiting/.test(JSON.stringify(entry))), JSON.stringify(listTimeline(closed.items, '')));
+  assert.equal(describeActivity(open), 'Waiting for an approval');
 });
 
 test('the timeline names messages, looks, approvals, changes and ends, and points to what is shown', () => {

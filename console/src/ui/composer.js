@@ -1,6 +1,7 @@
 /** The place to write in. */
 
 import {html, useEffect, useRef, useState} from '../../vendor/preact.js';
+import {tabStore} from '../wire/stored.js';
 import {NewAttachments, readFiles} from './attachments.js';
 import {IconButton} from './elements.js';
 import {Icon} from './icons.js';
@@ -14,7 +15,7 @@ import {Icon} from './icons.js';
  */
 export function Composer({draftKey, running, disabled = '', settings, onSend, onStop, onSettings, onProblem}) {
   const stored = `k8sops.draft.${draftKey}`;
-  const [text, setText] = useState(() => sessionStorage.getItem(stored) ?? '');
+  const [text, setText] = useState(() => tabStore.read(stored));
   const [attachments, setAttachments] = useState(/** @type {NewAttachment[]} */ ([]));
   const chooser = useRef(/** @type {HTMLInputElement | null} */ (null));
   const attach = (/** @type {FileList | undefined} */ files) =>
@@ -26,11 +27,10 @@ export function Composer({draftKey, running, disabled = '', settings, onSend, on
     attach(data.files);
   };
   const area = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
-  useEffect(() => setText(sessionStorage.getItem(stored) ?? ''), [stored]);
+  useEffect(() => setText(tabStore.read(stored)), [stored]);
   const change = (/** @type {string} */ value) => {
     setText(value);
-    if (value) sessionStorage.setItem(stored, value);
-    else sessionStorage.removeItem(stored);
+    tabStore.write(stored, value);
   };
   const send = async (/** @type {'enqueue' | 'interrupt'} */ onBusy) => {
     if (!text.trim() || disabled) return;

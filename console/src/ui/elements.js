@@ -1,6 +1,7 @@
 /** Small elements that many views use. */
 
 import {html, useEffect, useRef, useState} from '../../vendor/preact.js';
+import {serviceNow} from '../wire/clock.js';
 import {Icon} from './icons.js';
 
 /**
@@ -71,9 +72,9 @@ export function ProblemLine({problem}) {
  * @param {number} everyMs
  */
 export function useClock(everyMs) {
-  const [now, setNow] = useState(Date.now());
+  const [now, setNow] = useState(serviceNow);
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), everyMs);
+    const timer = setInterval(() => setNow(serviceNow()), everyMs);
     return () => clearInterval(timer);
   }, [everyMs]);
   return now;

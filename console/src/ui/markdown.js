@@ -11,7 +11,7 @@ import {showInvisible} from '../view/visible_text.js';
 const TAGS = 'a b blockquote br code del em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong table tbody td th thead tr ul'.split(' ');
 const SANITIZE = {
   ALLOWED_TAGS: TAGS,
-  ALLOWED_ATTR: ['href', 'title', 'target', 'rel', 'class', 'start', 'align'],
+  ALLOWED_ATTR: ['href', 'title', 'target', 'rel', 'class', 'start', 'align', 'tabindex'],
   RETURN_TRUSTED_TYPE: true,
 };
 const WEB_ADDRESS = /^https?:\/\//i;
@@ -47,6 +47,11 @@ const markdown = new Marked({
     link(/** @type {any} */ token) {
       return renderLink(token.href, this.parser.parseInline(token.tokens), token.text);
     },
+    // The headings of a text are below those of the page, and a model leaves out levels.
+    /** @this {any} */
+    heading(/** @type {any} */ token) {
+      return `<h2 class="h${token.depth}">${this.parser.parseInline(token.tokens)}</h2>`;
+    },
     checkbox: (/** @type {any} */ token) => (token.checked ? '☑ ' : '☐ '),
   },
 });
@@ -64,7 +69,9 @@ export function Markdown({text}) {
  */
 function MarkdownBlock({block}) {
   return useMemo(() => {
-    const markup = {__html: purifier.sanitize(markdown.parser([block]), SANITIZE)};
+    // What scrolls can be reached with the keyboard.
+    const parsed = markdown.parser([block]).replaceAll('<pre>', '<pre tabindex="0">');
+    const markup = {__html: purifier.sanitize(parsed, SANITIZE)};
     return html`<div class="markdown-block ${block.type}" dangerouslySetInnerHTML=${markup} />`;
   }, [block.raw]);
 }

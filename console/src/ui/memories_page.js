@@ -4,6 +4,7 @@ import {html, useEffect, useState} from '../../vendor/preact.js';
 import {formatAge} from '../view/format.js';
 import {showInvisible} from '../view/visible_text.js';
 import {callApi} from '../wire/api.js';
+import {serviceNow} from '../wire/clock.js';
 import {EmptyState, IconButton, ModalDialog, ProblemLine, useLoaded} from './elements.js';
 import {PageFrame} from './page_frame.js';
 
@@ -89,7 +90,7 @@ function MemoryRow({memory, app, onChanged}) {
       <p>${showInvisible(memory.content)}</p>
       <p class="memory-facts"><span class="badge">${KINDS[memory.kind]}</span>
         ${(memory.tags ?? []).map((tag) => html`<span class="tag">${tag}</span>`)}
-        <span>${formatAge(memory.updated_at)}</span>
+        <span>${formatAge(memory.updated_at, serviceNow())}</span>
         ${memory.source && html`<a href="#/sessions/${memory.source.session_id}">from a session</a>`}
         ${memory.score != null && html`<span>${Math.round(memory.score * 100)} % match</span>`}</p>
     </div>

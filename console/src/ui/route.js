@@ -6,8 +6,9 @@ import {useLayoutEffect, useState} from '../../vendor/preact.js';
 
 /** @returns {Route} */
 function readRoute() {
-  const [, view = '', sessionId = ''] = location.hash.split('/');
-  return {view: view || 'new', sessionId};
+  const [, view = '', id = ''] = location.hash.split('/');
+  // What is no id is none of a session, and no part of a path.
+  return {view: view || 'new', sessionId: /^[\w-]*$/.test(id) ? id : 'unknown'};
 }
 
 /** @returns {Route} */

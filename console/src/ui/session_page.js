@@ -4,6 +4,7 @@ import {html, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState
 import {describeActivity} from '../view/activity.js';
 import {formatMoney, formatTokens} from '../view/format.js';
 import {sendCommand} from '../wire/api.js';
+import {browserStore} from '../wire/stored.js';
 import {Composer} from './composer.js';
 import {ConnectionMark} from './connection_mark.js';
 import {Conversation, MessageText} from './conversation.js';
@@ -178,14 +179,14 @@ function OutgoingLine({message, running, session}) {
  */
 function useNewFrom(sessionId, lastSeq, ready) {
   const key = `k8sops.seen.${sessionId}`;
-  const seen = useMemo(() => Number(localStorage.getItem(key) ?? 0), [sessionId]);
+  const seen = useMemo(() => Number(browserStore.read(key)), [sessionId]);
   const [newFrom, setNewFrom] = useState(0);
   const first = useRef(true);
   useEffect(() => {
     if (!ready) return;
     if (first.current && seen > 0 && seen < lastSeq) setNewFrom(seen + 1);
     first.current = false;
-    localStorage.setItem(key, String(lastSeq));
+    browserStore.write(key, String(lastSeq));
   }, [ready, lastSeq]);
   return newFrom;
 }

@@ -1,6 +1,7 @@
 /** The keyboard: single keys outside of text fields, which can be turned off. */
 
 import {html, useEffect, useState} from '../../vendor/preact.js';
+import {browserStore} from '../wire/stored.js';
 import {ModalDialog} from './elements.js';
 
 const STORAGE_KEY = 'k8sops.single-keys';
@@ -24,7 +25,7 @@ const SHORTCUTS = [
 
 /** @returns {boolean} */
 function usesSingleKeys() {
-  return localStorage.getItem(STORAGE_KEY) !== 'off';
+  return browserStore.read(STORAGE_KEY) !== 'off';
 }
 
 /**
@@ -66,7 +67,7 @@ export function moveInConversation(by) {
 export function ShortcutsDialog({onClose}) {
   const [on, setOn] = useState(usesSingleKeys);
   const toggle = () => {
-    localStorage.setItem(STORAGE_KEY, on ? 'off' : 'on');
+    browserStore.write(STORAGE_KEY, on ? 'off' : 'on');
     setOn(!on);
   };
   return html`<${ModalDialog} title="Keyboard" onClose=${onClose}>

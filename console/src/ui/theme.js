@@ -1,11 +1,13 @@
 /** The colors: those of the system, or light, or dark. */
 
+import {browserStore} from '../wire/stored.js';
+
 const STORAGE_KEY = 'k8sops.theme';
 const THEMES = ['system', 'light', 'dark'];
 
 /** @returns {string} */
 export function readTheme() {
-  const stored = localStorage.getItem(STORAGE_KEY) ?? '';
+  const stored = browserStore.read(STORAGE_KEY);
   return THEMES.includes(stored) ? stored : 'system';
 }
 
@@ -16,7 +18,7 @@ export function applyTheme() {
 /** @returns {string} The theme after the current one, which is applied. */
 export function nextTheme() {
   const next = THEMES[(THEMES.indexOf(readTheme()) + 1) % THEMES.length];
-  localStorage.setItem(STORAGE_KEY, next);
+  browserStore.write(STORAGE_KEY, next);
   applyTheme();
   return next;
 }

@@ -1,7 +1,7 @@
 /** One session as a view holds it: its stream, what was sent, and what can be done. */
 
 import {useEffect, useMemo, useState} from '../../vendor/preact.js';
-import {emptyState, foldFrames} from '../view/fold.js';
+import {closeSession, emptyState, foldFrames} from '../view/fold.js';
 import {sendCommand} from '../wire/api.js';
 import {openSessionStream} from '../wire/session_stream.js';
 
@@ -23,7 +23,10 @@ export function useSession(sessionId) {
     setOutgoing([]);
     const stream = openSessionStream(sessionId, {
       onFrames: (frames) => setState((old) => foldFrames(old, frames)),
-      onState: setConnection,
+      onState: (now) => {
+        setConnection(now);
+        if (now.kind === 'ended') setState(closeSession);
+      },
     });
     return stream.close;
   }, [sessionId]);

@@ -294,6 +294,24 @@ function endRun(draft, frame) {
   }
 }
 
+/**
+ * The view of a session that is gone: nothing runs or waits in it.
+ *
+ * @param {SessionState} state
+ * @returns {SessionState}
+ */
+export function closeSession(state) {
+  const draft = new Draft(state);
+  endRun(draft, {});
+  for (const item of draft.state.items) {
+    if (item.kind === 'input' && !item.resolution) draft.put({...item, resolution: /** @type {any} */ ({action: 'cancel', by: 'system'})});
+    if (item.kind !== 'tool' || item.phase === 'ended') continue;
+    const approvals = item.approvals.map((old) => (old.resolution || old.replaced ? old : {...old, resolution: /** @type {any} */ ({decision: 'expired', by: 'system'})}));
+    draft.put({...item, phase: 'planned', approvals});
+  }
+  return draft.state;
+}
+
 /** @param {any} frame */
 function countMemories(frame) {
   return frame.memories.length === 1 ? '1 memory' : `${frame.memories.length} memories`;

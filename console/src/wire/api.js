@@ -1,5 +1,6 @@
 /** Requests to the API. An answer that is an error becomes an `ApiProblem`. */
 
+import {readClock} from './clock.js';
 import {readToken} from './credentials.js';
 
 /** How often a command that reached no service, or one that is not ready, is sent again. */
@@ -67,6 +68,7 @@ export async function callApi(method, path, {body, commandId, keepalive} = {}) {
   const response = await sent.catch(() => {
     throw new ApiProblem({code: 'unreachable', detail: 'The service cannot be reached.'}, 0);
   });
+  readClock(response);
   if (response.status === 204) return /** @type {T} */ (null);
   const text = await response.text();
   if (response.ok) return JSON.parse(text);

@@ -3,9 +3,11 @@
  * after a reload. It is never in a cookie, a URL or the storage that other tabs read.
  */
 
+import {tabStore} from './stored.js';
+
 const STORAGE_KEY = 'k8sops.token';
 
-let token = sessionStorage.getItem(STORAGE_KEY) ?? '';
+let token = tabStore.read(STORAGE_KEY);
 
 /** @returns {string} The token, or an empty text. */
 export function readToken() {
@@ -18,8 +20,7 @@ export function readToken() {
  */
 export function storeToken(value, storage) {
   token = value;
-  if (storage === 'tab') sessionStorage.setItem(STORAGE_KEY, value);
-  else sessionStorage.removeItem(STORAGE_KEY);
+  tabStore.write(STORAGE_KEY, storage === 'tab' ? value : '');
 }
 
 export function forgetToken() {

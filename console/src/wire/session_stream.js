@@ -3,6 +3,7 @@
  */
 
 import {apiUrl, callApi} from './api.js';
+import {serviceNow} from './clock.js';
 import {readToken} from './credentials.js';
 
 /** @typedef {import('../../types/wire').Frame} Frame */
@@ -78,7 +79,7 @@ export function openSessionStream(sessionId, {onFrames, onState}) {
     if (!navigator.onLine) return onState({kind: 'offline'});
     const wait = stream.wait * (0.7 + Math.random() * 0.6);
     stream.wait = Math.min(stream.wait * 2, MAX_WAIT_MS);
-    onState({kind: 'waiting', until: Date.now() + wait});
+    onState({kind: 'waiting', until: serviceNow() + wait});
     timer = setTimeout(async () => {
       const reason = await findEnd(sessionId);
       if (stream.closed) return;
@@ -119,6 +120,7 @@ async function findEnd(sessionId) {
     return '';
   } catch (problem) {
     if (problem.status === 401) return 'You are signed out';
-    return problem.status === 404 ? 'This session does not exist any more' : '';
+    if (problem.code === 'session_damaged') return problem.message;
+    return problem.status === 400 || problem.status === 404 ? 'This session does not exist any more' : '';
   }
 }
