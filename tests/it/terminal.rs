@@ -63,8 +63,11 @@ impl TerminalProgram {
         self.keyboard.write_all(format!("{line}\r").as_bytes()).unwrap();
     }
 
+    /// Waits for words, wherever the width of the terminal breaks them into lines.
     async fn wait_for(&self, words: &str) {
-        eventually(&format!("the terminal shows {words}"), async || self.text().contains(words)).await;
+        let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let shows = async || joined(&self.text()).contains(&joined(words));
+        eventually(&format!("the terminal shows {words}"), shows).await;
     }
 }
 

@@ -70,7 +70,7 @@ export function Markdown({text}) {
 function MarkdownBlock({block}) {
   return useMemo(() => {
     // What scrolls can be reached with the keyboard.
-    const parsed = markdown.parser([block]).replaceAll('<pre>', '<pre tabindex="0">');
+    const parsed = markdown.parser([block]).replace(/<(pre|table)>/g, '<$1 tabindex="0">');
     const markup = {__html: purifier.sanitize(parsed, SANITIZE)};
     return html`<div class="markdown-block ${block.type}" dangerouslySetInnerHTML=${markup} />`;
   }, [block.raw]);

@@ -6,7 +6,8 @@ import {after, before, test} from 'node:test';
 import {ask, checkPage, launchBrowser, visit} from './browser.mjs';
 import {startScripted} from './scripted_service.mjs';
 
-const NESTED = '### A heading\n\n###### Another one\n\n1. Run:\n   ```sh\n   kubectl -n payments logs deploy/payments-api --previous | grep -i fatal | sort | uniq -c\n   ```\n';
+const NESTED = '### A heading\n\n###### Another one\n\n1. Run:\n   ```sh\n   kubectl -n payments logs deploy/payments-api --previous | grep -i fatal | sort | uniq -c\n   ```\n\n'
+  + `| ${'a column | '.repeat(24)}\n|${'---|'.repeat(24)}\n| ${'a value | '.repeat(24)}\n`;
 
 let browser, scripted, url;
 before(async () => {
@@ -126,7 +127,7 @@ test('nothing waits in a session that was deleted elsewhere', async () => {
   await checkPage(visited, 'deleted session');
 });
 
-test('headings and code of an answer can be reached by everyone', async () => {
+test('headings, code and wide tables of an answer can be reached by everyone', async () => {
   const visited = await visit(browser, url, {width: 390});
   await ask(visited.page, 'nested');
   await visited.page.locator('.run-end').waitFor();
