@@ -134,3 +134,19 @@ async fn answer_in_a_terminal_is_streamed_and_rendered() {
     assert_eq!(text.matches("Nothing was changed.").count(), 1, "the answer is shown once: {text}");
     assert!(!text.contains("**"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn person_at_a_dumb_terminal_is_asked_like_any_other() {
+    let (demo, home) = (start_demo().await, tempfile::tempdir().unwrap());
+    let mut chat = TerminalProgram::start(&["chat", "--url", &demo.url], home.path(), &[("TERM", "dumb")]);
+    chat.wait_for("/help for help").await;
+    chat.enter("what is broken?");
+    chat.wait_for("Nothing was changed.").await;
+    assert_eq!(chat.text().matches("what is broken?").count(), 1, "only the terminal shows it: {}", chat.text());
+    chat.enter("/delete");
+    chat.wait_for("permanently delete").await;
+    // An answer that was typed before the question could be read is none.
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    chat.enter("n");
+    chat.wait_for("not deleted").await;
+}

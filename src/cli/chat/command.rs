@@ -1,5 +1,7 @@
 //! The `chat` subcommand: its options and its start.
 
+use std::io::IsTerminal as _;
+
 use tokio::sync::mpsc;
 
 use super::{
@@ -31,10 +33,13 @@ pub struct ChatOptions {
 pub async fn run(options: ChatOptions) -> anyhow::Result<()> {
     let access = options.service.connect_or_start(|note| eprintln!("k8sops: {note}")).await?;
     let (lines, print_above) = open_line_source();
-    let source = if print_above.is_some() { InputSource::Terminal } else { InputSource::Pipe };
+    // A person is at a terminal without a line editor (`TERM=dumb`), too.
+    let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let source = if is_terminal { InputSource::Terminal } else { InputSource::Pipe };
+    let has_editor = print_above.is_some();
     let screen = TerminalScreen::new(std::io::stdout(), TerminalCapabilities::detect(&std::io::stdout()), print_above);
     let mut chat = TerminalChat::new(access.client.clone(), lines, screen, source);
-    if source == InputSource::Terminal {
+    if has_editor {
         chat = chat.with_programs();
     }
     let session = match options.session {

@@ -103,13 +103,15 @@ pub(super) fn wrap_marked_text(mark: &str, text: &str, width: usize) -> String {
     let indent = mark.width();
     let mut lines = Vec::new();
     for line in text.split('\n') {
-        if indent + line.width() <= width {
-            lines.push(line.to_owned());
-        } else {
-            let span = StyledSpan { style: TextStyle::default(), text: line.to_owned() };
-            let wrapped = wrap_spans(&[span], width.saturating_sub(indent));
-            lines.extend(wrapped.iter().map(|line| line.render(ColorUse::Plain)));
+        let mut current = String::new();
+        // Spaces stay as they are: arguments of calls are shown like this.
+        for word in line.split_inclusive(' ') {
+            if !current.trim().is_empty() && indent + current.width() + word.trim_end().width() > width {
+                lines.push(std::mem::take(&mut current).trim_end().to_owned());
+            }
+            current.push_str(word);
         }
+        lines.push(current);
     }
     format!("{mark}{}", lines.join(&format!("\n{}", " ".repeat(indent))))
 }
@@ -168,6 +170,7 @@ mod tests {
         assert_eq!(wrap_marked_text("✗ ", "no text and no calls", 12), "✗ no text\n  and no\n  calls");
         assert_eq!(wrap_marked_text("· ", "a  b\n  c", 12), "· a  b\n    c");
         assert_eq!(wrap_marked_text("", "why?", 12), "why?");
+        assert_eq!(wrap_marked_text("→ ", "run a=\"b  c\" d", 12), "→ run a=\"b\n  c\" d");
     }
 
     #[test]

@@ -282,6 +282,12 @@ impl<W: Write> TerminalScreen<W> {
             {
                 wrap_marked_text(mark, line, text_width())
             }
+            // The arguments below the first line are shown as they are.
+            LineStyle::Question if self.capabilities.overwrite => {
+                let (first, rest) = line.split_once('\n').unwrap_or((line, ""));
+                let rest = if rest.is_empty() { String::new() } else { format!("\n{rest}") };
+                wrap_marked_text(mark, first, text_width()) + &rest
+            }
             _ => format!("{mark}{line}"),
         };
         let line = self.colorize(style, &line);
