@@ -24,7 +24,8 @@ use crate::{
 /// Runs the command, and returns whether it succeeded, and both outputs.
 async fn approvals(service: &TestService, token: &str, arguments: &[&str]) -> (bool, String, String) {
     let mut command = k8sops_command();
-    command.args(["approvals", "--url", &service.base]).args(arguments).env("K8SOPS_TOKEN", token);
+    // Where the service is can be said last, as with any other option.
+    command.arg("approvals").args(arguments).args(["--url", &service.base]).env("K8SOPS_TOKEN", token);
     let output = timeout(TEST_TIMEOUT, command.output()).await.expect("it ends").unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.success(), text(output.stdout), text(output.stderr))
@@ -63,8 +64,10 @@ async fn approver_lists_shows_and_decides() {
     let (succeeded, shown, said) = approvals(&service, &ben, &[]).await;
     assert!(succeeded && shown.starts_with(&format!("{short}  change changes the cluster")), "{shown}{said}");
     assert!(shown.contains("(anna, ") && shown.lines().count() == 1, "{shown}");
-    let (_, json_lines, _) = approvals(&service, &ben, &["list", "--json"]).await;
-    assert_eq!(serde_json::from_str::<Value>(&json_lines).unwrap()["approval_id"], id);
+    for arguments in [&["list", "--json"][..], &["--json"]] {
+        let (_, json_lines, _) = approvals(&service, &ben, arguments).await;
+        assert_eq!(serde_json::from_str::<Value>(&json_lines).unwrap()["approval_id"], id);
+    }
     let (succeeded, shown, said) = approvals(&service, &ben, &["show"]).await;
     assert!(succeeded && shown.contains("  replicas: 0\n") && shown.contains(short), "{shown}{said}");
 

@@ -13,6 +13,9 @@ use crate::cli::service::{ApiClient, ServiceOptions};
 pub struct ApprovalsOptions {
     #[command(flatten)]
     service: ServiceOptions,
+    /// Print the requests as JSON, one per line.
+    #[arg(long)]
+    json: bool,
     #[command(subcommand)]
     command: Option<ApprovalsCommand>,
 }
@@ -60,7 +63,7 @@ enum ApprovalsCommand {
 /// The service cannot be reached, rejects the request, or has no such approval.
 pub async fn run(options: ApprovalsOptions) -> anyhow::Result<ExitCode> {
     let client = options.service.client()?;
-    let done = run_command(&client, options.command.unwrap_or(ApprovalsCommand::List { json: false })).await;
+    let done = run_command(&client, options.command.unwrap_or(ApprovalsCommand::List { json: options.json })).await;
     match done {
         // The reader of a pipe has closed it, which is a normal end.
         Err(error)

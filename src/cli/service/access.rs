@@ -18,10 +18,10 @@ const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServiceOptions {
     /// Base URL of the service [default: http://127.0.0.1:8080].
-    #[arg(long, env = URL_VARIABLE)]
+    #[arg(long, env = URL_VARIABLE, global = true)]
     url: Option<String>,
     /// API key or token of the user. Prefer the variable: other users of this machine can see command-line arguments.
-    #[arg(long, env = TOKEN_VARIABLE, hide_env_values = true)]
+    #[arg(long, env = TOKEN_VARIABLE, hide_env_values = true, global = true)]
     token: Option<SecretString>,
 }
 
