@@ -22,7 +22,7 @@ use crate::{
     approval_gate::{ApprovalSettings, PlaceholderUse, decide_approval, decide_tool_gate},
     argument_schema::find_mismatches,
     call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
-    offered_tools::KeptTexts,
+    kept_texts::KeptTexts,
     output_tools,
     preview::ObjectReader,
     redaction::arguments_contain_placeholder,

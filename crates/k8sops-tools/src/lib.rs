@@ -40,6 +40,7 @@ mod classified_call;
 mod executor;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod kept_texts;
 mod offered_tools;
 mod options;
 mod output;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     catalog::ToolCatalog,
+    kept_texts::KeptTexts,
     tool_offer::count_spec_tokens,
     tool_search::{SearchError, found_in_result, search_results},
 };
@@ -21,26 +22,6 @@ pub struct OfferedTools {
     pub specs: Vec<ToolSpec>,
     /// Their estimated tokens in a request.
     pub tokens: usize,
-}
-
-/// Whether a session has texts that `read_output` can show: outputs of tools or attachments.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum KeptTexts {
-    #[default]
-    Absent,
-    Present,
-}
-
-impl KeptTexts {
-    /// Returns whether there are such texts in these messages.
-    pub(crate) fn find(messages: &[Arc<ChatMessage>]) -> Self {
-        let is_kept = |message: &Arc<ChatMessage>| match &**message {
-            ChatMessage::Tool(_) => true,
-            ChatMessage::User(user) => !user.attachments.is_empty(),
-            ChatMessage::Assistant(_) => false,
-        };
-        if messages.iter().any(is_kept) { Self::Present } else { Self::Absent }
-    }
 }
 
 impl ToolCatalog {

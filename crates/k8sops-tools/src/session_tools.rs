@@ -27,7 +27,7 @@ use crate::{
     call_errors::explain_call_error,
     catalog::PreviewRun,
     contains_secret,
-    offered_tools::KeptTexts,
+    kept_texts::KeptTexts,
     output::{OutputBudget, TruncatedOutput, fit_output},
     output_tools,
     preview::{FittedPreview, PreviewBody, fit_preview},

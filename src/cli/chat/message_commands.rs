@@ -8,17 +8,11 @@ use std::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::terminal_chat::TerminalChat;
+use super::terminal_chat::{SentMessage, TerminalChat};
 use crate::cli::{
     question::{QuestionError, QuestionInput, QuestionLimits, compose_question},
     terminal::{LineStyle, sanitize_text},
 };
-
-/// A message that was sent here.
-pub(super) struct SentMessage {
-    content: String,
-    attachments: Vec<QuestionInput>,
-}
 
 impl<W: Write> TerminalChat<W> {
     /// Runs `/attach`: reads a file that goes with the next message. Without a file it says which ones do.
@@ -108,7 +102,7 @@ impl<W: Write> TerminalChat<W> {
         else {
             return self.show_note("there is no reply to rate");
         };
-        match self.client.rate_reply(&session, &reply, rating, comment.as_deref()).await {
+        match self.client.rate_reply(&session, &reply, json!({"rating": rating, "comment": comment})).await {
             Ok(()) => self.show_note(if rating == "up" { "rated as helpful" } else { "rated as not helpful" }),
             Err(error) => self.show_error(&error),
         }

@@ -11,10 +11,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{
-    line_source::{LinePrompt, LineSource, TerminalInput},
-    message_commands::SentMessage,
-};
+use super::line_source::{LinePrompt, LineSource, TerminalInput};
 use crate::cli::{
     question::QuestionInput,
     service::{ApiClient, ConnectionEvent, ModelSelection, SessionConnection},
@@ -58,6 +55,12 @@ pub(super) struct OpenSession {
     pub(super) view: TranscriptView,
     /// Whether the user was told that the connection is lost.
     pub(super) lost: bool,
+}
+
+/// A message that was sent here.
+pub(super) struct SentMessage {
+    pub(super) content: String,
+    pub(super) attachments: Vec<QuestionInput>,
 }
 
 /// Whether the chat loop continues.

@@ -273,16 +273,10 @@ impl ApiClient {
         self.send_request(Method::DELETE, &session_path(id), None).await.map(drop)
     }
 
-    /// Rates a reply: `up` or `down`.
-    pub(in crate::cli) async fn rate_reply(
-        &self,
-        session: &str,
-        message: &str,
-        rating: &str,
-        comment: Option<&str>,
-    ) -> Result<(), ApiClientError> {
-        let path = format!("{}/messages/{}/feedback", session_path(session), escape_segment(message));
-        self.send_request(Method::POST, &path, Some(json!({"rating": rating, "comment": comment}))).await.map(drop)
+    /// Rates a reply.
+    pub(in crate::cli) async fn rate_reply(&self, id: &str, reply: &str, rating: Value) -> Result<(), ApiClientError> {
+        let path = format!("{}/messages/{}/feedback", session_path(id), escape_segment(reply));
+        self.send_request(Method::POST, &path, Some(rating)).await.map(drop)
     }
 
     /// Changes the model of a session.
