@@ -137,3 +137,18 @@ async fn file_goes_with_a_message_and_the_reply_is_rated() {
     let shown = String::from_utf8(again.stdout).unwrap();
     assert!(shown.contains("> what is wrong?\n  + my pod.yaml (32 B)"), "{shown}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_beyond_the_first_page_is_found_by_the_end_of_its_id() {
+    let service = TestService::with(&ScriptedModel::new([])).await;
+    let oldest = service.create_session().await;
+    for _ in 0..260 {
+        service.create_session().await;
+    }
+    let short = &oldest[oldest.len() - 8..];
+    let output =
+        run_chat(chat_command(&service.base, &["--session", short]), b"/title found\n/sessions\n/quit\n").await;
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && shown.contains("there may be older ones"), "{shown}");
+    assert_eq!(service.get(&oldest).await["title"], "found", "{shown}");
+}

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde_json::json;
@@ -30,7 +30,7 @@ impl<W: Write> TerminalChat<W> {
         }
         // A pipe or a network file system may take long, and the connection goes on.
         let path = find_path(&given);
-        let read = tokio::task::spawn_blocking(move || read_regular_file(path)).await;
+        let read = tokio::task::spawn_blocking(move || read_regular_file(&path)).await;
         match read {
             Ok(Ok(input)) if input.is_blank() => {
                 self.show_line(LineStyle::Failure, format!("{} is empty", sanitize_text(&given)))
@@ -110,13 +110,13 @@ impl<W: Write> TerminalChat<W> {
 }
 
 /// Reads a file that has an end.
-fn read_regular_file(path: PathBuf) -> Result<QuestionInput, QuestionError> {
+fn read_regular_file(path: &Path) -> Result<QuestionInput, QuestionError> {
     let name = path.display().to_string();
     let unreadable = |source| QuestionError::Unreadable { name: name.clone(), source };
-    if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(unreadable(io::Error::other("it is not a regular file")));
     }
-    QuestionInput::open(&path)
+    QuestionInput::open(path)
 }
 
 /// Returns the path that a user means: as it is typed, or as a shell would read it, which is how terminals paste the path of a file
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn only_files_that_end_are_read() {
         for path in ["/dev/zero", "/tmp", "/nowhere/x.log"] {
-            let error = read_regular_file(PathBuf::from(path)).unwrap_err();
+            let error = read_regular_file(Path::new(path)).unwrap_err();
             assert!(error.to_string().starts_with(path), "{error}");
         }
     }

@@ -13,6 +13,9 @@ use crate::cli::{
     terminal::{InputSource, LineStyle, sanitize_text, short_id, truncate_chars},
 };
 
+/// The most sessions that `/sessions` lists.
+const MAX_LISTED_SESSIONS: usize = 50;
+
 impl<W: Write> TerminalChat<W> {
     /// Runs `/sessions`.
     pub(super) async fn show_sessions(&mut self) -> io::Result<()> {
@@ -39,6 +42,9 @@ impl<W: Write> TerminalChat<W> {
                 text_field(session, "updated_at").get(..16).unwrap_or_default().replace('T', " "),
             );
             self.show_line(LineStyle::Plain, line)?;
+        }
+        if sessions.len() == MAX_LISTED_SESSIONS {
+            self.show_note("there may be older ones: /switch finds them by the beginning or the end of their id")?;
         }
         Ok(())
     }

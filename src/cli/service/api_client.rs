@@ -10,7 +10,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use super::account_stream::AccountStream;
+use super::{account_stream::AccountStream, found_session::FoundSession};
 use crate::{cli::terminal::sanitize_text, config::TOKEN_VARIABLE};
 use k8sops_core::{is_loopback, mask_url};
 
@@ -20,6 +20,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// Time limit of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The path of the newest sessions.
+const NEWEST_SESSIONS: &str = "sessions?limit=50";
 
 /// The longest text that is fetched, in bytes.
 const MAX_TEXT_BYTES: usize = 64 << 20;
@@ -103,21 +106,6 @@ pub enum ApiClientError {
 pub(in crate::cli) struct ModelSelection {
     pub(in crate::cli) provider: String,
     pub(in crate::cli) model: String,
-}
-
-/// A session that exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) struct FoundSession {
-    pub(in crate::cli) id: String,
-    /// The seq of its newest event.
-    pub(in crate::cli) last_seq: u64,
-}
-
-impl FoundSession {
-    fn from_json(session: &Value) -> Self {
-        let id = session["session_id"].as_str().unwrap_or_default().to_owned();
-        Self { id, last_seq: session["last_seq"].as_u64().unwrap_or(0) }
-    }
 }
 
 /// What answers at the URL of a service.
@@ -212,7 +200,7 @@ impl ApiClient {
 
     /// Fetches the newest sessions.
     pub(in crate::cli) async fn list_sessions(&self) -> Result<Vec<Value>, ApiClientError> {
-        let page = self.send_request(Method::GET, "sessions?limit=50", None).await?;
+        let page = self.send_request(Method::GET, NEWEST_SESSIONS, None).await?;
         Ok(page["sessions"].as_array().cloned().unwrap_or_default())
     }
 
@@ -228,16 +216,22 @@ impl ApiClient {
 
     /// Returns the session with an id, or with an id that starts or ends with what is given.
     pub(in crate::cli) async fn find_session(&self, given: &str) -> Result<FoundSession, ApiClientError> {
-        let sessions: Vec<FoundSession> = self.list_sessions().await?.iter().map(FoundSession::from_json).collect();
-        let is_meant = |found: &&FoundSession| found.id.starts_with(given) || found.id.ends_with(given);
-        let matches: Vec<&FoundSession> = sessions.iter().filter(is_meant).collect();
-        match matches[..] {
+        if uuid::Uuid::try_parse(given).is_ok() {
+            return Ok(FoundSession::from_json(&self.get_session(given).await?));
+        }
+        let is_meant = |found: &FoundSession| found.id.starts_with(given) || found.id.ends_with(given);
+        let mut matches: Vec<FoundSession> = Vec::new();
+        let mut next = Some(NEWEST_SESSIONS.to_owned());
+        while let Some(path) = next {
+            let page = self.send_request(Method::GET, &path, None).await?;
+            let found = page["sessions"].as_array().into_iter().flatten().map(FoundSession::from_json);
+            matches.extend(found.filter(is_meant));
+            let cursor = page["next_cursor"].as_str().map(escape_segment);
+            next = cursor.map(|cursor| format!("sessions?limit=200&cursor={cursor}"));
+        }
+        match &matches[..] {
             [found] => Ok(found.clone()),
-            [] if uuid::Uuid::try_parse(given).is_err() => {
-                Err(ApiClientError::NoSuchSession { given: given.to_owned() })
-            }
-            // A session that is not on the first page can be found only by its whole id.
-            [] => Ok(FoundSession::from_json(&self.get_session(given).await?)),
+            [] => Err(ApiClientError::NoSuchSession { given: given.to_owned() }),
             _ => Err(ApiClientError::AmbiguousSession { given: given.to_owned(), matches: matches.len() }),
         }
     }

@@ -4,6 +4,7 @@
 mod access;
 mod account_stream;
 mod api_client;
+mod found_session;
 mod local_service;
 mod session_connection;
 
@@ -12,6 +13,7 @@ pub use self::{access::ServiceOptions, api_client::ApiClientError};
 pub(super) use self::{
     access::ServiceAccess,
     account_stream::AccountStream,
-    api_client::{ApiClient, FoundSession, ModelSelection, problem_message},
+    api_client::{ApiClient, ModelSelection, problem_message},
+    found_session::FoundSession,
     session_connection::{ConnectionEvent, SessionConnection},
 };
