@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn commands_are_completed() {
         assert_eq!(complete_command("/sh"), ["/show "]);
-        assert_eq!(complete_command("/a"), ["/again ", "/approvals "]);
+        assert_eq!(complete_command("/a"), ["/again ", "/approvals ", "/attach "]);
         assert!(complete_command("why /s").is_empty() && complete_command("").is_empty());
     }
 
