@@ -24,10 +24,13 @@ use crate::{
 /// The header with the user's token for MCP servers, for callers whose `Authorization` must not be passed on.
 const MCP_TOKEN_HEADER: &str = "x-mcp-authorization";
 
+/// The card of the agent, by which clients learn how to authenticate.
+const AGENT_CARD: &str = "/.well-known/agent-card.json";
+
 /// Whether a path is public: the probes, the API description and the files of the console, which are the same for all, and
 /// links to shared sessions, which are credentials themselves. What a client reads to get a token is public, too.
 fn is_public(path: &str) -> bool {
-    matches!(path, "/" | "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.json" | "/docs")
+    matches!(path, "/" | "/healthz" | "/readyz" | "/openapi.json" | "/asyncapi.json" | "/docs" | AGENT_CARD)
         || path == METADATA_PATH
         || path.starts_with("/docs/")
         || path.starts_with("/shared/")

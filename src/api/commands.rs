@@ -147,6 +147,16 @@ pub(super) fn cancel_command(user: &UserId, command_id: CommandId) -> SessionCom
     }
 }
 
+/// Builds the command that cancels a run, also one that has not started.
+pub(super) fn cancel_run_command(user: &UserId, command_id: CommandId, run: RunId) -> SessionCommand {
+    SessionCommand {
+        command_id,
+        fingerprint: fingerprint(&("cancel", run)),
+        by: user.clone(),
+        body: CommandBody::Cancel { run_id: Some(run) },
+    }
+}
+
 /// Builds the command that answers an approval request.
 pub(super) fn approval_command(
     caller: &CallerIdentity,

@@ -74,6 +74,7 @@ static CONTRACT_JSON: LazyLock<String> = LazyLock::new(|| {
         (name = "door: responses", description = "For clients of OpenAI's Responses API"),
         (name = "door: agui", description = "For clients of AG-UI"),
         (name = "door: mcp", description = "For clients of MCP"),
+        (name = "door: a2a", description = "For other agents, by A2A 1.0"),
         (name = "service", description = "Service information, probes, metrics and this document"),
     )
 )]
@@ -156,9 +157,11 @@ fn express_door_errors(contract: &mut openapi::OpenApi) {
         let error = match ClientDoor::of_path(path) {
             Some(ClientDoor::OpenAi | ClientDoor::Responses) => "OpenAiError",
             Some(ClientDoor::Mcp) => "JsonRpcResponse",
+            Some(ClientDoor::A2a) if matches!(path.as_str(), "/a2a" | "/a2a/") => "A2aRpcResponse",
+            Some(ClientDoor::A2a) => "A2aStatus",
             Some(ClientDoor::Native | ClientDoor::AgUi) | None => continue,
         };
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        for operation in [&mut item.delete, &mut item.get, &mut item.post].into_iter().flatten() {
             for (status, response) in &mut operation.responses.responses {
                 let RefOr::T(response) = response else { continue };
                 if status.starts_with(['4', '5']) {

@@ -5,7 +5,11 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{
     account_events, approvals, catalog, documents,
     doors::{
-        ClientDoor, OpenDoors, agui::endpoint as agui, mcp::endpoint as mcp, openai::endpoint as openai,
+        ClientDoor, OpenDoors,
+        a2a::{card_endpoint, http_endpoint as a2a, push_endpoint, rpc_endpoint},
+        agui::endpoint as agui,
+        mcp::endpoint as mcp,
+        openai::endpoint as openai,
         responses::endpoint as responses,
     },
     events, export, feedback, inputs, memories, messages, service, sessions, settings, tickets, tool_calls, usage, ws,
@@ -30,6 +34,9 @@ pub(super) fn register_operations(config: &mut ServiceConfig, doors: &OpenDoors)
     if doors.contains(ClientDoor::Mcp) {
         config.service(mcp::send_mcp_message).service(mcp::resume_mcp_stream);
     }
+    if doors.contains(ClientDoor::A2a) {
+        register_agent_operations(config);
+    }
     if doors.contains(ClientDoor::Native) {
         register_native_operations(config);
     } else {
@@ -41,6 +48,26 @@ pub(super) fn register_operations(config: &mut ServiceConfig, doors: &OpenDoors)
         .service(service::get_metrics)
         .service(documents::openapi_document)
         .service(documents::asyncapi_document);
+}
+
+fn register_agent_operations(config: &mut ServiceConfig) {
+    config
+        .service(card_endpoint::get_agent_card)
+        .service(rpc_endpoint::call_agent)
+        .service(rpc_endpoint::call_agent_with_slash)
+        .service(a2a::send_agent_message)
+        .service(a2a::stream_agent_message)
+        .service(a2a::get_extended_agent_card)
+        .service(a2a::list_agent_tasks)
+        .service(push_endpoint::create_push_notification_config)
+        .service(push_endpoint::list_push_notification_configs)
+        .service(push_endpoint::get_push_notification_config)
+        .service(push_endpoint::delete_push_notification_config)
+        // Before the task itself, whose path would match these.
+        .service(a2a::subscribe_to_agent_task)
+        .service(a2a::subscribe_to_agent_task_by_post)
+        .service(a2a::cancel_agent_task)
+        .service(a2a::get_agent_task);
 }
 
 fn register_native_operations(config: &mut ServiceConfig) {

@@ -32,7 +32,7 @@ options! {
         pub max_conversation_bytes: usize =
             required(BYTE_SIZE, "8MiB").variable("K8SOPS_MAX_CONVERSATION_BYTES"),
         /// The protocols in which clients may connect.
-        pub doors: OpenDoors = required(DOORS, "native,openai,responses,agui,mcp").variable("K8SOPS_DOORS"),
+        pub doors: OpenDoors = required(DOORS, "native,openai,responses,agui,mcp,a2a").variable("K8SOPS_DOORS"),
         /// Origins of web pages that may use the service, in addition to its own.
         pub cors_origins: Vec<String> =
             or_empty(WEB_ORIGINS).variable("K8SOPS_CORS_ORIGINS").example("https://ops.example.com"),

@@ -39,7 +39,7 @@ impl Sessions {
     ) -> Result<CommandReceipt, SessionsError> {
         let store = &self.0.dependencies.store;
         let mut summary = self.find_target_session(session, &command).await?;
-        if let CommandBody::Cancel { run_id } = &mut command.body {
+        if let CommandBody::Cancel { run_id: run_id @ None } = &mut command.body {
             // The inbox before the summary: a message whose run starts in between is seen in one of the two.
             let waiting = store.list_inbox(session).await?;
             summary = self.get_session(&command.by, session).await?;

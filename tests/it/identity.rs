@@ -85,7 +85,7 @@ async fn every_route_enforces_authentication_and_ownership() {
         for method in ["get", "post", "patch", "delete", "put"] {
             let operation = &item[method];
             let tag = operation["tags"][0].as_str().unwrap_or_default();
-            if operation.is_null() || ["door: openai", "door: responses", "door: mcp"].contains(&tag) {
+            if operation.is_null() || ["door: openai", "door: responses", "door: mcp", "door: a2a"].contains(&tag) {
                 continue;
             }
             let target = path

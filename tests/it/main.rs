@@ -1,5 +1,7 @@
 //! Integration tests: they start the real service on a free port and use its API. One file per capability.
 
+#[path = "../support/a2a_client.rs"]
+mod a2a_client;
 #[path = "../support/agui_client.rs"]
 mod agui_client;
 #[path = "../support/door_logs.rs"]
@@ -13,6 +15,9 @@ mod responses_client;
 #[path = "../support/service.rs"]
 mod service;
 
+mod a2a_clients;
+mod a2a_door;
+mod a2a_replicas;
 mod account;
 mod agui_attach;
 mod agui_captures;

@@ -68,6 +68,10 @@ async fn operation_ids_are_unique_and_errors_are_problems() {
                 let (kind, name) = match operation["tags"][0].as_str() {
                     Some("door: openai" | "door: responses") => ("application/json", "OpenAiError"),
                     Some("door: mcp") => ("application/json", "JsonRpcResponse"),
+                    Some("door: a2a") if ["/a2a", "/a2a/"].contains(&path.as_str()) => {
+                        ("application/json", "A2aRpcResponse")
+                    }
+                    Some("door: a2a") if path.starts_with("/a2a") => ("application/json", "A2aStatus"),
                     _ => ("application/problem+json", "Problem"),
                 };
                 let schema = &answer["content"][kind]["schema"]["$ref"];
@@ -113,7 +117,8 @@ fn every_operation_has_description_and_valid_examples() {
             let faults: Vec<_> = validator.iter_errors(&content["example"]).map(|e| e.to_string()).collect();
             assert_eq!(faults, [""; 0], "{place} {kind}");
             let lines = content["example"].as_str().into_iter().flat_map(str::lines);
-            let lines = lines.filter(|_| !place.starts_with("run_agent") && !place.starts_with("resume_mcp"));
+            let of_doors = ["run_agent", "resume_mcp", "stream_agent", "subscribe_to_agent"];
+            let lines = lines.filter(|_| !of_doors.iter().any(|id| place.starts_with(id)));
             for event in lines.filter_map(|line| line.strip_prefix("data: ")) {
                 let event: Value = serde_json::from_str(event).unwrap();
                 let schema = json!({"$ref": "#/components/schemas/Event", "components": document["components"]});

@@ -187,6 +187,7 @@ K8SOPS_TEST_CONSOLE_MODULES $TESTBED/console/node_modules
 K8SOPS_TEST_CHAT_CLIENTS $TESTBED/chat-clients/node_modules
 K8SOPS_TEST_AGUI_INSPECTOR $(echo "$TESTBED"/venv/lib/python3*/site-packages/agui_inspector/static)
 K8SOPS_TEST_AGUI_VALIDATE $TESTBED/venv/bin/ag-ui-validate
+K8SOPS_TEST_A2AOPS $TESTBED/venv/bin/a2aops
 K8SOPS_TEST_CHROMIUM $(command -v chromium)
 K8SOPS_TEST_NGINX $(PATH=$PATH:/usr/sbin command -v nginx)
 EOF

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::time::Timestamp;
+
 /// A string that is not a valid identifier; the message is meant for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {expected}")]
@@ -125,6 +127,16 @@ impl SessionId {
     #[must_use]
     pub fn from_digest(digest: [u8; 16]) -> Self {
         Self(uuid::Builder::from_custom_bytes(digest).into_uuid())
+    }
+}
+
+impl RunId {
+    /// When the id was generated, which is when the message of the run was accepted.
+    #[must_use]
+    pub fn created_at(self) -> Timestamp {
+        // A UUID of version 7 begins with its time in milliseconds.
+        let millis = self.as_bytes()[..6].iter().fold(0_i64, |millis, byte| millis << 8 | i64::from(*byte));
+        Timestamp::from_millis(millis)
     }
 }
 

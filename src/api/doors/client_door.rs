@@ -15,11 +15,13 @@ pub enum ClientDoor {
     AgUi,
     /// MCP, the protocol between agents and their tools: k8sops as a tool.
     Mcp,
+    /// A2A, the protocol between agents: k8sops as one of them.
+    A2a,
 }
 
 impl ClientDoor {
     /// All doors.
-    pub const ALL: [Self; 5] = [Self::Native, Self::OpenAi, Self::Responses, Self::AgUi, Self::Mcp];
+    pub const ALL: [Self; 6] = [Self::Native, Self::OpenAi, Self::Responses, Self::AgUi, Self::Mcp, Self::A2a];
 
     /// Returns the name in `K8SOPS_DOORS`, in `GET /v1/info` and in metric labels.
     #[must_use]
@@ -30,6 +32,7 @@ impl ClientDoor {
             Self::Responses => "responses",
             Self::AgUi => "agui",
             Self::Mcp => "mcp",
+            Self::A2a => "a2a",
         }
     }
 
@@ -53,6 +56,9 @@ impl ClientDoor {
         }
         if is_under("/mcp") {
             return Some(Self::Mcp);
+        }
+        if is_under("/a2a") {
+            return Some(Self::A2a);
         }
         // Every client asks this before it knows which doors there are.
         (is_under("/v1") && path != "/v1/info").then_some(Self::Native)
@@ -84,8 +90,10 @@ impl OpenDoors {
 }
 
 /// Names of doors with commas between.
-pub(in crate::api) const DOORS: ValueFormat<OpenDoors> =
-    ValueFormat::described("names of doors with commas between: native, openai, responses, agui, mcp", parse_doors);
+pub(in crate::api) const DOORS: ValueFormat<OpenDoors> = ValueFormat::described(
+    "names of doors with commas between: native, openai, responses, agui, mcp, a2a",
+    parse_doors,
+);
 
 fn parse_doors(text: &str) -> Option<OpenDoors> {
     let parse = |name: &str| ClientDoor::ALL.into_iter().find(|door| door.name() == name.trim());
@@ -124,6 +132,9 @@ mod tests {
             ("/v1//chat/completions", Some(ClientDoor::OpenAi)),
             ("//agui", Some(ClientDoor::AgUi)),
             ("/mcpx", None),
+            ("/a2a", Some(ClientDoor::A2a)),
+            ("/a2a/v1/tasks/1:cancel", Some(ClientDoor::A2a)),
+            ("/.well-known/agent-card.json", None),
             ("/v1/modelsX", Some(ClientDoor::Native)),
             ("/v1/sessions", Some(ClientDoor::Native)),
             ("/v1/info", None),

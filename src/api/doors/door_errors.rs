@@ -8,7 +8,7 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{client_door::ClientDoor, mcp::RpcError};
+use super::{a2a::express_problem, client_door::ClientDoor, mcp::RpcError};
 use crate::api::{negotiation::JSON, problem::ProblemDetails, problem_code::ProblemCode};
 
 /// An error as OpenAI's API has it.
@@ -71,13 +71,15 @@ impl OpenAiError {
 pub(in crate::api) fn express_error<B: MessageBody + 'static>(
     response: ServiceResponse<EitherBody<B>>,
 ) -> ServiceResponse<EitherBody<B>> {
-    let write_error: fn(&ProblemDetails) -> String = match ClientDoor::of_path(response.request().path()) {
-        Some(ClientDoor::OpenAi | ClientDoor::Responses) => |problem| OpenAiError::from_problem(problem).to_json(),
-        Some(ClientDoor::Mcp) => |problem| RpcError::from_problem(problem).to_json(None),
+    let write_error: fn(&str, &ProblemDetails) -> String = match ClientDoor::of_path(response.request().path()) {
+        Some(ClientDoor::OpenAi | ClientDoor::Responses) => |_, problem| OpenAiError::from_problem(problem).to_json(),
+        Some(ClientDoor::Mcp) => |_, problem| RpcError::from_problem(problem).to_json(None),
+        Some(ClientDoor::A2a) => express_problem,
         Some(ClientDoor::Native | ClientDoor::AgUi) | None => return response,
     };
     let problem = response.response().error().and_then(|error| error.as_error::<ProblemDetails>());
-    let Some(body) = problem.map(write_error) else { return response };
+    let path = response.request().path();
+    let Some(body) = problem.map(|problem| write_error(path, problem)) else { return response };
     response.map_body(|head, _| {
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
         EitherBody::right(BoxBody::new(body))

@@ -14,15 +14,18 @@
 //! | `turn_follower`, `turn_stream` | the same with keep-alive, shutdown and outages of the store, as a response body |
 //! | `waiting_interactions`, `spoken_answer` | what a run waits for, and answers in words: `approve 0fb77b` |
 //! | `message_text` | the text of a message with parts |
+//! | `uuid_digits` | ids that hold UUIDs without hyphens |
 //! | `client_headers` | what clients of OpenAI's API say in headers |
 //! | `door_body`, `door_errors` | bodies with whole conversations, and errors in the form of a door |
 //! | `openai` | `/v1/models`, `/v1/chat/completions` |
 //! | `responses` | `/v1/responses` |
 //! | `agui` | `/agui`, `/api/agui/chat` |
 //! | `mcp` | `/mcp` |
+//! | `a2a` | `/a2a`, the card of the agent |
 //!
 //! A door has no state: what it needs is derived from the request and the log, so that any replica can continue a turn.
 
+pub(super) mod a2a;
 pub(super) mod agui;
 mod client_door;
 mod client_headers;
@@ -38,6 +41,7 @@ mod thread_session;
 mod turn_follower;
 mod turn_opening;
 mod turn_stream;
+mod uuid_digits;
 mod waiting_interactions;
 
 pub(super) use client_door::{ClientDoor, DOORS, OpenDoors};

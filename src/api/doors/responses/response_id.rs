@@ -5,15 +5,16 @@ use std::{fmt, str::FromStr};
 use data_encoding::HEXLOWER;
 use k8sops_core::{RunId, SessionId};
 
-use crate::api::doors::run_cursor::RestPoint;
+use crate::api::doors::{
+    run_cursor::RestPoint,
+    uuid_digits::{UUID_DIGITS, parse_uuid_digits},
+};
 
 const RESPONSE_PREFIX: &str = "resp_";
 const APPROVAL_PREFIX: &str = "mcpr_";
 const CONVERSATION_PREFIX: &str = "conv_";
 /// How the id of a response ends that was created in the background.
 const BACKGROUND_SUFFIX: &str = "_bg";
-/// The length of a UUID in hexadecimal.
-const UUID_DIGITS: usize = 32;
 
 /// Where a run is: its session, and the seq before its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +62,7 @@ impl ResponseId {
 
     /// Returns when the run was asked for, in seconds since 1970.
     pub(super) fn created_at(&self) -> i64 {
-        // A UUID of version 7 begins with its time in milliseconds.
-        let millis = self.address.run.as_bytes()[..6].iter().fold(0_i64, |millis, byte| millis << 8 | i64::from(*byte));
-        millis / 1000
+        self.address.run.created_at().as_millis() / 1000
     }
 }
 
@@ -138,16 +137,14 @@ fn parse_address(text: &str) -> Result<(RunAddress, Vec<u64>), UnknownId> {
     let numbers = numbers.split('_').map(|number| u64::from_str_radix(number, 16).map_err(|_| UnknownId));
     let mut numbers: Vec<u64> = numbers.collect::<Result<_, _>>()?;
     let start_seq = numbers.remove(0);
-    Ok((RunAddress { session: parse_uuid(session)?, run: parse_uuid(run)?, start_seq }, numbers))
-}
-
-/// Parses a UUID without hyphens.
-fn parse_uuid<T: FromStr>(digits: &str) -> Result<T, UnknownId> {
-    if digits.len() != UUID_DIGITS || !digits.is_ascii() {
-        return Err(UnknownId);
-    }
-    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
-    parts.join("-").parse().map_err(|_| UnknownId)
+    Ok((
+        RunAddress {
+            session: parse_uuid_digits(session).ok_or(UnknownId)?,
+            run: parse_uuid_digits(run).ok_or(UnknownId)?,
+            start_seq,
+        },
+        numbers,
+    ))
 }
 
 /// Returns the id of the conversation that a session is.
@@ -157,7 +154,7 @@ pub(super) fn conversation_id(session: SessionId) -> String {
 
 /// Returns the session that the id of a conversation names, if it is one.
 pub(super) fn parse_conversation_id(text: &str) -> Option<SessionId> {
-    parse_uuid(text.strip_prefix(CONVERSATION_PREFIX)?).ok()
+    parse_uuid_digits(text.strip_prefix(CONVERSATION_PREFIX)?)
 }
 
 #[cfg(test)]

@@ -1,0 +1,57 @@
+//! A2A while another replica owns the session, and after that replica is gone.
+
+use nix::sys::signal::Signal;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    a2a_client::{HTTP, RPC, applied, in_context, items, state, texts},
+    program::TestProgram,
+};
+use k8sops_testing::{
+    eventually,
+    provider::{FakeProviders, ProviderApi},
+    redis::{RedisFlavor, RedisServer},
+};
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn task_is_followed_on_another_replica_that_takes_it_over() {
+    let (redis, providers) = (RedisServer::start(RedisFlavor::Debian).await, FakeProviders::start().await);
+    let redis_url = redis.url();
+    let env = [
+        ("LLM_PROVIDER", "test-openai-chat"),
+        ("LLM_MODEL", "m"),
+        ("MEMORY_BACKEND", "redis"),
+        ("REDIS_URL", &*redis_url),
+    ];
+    let yaml = providers.settings_yaml();
+    let (owner, other) = (TestProgram::start(&yaml, &env).await, TestProgram::start(&yaml, &env).await);
+    providers.script(ProviderApi::Chat, "m", ["hello", "the answer"].map(|text| ProviderApi::Chat.text(text)));
+    let send = async |program: &TestProgram, id: &str| {
+        let mut params = in_context("c", id, "hi");
+        params["configuration"] = json!({"returnImmediately": true});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params});
+        let response = program.request(Method::POST, RPC).json(&body).send().await.unwrap();
+        response.json::<Value>().await.unwrap()["result"]["task"].clone()
+    };
+    let get = async |program: &TestProgram, task: &Value| {
+        program.get(&format!("{HTTP}/tasks/{}", task["id"].as_str().unwrap())).await
+    };
+    let first = send(&owner, "m-1").await;
+    eventually("the first task is completed", async || state(&get(&other, &first).await) == "TASK_STATE_COMPLETED")
+        .await;
+    // The owner no longer answers: the task waits in the inbox, and any replica knows it.
+    owner.process.send_signal(Signal::SIGSTOP);
+    let second = send(&other, "m-2").await;
+    assert_eq!(state(&get(&other, &second).await), "TASK_STATE_SUBMITTED");
+    let path = format!("{HTTP}/tasks/{}:subscribe", second["id"].as_str().unwrap());
+    let subscribed = other.request(Method::GET, &path).send().await.unwrap();
+    owner.process.send_signal(Signal::SIGKILL);
+    let seen = applied(&items(subscribed).await);
+    assert_eq!((state(&seen), texts(&seen)), ("TASK_STATE_COMPLETED", vec!["the answer"]));
+    assert_eq!(texts(&get(&other, &second).await), ["the answer"]);
+    // The message again is the same task.
+    assert_eq!(send(&other, "m-2").await["id"], second["id"]);
+    other.stop().await;
+}
