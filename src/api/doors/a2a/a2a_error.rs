@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::task_id::TaskId;
 use crate::{
     api::{negotiation::JSON, problem::ProblemDetails, problem_code::ProblemCode},
     runtime::SessionsError,
@@ -124,7 +125,7 @@ impl A2aError {
     }
 
     /// Names the task that the error is about.
-    pub(super) fn of_task(self, id: impl ToString) -> Self {
+    pub(super) fn of_task(self, id: TaskId) -> Self {
         Self { task_id: Some(id.to_string()), ..self }
     }
 

@@ -246,5 +246,5 @@ impl HttpExchange {
 }
 
 fn json_response(body: Value) -> HttpResponse {
-    HttpResponse::Ok().content_type(JSON).insert_header(("cache-control", "no-store")).body(body.to_string())
+    HttpResponse::Ok().content_type(JSON).insert_header(("cache-control", "no-store")).json(body)
 }

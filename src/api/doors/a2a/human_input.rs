@@ -101,13 +101,11 @@ impl Question<'_> {
 fn list_questions(asked: &InputRequested) -> Vec<Question<'_>> {
     let fields = asked.schema.as_ref().and_then(|schema| schema.get("properties")).and_then(Value::as_object);
     let message = asked.message.trim();
-    match fields.filter(|fields| !fields.is_empty()) {
-        Some(fields) => fields.iter().map(|(name, schema)| ask_for_field(message, name, schema)).collect(),
-        None => {
-            let text = asked.url.as_ref().map_or_else(|| message.to_owned(), |url| format!("{message} Open {url}"));
-            vec![Question { text, choices: vec![ACCEPT.to_owned(), DECLINE.to_owned()], field: None }]
-        }
+    if let Some(fields) = fields.filter(|fields| !fields.is_empty()) {
+        return fields.iter().map(|(name, schema)| ask_for_field(message, name, schema)).collect();
     }
+    let text = asked.url.as_ref().map_or_else(|| message.to_owned(), |url| format!("{message} Open {url}"));
+    vec![Question { text, choices: vec![ACCEPT.to_owned(), DECLINE.to_owned()], field: None }]
 }
 
 fn ask_for_field<'a>(message: &str, name: &'a str, schema: &'a Value) -> Question<'a> {
@@ -153,7 +151,7 @@ pub(super) fn find_answers(
     waiting: &WaitingInteractions,
 ) -> Result<Vec<InteractionAnswer>, A2aError> {
     match response {
-        HitlResponse::ToolApprovalResponse { approvals } => find_approvals(approvals, &waiting.approvals),
+        HitlResponse::ToolApprovalResponse { approvals } => find_approvals(&approvals, &waiting.approvals),
         HitlResponse::AskUserResponse { id, answers } => {
             let asked = waiting.inputs.iter().find(|asked| asked.input_id.to_string() == id);
             let asked = asked.ok_or_else(|| invalid(format!("the task does not wait for an answer to {id:?}")))?;
@@ -163,7 +161,7 @@ pub(super) fn find_answers(
 }
 
 fn find_approvals(
-    decisions: Vec<ToolDecision>,
+    decisions: &[ToolDecision],
     waiting: &[ApprovalRequested],
 ) -> Result<Vec<InteractionAnswer>, A2aError> {
     let unknown = decisions.iter().find(|given| !waiting.iter().any(|asked| asked.approval_id.to_string() == given.id));

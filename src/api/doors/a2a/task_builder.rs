@@ -146,10 +146,10 @@ impl TaskBuilder {
             EventBody::AssistantMessage(message) => self.end_message(message, updates),
             EventBody::ToolStart(start) => self.start_call(start, updates),
             EventBody::ToolEnd(end) => self.end_call(end, updates),
-            EventBody::ApprovalResolved(_) | EventBody::InputResolved(_) => {
-                if self.state() == TaskState::InputRequired {
-                    self.set_status(TaskState::Working, None, updates);
-                }
+            EventBody::ApprovalResolved(_) | EventBody::InputResolved(_)
+                if self.state() == TaskState::InputRequired =>
+            {
+                self.set_status(TaskState::Working, None, updates);
             }
             EventBody::RunRecovered(recovered) => self.void_texts(&recovered.superseded, updates),
             _ => {}
@@ -223,7 +223,8 @@ impl TaskBuilder {
     }
 
     fn report_call(&mut self, text: String, details: Value, updates: &mut Vec<StreamItem>) {
-        let metadata = Map::from_iter([(METADATA_KEY.to_owned(), json!({"toolCall": details}))]);
+        let call = Map::from_iter([("toolCall".to_owned(), details)]);
+        let metadata = Map::from_iter([(METADATA_KEY.to_owned(), Value::Object(call))]);
         let message = self.agent_message(text, metadata);
         self.set_status(TaskState::Working, Some(message), updates);
     }
