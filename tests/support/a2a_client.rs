@@ -32,7 +32,7 @@ pub(crate) fn to_task(task: &Value, id: &str, text: &str) -> Value {
 pub(crate) fn with_answers(task: &Value, id: &str, payload: Value) -> Value {
     let mut message = to_task(task, id, "answered");
     message["message"]["extensions"] = json!([HITL]);
-    message["message"]["metadata"] = json!({HITL: payload});
+    message["message"]["metadata"] = [(HITL, payload)].into_iter().collect();
     message
 }
 
