@@ -361,6 +361,10 @@ async fn fuzzed_requests_get_documented_responses() {
         [[operations]]
         include-name = "DELETE /v1/sessions/{{session_id}}"
         parameters = {{ "path.session_id" = "018f0000-0000-7000-8000-000000000000" }}
+        # It cancels the tasks that it finds in the list, also the one that waits for the approval.
+        [[operations]]
+        include-operation-id = "cancel_agent_task"
+        parameters = {{ "path.task_id" = "unknown" }}
         [[operations]]
         include-operation-id = "resolve_approval"
         parameters = {{ "path.session_id" = "{asking}", "path.approval_id" = "{approval}" }}
