@@ -8,6 +8,7 @@
 //! - [`app`]: builds all parts, runs them, and shuts them down in order
 //! - [`api`]: HTTP, SSE and WebSocket
 //! - [`auth`]: authentication and roles
+//! - [`notifier`]: push notifications to receivers that clients name
 //! - [`runtime`]: active sessions: ownership, runs, recovery
 //! - [`audit`]: the audit trail
 //! - [`config`]: composes the options of all parts
@@ -20,4 +21,5 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod notifier;
 pub mod runtime;

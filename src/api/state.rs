@@ -17,6 +17,7 @@ use super::{log_throttle::LogThrottle, options::ServerOptions, quota::RequestQuo
 use crate::{
     audit::AuditTrail,
     auth::{Authenticator, MetricsAccess, TicketOffice},
+    notifier::Notifier,
     runtime::Sessions,
 };
 
@@ -54,6 +55,8 @@ pub struct ApiState {
     pub fallback: Vec<ModelChoice>,
     /// The settings of a new session. Replaced by a config reload.
     pub default_settings: ArcSwap<SessionSettings>,
+    /// Push notifications.
+    pub notifier: Notifier,
     /// The metrics of the process.
     pub metrics: Arc<Metrics>,
     /// Whether this is the service or the demo.

@@ -86,6 +86,7 @@ impl Application {
                 Some(ended) => ended,
                 None => server.await,
             };
+            state.notifier.shutdown().await;
             state.memory.shutdown().await;
             state.sessions.close().await;
             audit.close().await;

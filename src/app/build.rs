@@ -25,6 +25,7 @@ use crate::{
     auth::{AuthMode, Authenticator, TicketOffice},
     config::AppConfig,
     demo,
+    notifier::Notifier,
     runtime::{Dependencies, Sessions, WallClock},
 };
 
@@ -107,6 +108,7 @@ impl Application {
         };
         let long_term = &config.long_term;
         let memory = LongTermMemory::new(store.clone(), embedder, long_term.max_memories);
+        let notifier = Notifier::new(&config.notifier, store.clone(), replica.clone());
         let sessions = Sessions::new(Dependencies {
             store: store.clone(),
             catalog: catalog.clone(),
@@ -140,6 +142,7 @@ impl Application {
             day_budget: ArcSwap::from_pointee(config.budgets.user_day),
             fallback: config.llm.fallback.clone(),
             default_settings: ArcSwap::from_pointee(default_settings),
+            notifier,
             metrics,
             mode,
             flood_log: LogThrottle::default(),

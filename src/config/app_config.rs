@@ -24,6 +24,7 @@ use crate::{
     api::{LimitOptions, ServerOptions},
     audit::AuditOptions,
     auth::{AuthConfig, AuthMode},
+    notifier::NotifierOptions,
     runtime::SessionOptions,
 };
 
@@ -69,6 +70,8 @@ pub struct AppConfig {
     pub telemetry: TelemetryOptions,
     /// Section `audit`.
     pub audit: AuditOptions,
+    /// Section `notifications`.
+    pub notifier: NotifierOptions,
 }
 
 /// A configuration that can be run, and how it came about.
@@ -180,6 +183,7 @@ impl AppConfig {
             log: reader.read_section(),
             telemetry: reader.read_section(),
             audit: reader.read_section(),
+            notifier: reader.read_section(),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     api::{LimitOptions, ServerOptions},
     audit::AuditOptions,
     auth::{AuthOptions, JwtOptions, ProxyOptions},
+    notifier::NotifierOptions,
     runtime::SessionOptions,
 };
 
@@ -79,6 +80,7 @@ pub fn settings_catalog() -> SettingsCatalog {
         &LogOptions::SECTION,
         &TelemetryOptions::SECTION,
         &AuditOptions::SECTION,
+        &NotifierOptions::SECTION,
     ])
     .with_item_variables(PROVIDER_VARIABLES)
     .with_item_variables(DEFAULT_SERVER_VARIABLES)

@@ -273,13 +273,30 @@ impl RuntimeInner {
         Some(load_state(self.dependencies.store.as_ref(), session).await.ok()?.state)
     }
 
-    /// Extracts memories from a deleted session and closes its usage record.
+    /// Removes the records of a deleted session. What a failure leaves cannot be used, and expires.
+    async fn remove_session_records(&self, session: SessionId) {
+        let store = &self.dependencies.store;
+        for group in RecordGroup::all_of_session(session) {
+            let removed = async {
+                for record in store.list_records(&group).await? {
+                    store.take_record(&group, &record.id).await?;
+                }
+                Ok::<(), StoreError>(())
+            };
+            if let Err(error) = removed.await {
+                tracing::debug!(%session, kind = group.kind(), %error, "removing records of a deleted session failed");
+            }
+        }
+    }
+
+    /// Extracts memories from a deleted session, removes its records and closes its usage record.
     async fn finish_deleted_session(
         self: &Arc<Self>,
         user: &UserId,
         session: SessionId,
         to_learn: Option<SessionState>,
     ) {
+        self.remove_session_records(session).await;
         let (shared, user, takes_long) = (self.clone(), user.clone(), to_learn.is_some());
         let end = Box::pin(async move {
             if let Some(state) = to_learn {

@@ -112,6 +112,7 @@ async fn dashboard_and_alert_metrics_exist() {
     rare.record_memory_recall(RecallOutcome::Found, Duration::from_millis(3));
     rare.count_message_feedback("up");
     rare.count_door_turn("openai", "finished");
+    rare.count_notification("delivered");
     rare.set_open_circuits(&[("openai".into(), "m".into())]);
     let scraped = scrape_metrics(&service).await + &rare.render();
     // Retries are labeled by their cause, and none has happened.

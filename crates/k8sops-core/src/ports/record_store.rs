@@ -42,6 +42,30 @@ impl RecordGroup {
         Self { kind: "deletions", owner: user.to_string() }
     }
 
+    /// The push notifications that were asked for of the tasks of a session.
+    #[must_use]
+    pub fn push_configs_of(session: SessionId) -> Self {
+        Self { kind: "push-configs", owner: session.to_string() }
+    }
+
+    /// The push notifications of all sessions that are not all delivered.
+    #[must_use]
+    pub fn push_deliveries() -> Self {
+        Self { kind: "push-deliveries", owner: "all".to_owned() }
+    }
+
+    /// Which process delivers push notifications, of those that are not all delivered.
+    #[must_use]
+    pub fn push_claims() -> Self {
+        Self { kind: "push-claims", owner: "all".to_owned() }
+    }
+
+    /// The groups of a session, which nothing reads once it is deleted.
+    #[must_use]
+    pub fn all_of_session(session: SessionId) -> [Self; 2] {
+        [Self::shares_of(session), Self::push_configs_of(session)]
+    }
+
     /// What the records are about.
     #[must_use]
     pub fn kind(&self) -> &'static str {

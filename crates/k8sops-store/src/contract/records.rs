@@ -20,7 +20,14 @@ pub(super) async fn record_is_inserted_once_and_replaced(store: Arc<dyn SessionS
     assert_eq!(again, RecordInsertion::Exists(first.clone()));
     assert_eq!(store.read_record(&group, &first.id).await.unwrap(), Some(first.clone()));
     // Groups of other owners, and other kinds of the same owner, have records of their own.
-    for other in [RecordGroup::creations_of(&test_user("bert")), RecordGroup::shares_of(SessionId::new())] {
+    let session = SessionId::new();
+    for other in [
+        RecordGroup::creations_of(&test_user("bert")),
+        RecordGroup::shares_of(session),
+        RecordGroup::push_configs_of(session),
+        RecordGroup::push_deliveries(),
+        RecordGroup::push_claims(),
+    ] {
         assert_eq!(store.read_record(&other, &first.id).await.unwrap(), None);
         assert_eq!(store.insert_record(&other, &first).await.unwrap(), RecordInsertion::Inserted);
     }

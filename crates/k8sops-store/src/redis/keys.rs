@@ -18,7 +18,7 @@
 //! | `{prefix}:{user:USER}:spaces` | set | the names of those vector sets |
 //! | `{prefix}:{user:USER}:upkeep` | string | the process that computes the vectors of this user |
 //! | `{prefix}:usage:USER:DAY` | hash | what each session of a user used on a day |
-//! | `{prefix}:{KIND:OWNER}:records`, `…:expiries` | hash, sorted set | records that expire (tickets, shares, creations), and when |
+//! | `{prefix}:{KIND:OWNER}:records`, `…:expiries` | hash, sorted set | records that expire (tickets, shares, creations, push notifications), and when |
 //! | `{prefix}:work` | sorted set | sessions that may have work, by when they are due |
 //! | `{prefix}:approvals` | sorted set | sessions with pending approvals, by when these expire |
 //! | `{prefix}:key` | string | 32 random bytes of the deployment |

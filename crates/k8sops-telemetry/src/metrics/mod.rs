@@ -56,6 +56,7 @@ pub struct Metrics {
     http_request_seconds: HistogramVec,
     door_requests: IntCounterVec,
     door_turns: IntCounterVec,
+    notifications: IntCounterVec,
     message_feedback: IntCounterVec,
     memory_recalls: IntCounterVec,
     memory_recall_seconds: Histogram,
@@ -225,6 +226,11 @@ impl Metrics {
                 "Turns over other protocols than the native API, by where they ended.",
                 &["door", "end"],
             ),
+            notifications: register.counter_vec(
+                "k8sops_notifications_total",
+                "Push notifications: accepted by their receivers, attempts that failed, and receivers that were given up.",
+                &["outcome"],
+            ),
             message_feedback: register.counter_vec(
                 "k8sops_message_feedback_total",
                 "Ratings of replies by their users: up or down.",
@@ -346,6 +352,11 @@ impl Metrics {
     /// Counts a turn over a door that ended for its client: at the end of the run, where it waits, or by a disconnect.
     pub fn count_door_turn(&self, door: &str, end: &str) {
         self.door_turns.with_label_values(&[door, end]).inc();
+    }
+
+    /// Counts an attempt to send a push notification, or a receiver that was given up.
+    pub fn count_notification(&self, outcome: &str) {
+        self.notifications.with_label_values(&[outcome]).inc();
     }
 
     /// Records a memory search.
