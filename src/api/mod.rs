@@ -64,6 +64,7 @@ mod ws_handshake;
 
 pub use asyncapi::asyncapi_yaml;
 pub use cors::cors;
+pub use doors::a2a::task_notifications::task_notifications;
 pub use head_requests::answer_head;
 pub use log_throttle::LogThrottle;
 pub use middleware::{authenticate, track_request};

@@ -20,7 +20,7 @@ use super::{
     store::open_store,
 };
 use crate::{
-    api::{ApiState, LogThrottle, RequestQuota, ServiceMode},
+    api::{ApiState, LogThrottle, RequestQuota, ServiceMode, task_notifications},
     audit::AuditTrail,
     auth::{AuthMode, Authenticator, TicketOffice},
     config::AppConfig,
@@ -125,6 +125,7 @@ impl Application {
             replica,
             clock: WallClock::default(),
         });
+        notifier.start(&config.notifier, task_notifications(sessions.clone()), metrics.clone())?;
         let state = web::Data::new(ApiState {
             sessions,
             catalog,

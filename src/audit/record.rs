@@ -44,6 +44,10 @@ pub enum AuditAction {
     ShareCreated,
     /// A link was revoked by which others read a session.
     ShareRevoked,
+    /// A client asked for push notifications of a task, or changed where they go.
+    PushConfigSaved,
+    /// A client ended push notifications of a task.
+    PushConfigDeleted,
     /// One memory or all memories of a user were deleted.
     MemoryDeleted,
     /// Requests with invalid credentials were rejected. At most one record per minute is written.

@@ -101,8 +101,7 @@ impl DeliveryContext {
                 source_delays = attempt_delays();
             }
             match ended {
-                StreamEnd::Finished => return Ok(()),
-                StreamEnd::Failed(NotificationSourceError::SessionDeleted) => return Ok(()),
+                StreamEnd::Finished | StreamEnd::Failed(NotificationSourceError::SessionDeleted) => return Ok(()),
                 StreamEnd::Failed(NotificationSourceError::Unavailable) => {}
                 StreamEnd::Failed(NotificationSourceError::Broken(why)) => {
                     delivery.failed_attempts += 1;

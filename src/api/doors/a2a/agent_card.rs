@@ -14,6 +14,13 @@ pub(super) enum CardCredentials {
     NotHere,
 }
 
+/// Whether clients can ask for push notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PushSupport {
+    Available,
+    Unavailable,
+}
+
 /// The card of the agent.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = A2aAgentCard)]
@@ -48,7 +55,7 @@ pub(super) struct AgentCard {
 }
 
 /// Returns the card of an agent that clients reach at `base`.
-pub(super) fn describe_agent(base: &str, credentials: CardCredentials) -> AgentCard {
+pub(super) fn describe_agent(base: &str, credentials: CardCredentials, push: PushSupport) -> AgentCard {
     let interface = |path: &str, binding: &str| json!({"url": format!("{base}{path}"), "protocolBinding": binding, "protocolVersion": VERSION});
     let needs_token = credentials == CardCredentials::BearerToken;
     let bearer = || {
@@ -65,7 +72,7 @@ pub(super) fn describe_agent(base: &str, credentials: CardCredentials) -> AgentC
         supported_interfaces: json!([interface("/a2a", "JSONRPC"), interface("/a2a/v1", "HTTP+JSON")]),
         capabilities: json!({
             "streaming": true,
-            "pushNotifications": false,
+            "pushNotifications": push == PushSupport::Available,
             "extendedAgentCard": false,
             "extensions": [{
                 "uri": HITL_EXTENSION,

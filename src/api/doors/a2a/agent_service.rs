@@ -52,12 +52,16 @@ impl AgentService {
     }
 
     /// Sends a message. Returns its task, or an answer without one.
-    pub(super) async fn send_message(&self, request: SendMessageRequest) -> Result<Value, A2aFailure> {
+    pub(super) async fn send_message(&self, mut request: SendMessageRequest) -> Result<Value, A2aFailure> {
         let (history, answer_time) = (request.history_length()?, request.answer_time());
+        let push = request.take_push_config();
         let message = request.into_message()?;
+        self.check_push_config(push.as_ref())?;
         // Reserved before anything is accepted: a client that gets no response must be able to send the request again.
         let guard = StreamGuard::new(&self.state, &self.identity)?;
-        let task = match self.reader().send(&message).await? {
+        let outcome = self.reader().send(&message).await?;
+        self.add_push_config(push, &outcome, message.context).await?;
+        let task = match outcome {
             MessageOutcome::Answered(message) => return Ok(to_json(&StreamItem::Message(message))),
             MessageOutcome::Settled(task) => task,
             MessageOutcome::Following { task, .. } if answer_time == AnswerTime::Immediately => task,
@@ -69,13 +73,17 @@ impl AgentService {
     /// Sends a message, and streams what becomes of it.
     pub(super) async fn stream_message(
         &self,
-        request: SendMessageRequest,
+        mut request: SendMessageRequest,
         form: BindingForm,
     ) -> Result<HttpResponse, A2aFailure> {
         let history = request.history_length()?;
+        let push = request.take_push_config();
         let message = request.into_message()?;
+        self.check_push_config(push.as_ref())?;
         let guard = StreamGuard::new(&self.state, &self.identity)?;
-        let response = match self.reader().send(&message).await? {
+        let outcome = self.reader().send(&message).await?;
+        self.add_push_config(push, &outcome, message.context).await?;
+        let response = match outcome {
             MessageOutcome::Answered(message) => form.single_item_stream(&StreamItem::Message(message)),
             MessageOutcome::Settled(task) => {
                 let task = task.resource(history, ArtifactInclusion::Included);
@@ -151,7 +159,7 @@ impl AgentService {
         Ok(self.parameters.add_to(response))
     }
 
-    async fn read_task(&self, id: &str) -> Result<TaskReading, A2aFailure> {
+    pub(super) async fn read_task(&self, id: &str) -> Result<TaskReading, A2aFailure> {
         let task: TaskId = id.parse().map_err(|_| A2aError::task_not_found(id))?;
         self.reader().read(task, None, ReadingExtent::WholeLog).await
     }
@@ -184,6 +192,6 @@ pub(super) fn no_extended_card() -> A2aError {
     A2aError::new(A2aErrorKind::UnsupportedOperation, "the agent has no extended card; its public card says everything")
 }
 
-fn to_json(value: &impl serde::Serialize) -> Value {
+pub(super) fn to_json(value: &impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }

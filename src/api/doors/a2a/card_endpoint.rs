@@ -8,7 +8,7 @@ use actix_web::{
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::agent_card::{AgentCard, CardCredentials, describe_agent};
+use super::agent_card::{AgentCard, CardCredentials, PushSupport, describe_agent};
 use crate::api::{negotiation::JSON, state::ApiState};
 
 /// How long clients may keep the card. It says by which host it was asked for, so that no proxy may keep it.
@@ -34,7 +34,11 @@ pub(in crate::api) async fn get_agent_card(request: HttpRequest, state: web::Dat
         true => CardCredentials::BearerToken,
         false => CardCredentials::NotHere,
     };
-    let body = serde_json::to_string(&describe_agent(&base, credentials)).unwrap_or_default();
+    let push = match state.notifier.is_enabled() {
+        true => PushSupport::Available,
+        false => PushSupport::Unavailable,
+    };
+    let body = serde_json::to_string(&describe_agent(&base, credentials, push)).unwrap_or_default();
     let tag = EntityTag::new_strong(HEXLOWER.encode(&Sha256::digest(&body)[..16]));
     let is_current = match IfNoneMatch::parse(&request) {
         Ok(IfNoneMatch::Any) => true,

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::{
     a2a_error::{A2aError, A2aErrorKind},
     proto_json::{read_bool, read_int32},
+    push_config_body::PushConfigRequest,
     task_query::HistoryLength,
 };
 
@@ -88,10 +89,9 @@ struct SendConfiguration {
     /// How many messages the history of the task has at most; absent: all.
     #[serde(default, alias = "history_length", deserialize_with = "read_int32")]
     history_length: Option<i32>,
-    /// Where changes of the task are posted: not supported.
+    /// Where what becomes of the task is posted.
     #[serde(default, alias = "task_push_notification_config")]
-    #[schema(value_type = Value)]
-    task_push_notification_config: Option<Value>,
+    task_push_notification_config: Option<PushConfigRequest>,
 }
 
 /// When a task is returned.
@@ -129,14 +129,16 @@ impl SendMessageRequest {
         HistoryLength::new(self.configuration.as_ref().and_then(|wanted| wanted.history_length))
     }
 
+    /// Takes out where what becomes of the task is posted.
+    pub(super) fn take_push_config(&mut self) -> Option<PushConfigRequest> {
+        self.configuration.as_mut()?.task_push_notification_config.take()
+    }
+
     /// Returns the message.
     ///
     /// # Errors
     /// Something that is needed is missing, or something that is there is not supported.
     pub(super) fn into_message(self) -> Result<TaskMessage, A2aError> {
-        if self.configuration.is_some_and(|wanted| wanted.task_push_notification_config.is_some()) {
-            return Err(push_notifications_not_supported());
-        }
         let Some(source) = self.message else { return Err(A2aError::invalid_field("message", "message is missing")) };
         let text = read_text(source.parts.as_deref().unwrap_or_default())?;
         let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
@@ -148,14 +150,6 @@ impl SendMessageRequest {
         }
         Ok(TaskMessage { id, text, context: named(&source.context_id), task: named(&source.task_id), source })
     }
-}
-
-/// Says that nothing is posted anywhere.
-pub(super) fn push_notifications_not_supported() -> A2aError {
-    A2aError::new(
-        A2aErrorKind::PushNotificationNotSupported,
-        "push notifications are not supported; subscribe to the task, or ask for it",
-    )
 }
 
 fn read_text(parts: &[ClientPart]) -> Result<String, A2aError> {
@@ -234,7 +228,6 @@ mod tests {
             (with("parts", json!([{"kind": "file"}])), -32602),
             (with("parts", json!([{"text": "hi"}, {"raw": "aGk="}])), -32005),
             (with("parts", json!([{"url": "https://example.com/x"}])), -32005),
-            (json!({"message": valid, "configuration": {"taskPushNotificationConfig": {}}}), -32003),
         ] {
             let error = read(request.clone()).unwrap_err().to_rpc(&Value::Null);
             assert_eq!(error["error"]["code"], code, "{request}");

@@ -27,7 +27,7 @@ use crate::api::{
 };
 
 /// The media type of A2A, for clients that ask for it.
-const A2A_JSON: &str = "application/a2a+json";
+pub(super) const A2A_JSON: &str = "application/a2a+json";
 
 document_errors!(
     SendAgentMessageErrors: InvalidJson, InvalidRequest, RoleRequired, ApproverRequired, SessionNotFound, SessionDamaged,
@@ -245,6 +245,6 @@ impl HttpExchange {
     }
 }
 
-fn json_response(body: Value) -> HttpResponse {
+pub(super) fn json_response(body: Value) -> HttpResponse {
     HttpResponse::Ok().content_type(JSON).insert_header(("cache-control", "no-store")).json(body)
 }

@@ -5,6 +5,7 @@
 //! | `card_endpoint`, `agent_card` | the card by which clients find the agent |
 //! | `rpc_endpoint`, `http_endpoint`, `push_endpoint` | the handlers of the two bindings |
 //! | `agent_service` | the methods, whatever the binding |
+//! | `push_service`, `push_config_body`, `task_notifications` | push notifications: the methods, configurations, and what is posted |
 //! | `client_message`, `task_query`, `proto_json` | what clients send |
 //! | `service_parameters` | the headers `A2A-Version` and `A2A-Extensions` |
 //! | `message_turn` | from a message to the task that answers it |
@@ -26,12 +27,15 @@ pub(in crate::api) mod http_endpoint;
 mod human_input;
 mod message_turn;
 mod proto_json;
+mod push_config_body;
 pub(in crate::api) mod push_endpoint;
+mod push_service;
 pub(in crate::api) mod rpc_endpoint;
 mod service_parameters;
 mod task_builder;
 mod task_id;
 mod task_list;
+pub(in crate::api) mod task_notifications;
 mod task_query;
 mod task_reading;
 mod task_resource;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::{
     a2a_error::{A2aError, A2aErrorKind, A2aFailure, reject_body},
     agent_service::{AgentService, no_extended_card},
-    client_message::push_notifications_not_supported,
+    push_config_body::{PushConfigRequest, PushConfigSelector},
     service_parameters::ServiceParameters,
     task_query::{TaskListRequest, TaskRequest},
     task_stream::BindingForm,
@@ -189,10 +189,26 @@ impl RpcCall {
             "CancelTask" => service.cancel_task(self.parse::<TaskRequest>()?.task_id()?).await?,
             "SubscribeToTask" => return service.subscribe(self.parse::<TaskRequest>()?.task_id()?, form).await,
             "GetExtendedAgentCard" => return Err(no_extended_card().into()),
-            "CreateTaskPushNotificationConfig"
-            | "GetTaskPushNotificationConfig"
-            | "ListTaskPushNotificationConfigs"
-            | "DeleteTaskPushNotificationConfig" => return Err(push_notifications_not_supported().into()),
+            "CreateTaskPushNotificationConfig" => {
+                service.ensure_push_notifications()?;
+                let request: PushConfigRequest = self.parse()?;
+                let task_id = request.task_id()?.to_owned();
+                service.create_push_config(&task_id, request).await?
+            }
+            "GetTaskPushNotificationConfig" => {
+                service.ensure_push_notifications()?;
+                let selector: PushConfigSelector = self.parse()?;
+                service.get_push_config(selector.task_id()?, selector.config_id()?).await?
+            }
+            "ListTaskPushNotificationConfigs" => {
+                service.ensure_push_notifications()?;
+                service.list_push_configs(self.parse::<PushConfigSelector>()?.task_id()?).await?
+            }
+            "DeleteTaskPushNotificationConfig" => {
+                service.ensure_push_notifications()?;
+                let selector: PushConfigSelector = self.parse()?;
+                service.delete_push_config(selector.task_id()?, selector.config_id()?).await?
+            }
             method => {
                 let why = format!("A2A 1.0 has no method {method:?}");
                 return Err(A2aError::new(A2aErrorKind::MethodNotFound, why).into());

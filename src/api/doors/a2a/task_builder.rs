@@ -68,6 +68,11 @@ impl TaskBuilder {
         self.id
     }
 
+    /// Returns the seq of the newest event of the run; 0 before its start.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
     pub(super) fn state(&self) -> TaskState {
         self.status.state
     }
