@@ -123,6 +123,16 @@ impl LostBranch {
         (self.known_seq.max(last_seq) / SEQ_RESERVE + skipped_reserves) * SEQ_RESERVE
     }
 
+    /// How many events after `last_seq` are known to be lost: the true number is not smaller.
+    ///
+    /// More seqs than [`next_seq`](Self::next_seq) skips at least were skipped, because the lost branch had a loss of its own. Then
+    /// the events since are counted.
+    #[must_use]
+    pub fn count_lost(&self, last_seq: u64) -> u64 {
+        let seqs = self.known_seq.saturating_sub(last_seq);
+        if seqs <= SEQ_RESERVE { seqs } else { self.known_seq % SEQ_RESERVE + 1 }
+    }
+
     /// Adds what another process knows.
     pub fn merge(&mut self, other: Self) {
         self.known_seq = self.known_seq.max(other.known_seq);
@@ -176,6 +186,19 @@ mod tests {
                 assert!(next > known_seq.max(last_seq) + SEQ_RESERVE, "{known_seq} {last_seq} {next}");
                 assert_eq!(next % SEQ_RESERVE, 0);
             }
+        }
+    }
+
+    #[test]
+    fn skipped_seqs_are_not_lost_events() {
+        for (known_seq, last_seq, lost) in
+            [(5, 3, 2), (3, 3, 0), (0, 3, 0), (1003, 3, 1000), (614_002, 17, 3), (614_000, 17, 1)]
+        {
+            assert_eq!(
+                LostBranch { known_seq, calls: Vec::new() }.count_lost(last_seq),
+                lost,
+                "{last_seq} to {known_seq}"
+            );
         }
     }
 

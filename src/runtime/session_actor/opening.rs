@@ -185,8 +185,7 @@ pub(super) async fn find_lost_messages(shared: &RuntimeInner, session: SessionId
 fn truncate_log(session: SessionId, head: LogHead, lost: LostBranch) -> LogTruncation {
     let last_seq = head.seq;
     let seq = lost.next_seq(last_seq, getrandom::u32().unwrap_or_else(|_| std::process::id()));
-    let body =
-        LogTruncated { from_seq: last_seq + 1, lost: lost.known_seq.saturating_sub(last_seq), lost_calls: lost.calls };
+    let body = LogTruncated { from_seq: last_seq + 1, lost: lost.count_lost(last_seq), lost_calls: lost.calls };
     let lost_calls = body.lost_calls.len();
     if body.lost == 0 && lost_calls == 0 {
         tracing::warn!(%session, last_seq, next_seq = seq, "store failed over or was restarted, and may have lost events");
