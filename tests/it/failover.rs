@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::service::{EventStream, ServiceSetup, TestService, frame_types};
+use crate::{
+    responses_client::{approve, create, items, said},
+    service::{EventStream, ServiceSetup, TestService, frame_types},
+};
 use k8sops_testing::{
     counting_server::CountingMcpServer,
     redis::{RedisFailoverPair, RedisFlavor},
@@ -173,4 +176,28 @@ async fn owner_that_knows_of_no_loss_uses_no_seq_twice() {
     assert_eq!(frame_types(&frames)[..4], ["hello", "gap", "snapshot", "log_truncated"]);
     let frames = other.events(&session, &format!("?follow=false&after={}", newest_seq(&kept))).await.rest().await;
     assert_eq!(frame_types(&frames)[..2], ["hello", "log_truncated"]);
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
+async fn answer_to_a_call_whose_record_is_lost_gets_the_next_response() {
+    let redis = RedisFailoverPair::start(RedisFlavor::Debian).await;
+    let model = ScriptedModel::new([vec![call("change", json!({}))], vec![text("done")], vec![text("I look first")]]);
+    let tools = CountingMcpServer::new();
+    let service = start_service(&redis, &model, &tools).await;
+    let asked = create(&service, json!({"input": "change it"})).await;
+    redis.stop_replication().await;
+    let answer = json!({"input": approve(&asked)});
+    assert_eq!(said(&create(&service, answer.clone()).await), "done");
+    redis.promote_replica().await;
+
+    // The client has not got the response to its answer, and sends it again.
+    let session = &service.get("/v1/sessions").await["sessions"][0]["session_id"];
+    let mut stream = service.events(&format!("/v1/sessions/{}", session.as_str().unwrap()), "").await;
+    stream.until("run_finished").await;
+    let next = create(&service, answer).await;
+    assert_eq!(said(&next), "I look first", "{next}");
+    let call = items(&next, "mcp_call")[0];
+    assert!(call["error"].to_string().contains("It is not known whether it took effect"), "{call}");
+    assert_eq!(tools.count_calls("change"), 1);
 }

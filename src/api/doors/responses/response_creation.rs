@@ -1,7 +1,7 @@
 //! From a request to the part of a run that answers it.
 
 use actix_web::web;
-use k8sops_core::{ChatMessage, OnBusy, SessionId, SessionState, StreamFrame, Timestamp};
+use k8sops_core::{ChatMessage, OnBusy, SessionId, SessionState, StreamFrame, Timestamp, ToolCallId, ToolStatus};
 
 use super::{
     response_id::{ResponseId, ResponseMode, RunAddress, parse_conversation_id},
@@ -212,15 +212,22 @@ impl ResponseCreation<'_> {
         }
         let asked = self.find_waiting_at(&first.address, first.rest_seq).await?;
         let mut answered = 0;
-        let mut given = Vec::new();
+        let (mut given, mut calls) = (Vec::new(), Vec::new());
         for ApprovalAnswer { id, answer } in answers {
             let Some(request) = asked.approvals.get(id.position).filter(|_| id.position < u64::BITS as usize) else {
                 return Err(approval_not_found());
             };
             answered |= 1 << id.position;
+            calls.push(&request.tool_call_id);
             given.push(InteractionAnswer::Approval(request.approval_id, answer));
         }
-        self.opener(session).send_answers(given).await?;
+        if let Err(problem) = self.opener(session).send_answers(given).await {
+            let is_closed = matches!(problem.code, ProblemCode::ApprovalClosed | ProblemCode::ApprovalNotFound);
+            // An earlier answer was lost together with the record of the call. The next response says so.
+            if !is_closed || !self.have_ended_unknown(session, &calls).await? {
+                return Err(problem);
+            }
+        }
         let rest_point = Some(RestPoint { seq: first.rest_seq, answered });
         Ok(ResponseId { address: first.address, rest_point, mode: self.request.mode() })
     }
@@ -260,6 +267,18 @@ impl ResponseCreation<'_> {
                 Some(RunStep::Rest(_)) | None => return Err(approval_not_found()),
             }
         }
+    }
+
+    /// Whether it is not known of any of these calls what became of it.
+    async fn have_ended_unknown(&self, session: SessionId, calls: &[&ToolCallId]) -> Result<bool, ProblemDetails> {
+        let messages = self.load_session(session).await?.messages;
+        let has_ended_unknown = |call: &ToolCallId| {
+            messages.iter().any(|message| match message.as_ref() {
+                ChatMessage::Tool(end) => end.tool_call_id == *call && end.status == ToolStatus::Unknown,
+                _ => false,
+            })
+        };
+        Ok(calls.iter().all(|call| has_ended_unknown(call)))
     }
 
     async fn load_session(&self, session: SessionId) -> Result<SessionState, ProblemDetails> {
