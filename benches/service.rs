@@ -4,6 +4,9 @@
 //! them. nginx and Redis must be installed: `bash tests/testbed/setup.sh` installs them and writes their paths to `env.sh`,
 //! which is to be sourced. valgrind and perf are used where they are installed.
 //!
+//! cargo builds the bench's program with features that only tests need. `K8SOPS_BENCH_PROGRAM` names another one to measure: a
+//! copy of what `cargo build --release` builds, or an earlier version.
+//!
 //! nginx forwards the same streams of the same model provider. It stands for what a proxy costs on this machine. All rows of
 //! a table are measured in turn in each round, so that the load of the machine concerns them all.
 //!

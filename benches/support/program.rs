@@ -1,7 +1,7 @@
 //! The service as a process.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -27,8 +27,10 @@ pub(crate) struct BenchProgram {
 }
 
 impl BenchProgram {
-    /// Path of the program.
-    pub(crate) const PATH: &str = env!("CARGO_BIN_EXE_k8sops");
+    /// Path of the program: that of `K8SOPS_BENCH_PROGRAM`, or the one that cargo has built with the bench.
+    pub(crate) fn path() -> PathBuf {
+        std::env::var_os("K8SOPS_BENCH_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_k8sops").into(), PathBuf::from)
+    }
 
     pub(crate) async fn start(upstream: &str, env: &[(&str, &str)]) -> Self {
         Self::start_with(upstream, &ProgramOptions { env, wrapper: None }).await
@@ -45,7 +47,7 @@ impl BenchProgram {
     pub(crate) fn spawn(upstream: &str, options: &ProgramOptions<'_>) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let port = free_port();
-        let child = Command::new(options.wrapper.unwrap_or(Path::new(Self::PATH)))
+        let child = Command::new(options.wrapper.map_or_else(Self::path, Path::to_owned))
             .arg("serve")
             .env_clear()
             // A wrapper finds its programs.

@@ -87,7 +87,8 @@ pub(super) async fn print_instructions(options: &BenchOptions, report: &mut Benc
     println!("  nginx      {proxy:7.0}");
     drop(nginx);
     for store in &options.stores {
-        let mut of_service = InstructionCounter::for_program(BenchProgram::PATH).expect("valgrind is installed");
+        let mut of_service =
+            InstructionCounter::for_program(&BenchProgram::path().to_string_lossy()).expect("valgrind is installed");
         let options = ProgramOptions { env: &[], wrapper: Some(of_service.wrapper()) };
         let measured = MeasuredService::start(*store, &upstream.url(), &options).await;
         let session = BenchClient::new().create_session(&measured.program.url).await;

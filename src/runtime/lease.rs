@@ -2,7 +2,10 @@
 //! process's own clocks, so that a process that was paused, or whose machine was suspended, does not act on a lease that
 //! another one holds.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 
@@ -132,6 +135,13 @@ impl LeaseValidity {
     }
 }
 
+/// How long it is until the next renewal of all sessions that have no deadline for it: one wake-up of a thread serves all.
+fn until_common_renewal() -> Duration {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since_last = FIRST.elapsed().as_millis() % RENEW_INTERVAL.as_millis();
+    RENEW_INTERVAL.saturating_sub(Duration::from_millis(u64::try_from(since_last).unwrap_or(0)))
+}
+
 /// Renews a lease until it is lost. One that never expires is renewed as well: the store then looks whether another program
 /// has changed the session.
 async fn renew_periodically(
@@ -140,7 +150,8 @@ async fn renew_periodically(
     validity: Arc<LeaseValidity>,
     wakeup: Arc<Wakeup>,
 ) {
-    let mut wait = RENEW_INTERVAL;
+    let next_renewal = || if validity.until().is_some() { RENEW_INTERVAL } else { until_common_renewal() };
+    let mut wait = next_renewal();
     let mut inbox_position = None;
     loop {
         sleep(wait).await;
@@ -148,7 +159,7 @@ async fn renew_periodically(
         let until = validity.until();
         let is_held = || until.is_none_or(|until| until.is_after(LeaseExpiry::now()));
         let limit = until.map_or(LEASE_TTL, |until| until.left(from));
-        wait = RENEW_INTERVAL;
+        wait = next_renewal();
         match timeout(limit, store.renew_lease(lease, LEASE_TTL)).await {
             Ok(Ok(renewal)) if until.is_some() => {
                 // Between the first look into the inbox and the first renewal, a notification may have been lost.
@@ -161,7 +172,7 @@ async fn renew_periodically(
             Ok(Ok(_)) => {}
             Ok(Err(error @ StoreError::Unavailable(_))) if is_held() => {
                 tracing::debug!(session = %lease.session, %error, "lease renewal failed, retrying");
-                wait = until.map_or(RENEW_INTERVAL, |_| RETRY);
+                wait = until.map_or(wait, |_| RETRY);
             }
             Ok(Err(error)) => return validity.mark_lost(error),
             Err(_) if until.is_none() => {}
@@ -175,6 +186,18 @@ async fn renew_periodically(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn leases_without_a_deadline_are_renewed_at_the_same_time() {
+        let millis = || until_common_renewal().as_millis();
+        for step in [1, 400, 700, 1500, 3001] {
+            let before = millis();
+            tokio::time::advance(Duration::from_millis(step)).await;
+            let interval = RENEW_INTERVAL.as_millis();
+            assert!((1..=interval).contains(&millis()));
+            assert_eq!((millis() + u128::from(step)) % interval, before % interval, "{step} ms later");
+        }
+    }
 
     #[test]
     fn suspended_machine_does_not_hold_its_lease() {

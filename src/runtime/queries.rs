@@ -228,10 +228,6 @@ impl Sessions {
     /// # Errors
     /// Store errors.
     pub async fn oldest_seq(&self, session: SessionId) -> Result<u64, SessionsError> {
-        let page = self.0.dependencies.store.read_events(session, 0, 1).await?;
-        if page.events.is_empty() && page.oldest_seq <= page.last_seq {
-            return Err(StoreError::Corrupt(format!("the log of session {session} has no events").into()).into());
-        }
-        Ok(page.oldest_seq)
+        Ok(self.0.dependencies.store.read_oldest_seq(session).await?)
     }
 }

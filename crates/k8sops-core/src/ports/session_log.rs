@@ -110,6 +110,17 @@ impl EventPage {
         self.events.last().map_or_else(|| self.head(), |last| LogHead { seq: last.seq, lineage: self.lineage_after })
     }
 
+    /// The seq of the oldest event that is kept, by a page that was read from there on.
+    ///
+    /// # Errors
+    /// `Corrupt` if the log has no events although it should.
+    pub fn first_kept_seq(&self, session: SessionId) -> Result<u64, StoreError> {
+        if self.events.is_empty() && self.oldest_seq <= self.last_seq {
+            return Err(StoreError::Corrupt(format!("the log of session {session} has no events").into()));
+        }
+        Ok(self.oldest_seq)
+    }
+
     /// Whether the log still has the event at `held`, the position after which the page was read. If not, the store has lost
     /// acknowledged writes.
     #[must_use]
@@ -152,6 +163,11 @@ pub trait SessionLog: Send + Sync + 'static {
     /// Reads events after the seq `after`, at most `limit` (and at least one, if there is one). An `after` before the
     /// oldest event that is kept reads from that one; an `after` beyond the end of the log reads an empty page.
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError>;
+
+    /// The seq of the oldest event that is kept.
+    async fn read_oldest_seq(&self, session: SessionId) -> Result<u64, StoreError> {
+        self.read_events(session, 0, 1).await?.first_kept_seq(session)
+    }
 
     /// The newest checkpoint, if one was kept.
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError>;

@@ -26,6 +26,7 @@ use super::{
     journal_replay::replay_journal_file,
     layout::StoreLayout,
     unsynced_files::{UnsyncedFile, sync_files},
+    work_queue::wait_in_work,
 };
 use k8sops_core::SessionId;
 
@@ -293,7 +294,7 @@ impl JournalShared {
         mut state: MutexGuard<'a, JournalState>,
     ) -> (MutexGuard<'a, JournalState>, FinishedBatch) {
         while state.is_writing {
-            self.batch_done.wait(&mut state);
+            wait_in_work(|| self.batch_done.wait(&mut state));
         }
         let batch = mem::take(&mut state.gathered);
         state.is_writing = true;

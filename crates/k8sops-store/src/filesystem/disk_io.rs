@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use super::work_queue::wait_in_work;
+
 /// What is asked of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DiskOperation {
@@ -99,7 +101,7 @@ pub(super) fn write_at(file: &File, path: &Path, bytes: &[u8], offset: u64) -> i
 /// Waits until what was written to a file, and its size, are on the disk.
 pub(super) fn sync_file(file: &File, path: &Path) -> io::Result<()> {
     check_operation(DiskOperation::Sync, path).inspect_err(|_| record_change(DiskChange::SyncFailed, path))?;
-    file.sync_data()?;
+    wait_in_work(|| file.sync_data())?;
     record_change(DiskChange::Synced, path);
     Ok(())
 }
@@ -130,7 +132,7 @@ pub(super) fn remove_file(path: &Path) -> io::Result<()> {
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     check_operation(DiskOperation::SyncFolder, folder)
         .inspect_err(|_| record_change(DiskChange::SyncFailed, folder))?;
-    File::open(folder)?.sync_all()?;
+    wait_in_work(|| File::open(folder)?.sync_all())?;
     record_change(DiskChange::Synced, folder);
     Ok(())
 }

@@ -60,6 +60,7 @@ mod unsynced_files;
 mod usage_files;
 mod usage_notes;
 mod usage_record;
+mod work_queue;
 
 pub use disk_probe::probe_write_access;
 pub use store::FilesystemStore;

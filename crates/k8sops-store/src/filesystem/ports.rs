@@ -72,7 +72,17 @@ impl SessionLog for FilesystemStore {
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
-        self.with_files(move |files| files.sessions.read_events(session, after, limit)).await
+        match self.find_view(session).and_then(|view| view.page_after(after)) {
+            Some(page) => Ok(page),
+            None => self.with_files(move |files| files.sessions.read_events(session, after, limit)).await,
+        }
+    }
+
+    async fn read_oldest_seq(&self, session: SessionId) -> Result<u64, StoreError> {
+        match self.find_view(session) {
+            Some(view) => Ok(view.oldest_seq),
+            None => self.read_events(session, 0, 1).await?.first_kept_seq(session),
+        }
     }
 
     async fn read_checkpoint(&self, session: SessionId) -> Result<Option<SessionState>, StoreError> {
@@ -80,11 +90,11 @@ impl SessionLog for FilesystemStore {
     }
 
     async fn read_replay_start(&self, session: SessionId) -> Result<ReplayStart, StoreError> {
-        self.with_session(session, |file| file.read_replay_start()).await
+        self.with_session_queued(session, |file| file.read_replay_start()).await
     }
 
     async fn keep_state(&self, lease: SessionLease, state: SessionState) -> Result<(), StoreError> {
-        self.with_session(lease.session, move |file| {
+        self.with_session_queued(lease.session, move |file| {
             file.keep_state(state);
             Ok(())
         })
@@ -106,7 +116,7 @@ impl Inbox for FilesystemStore {
     ) -> Result<Option<CommandReceipt>, StoreError> {
         let by = by.clone();
         let command = command.clone();
-        self.with_session(session, move |file| Ok(file.inbox.find_receipt(&by, &command))).await
+        self.with_session_queued(session, move |file| Ok(file.inbox.find_receipt(&by, &command))).await
     }
 
     async fn list_inbox(&self, session: SessionId) -> Result<Vec<InboxEntry>, StoreError> {
@@ -122,15 +132,15 @@ impl Inbox for FilesystemStore {
 impl Leases for FilesystemStore {
     async fn acquire_lease(&self, session: SessionId, owner: &str, ttl: Duration) -> Result<SessionLease, StoreError> {
         let owner = owner.to_owned();
-        self.with_files(move |files| files.sessions.acquire_lease(session, &owner, ttl)).await
+        self.with_files_queued(move |files| files.sessions.acquire_lease(session, &owner, ttl)).await
     }
 
     async fn renew_lease(&self, lease: SessionLease, ttl: Duration) -> Result<LeaseRenewal, StoreError> {
-        self.with_session(lease.session, move |file| file.lease.renew(lease, ttl)).await
+        self.with_session_queued(lease.session, move |file| file.lease.renew(lease, ttl)).await
     }
 
     async fn release_lease(&self, lease: SessionLease) -> Result<RemainingWork, StoreError> {
-        self.with_files(move |files| files.sessions.release_lease(lease)).await
+        self.with_files_queued(move |files| files.sessions.release_lease(lease)).await
     }
 }
 
@@ -214,7 +224,7 @@ impl UsageStore for FilesystemStore {
     async fn record_usage(&self, user: &UserId, session: SessionId, usage: &DailyUsage) -> Result<(), StoreError> {
         let user = user.clone();
         let usage = usage.clone();
-        self.with_files(move |files| files.usage.record_usage(&user, session, &usage)).await
+        self.with_files_queued(move |files| files.usage.record_usage(&user, session, &usage)).await
     }
 
     async fn read_usage(&self, user: &UserId, days: &[UsageDay]) -> Result<Vec<UserDailyUsage>, StoreError> {

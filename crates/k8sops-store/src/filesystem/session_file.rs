@@ -21,6 +21,7 @@ use super::{
     session_replay::{ReplayOutcome, SessionReplay},
     session_views::SessionView,
     session_work::SessionWork,
+    work_queue::wait_in_work,
 };
 use crate::{inbox_state::InboxState, lease_state::LeaseState};
 use k8sops_core::{BackendError, EventPage, ReplayStart, SessionEvent, SessionState, SessionSummary, StoreError};
@@ -286,8 +287,11 @@ impl SessionFile {
 
     /// What readers see of the session, if that has changed since the last call.
     pub(super) fn take_changed_view(&mut self) -> Option<SessionView> {
-        std::mem::take(&mut self.has_changed)
-            .then(|| SessionView { summary: self.complete_summary(), inbox: self.inbox.entries.clone() })
+        std::mem::take(&mut self.has_changed).then(|| SessionView {
+            summary: self.complete_summary(),
+            inbox: self.inbox.entries.clone(),
+            oldest_seq: self.log.oldest_seq,
+        })
     }
 
     /// The summary as of now.
@@ -317,7 +321,7 @@ impl SessionFile {
         let (state, replayed_bytes) = match &self.state {
             // Its messages are shared with the caller.
             Some(kept) => (Some(kept.state.clone()), self.bytes_since_checkpoint),
-            None => (self.read_checkpoint()?, 0),
+            None => (wait_in_work(|| self.read_checkpoint())?, 0),
         };
         Ok(ReplayStart { state, replayed_bytes, damaged_checkpoint: self.damaged_checkpoint.clone() })
     }

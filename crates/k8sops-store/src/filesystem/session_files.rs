@@ -28,6 +28,7 @@ use super::{
     session_file::{ForeignChange, SessionFile},
     session_views::SessionViews,
     trash::discard_folder,
+    work_queue::wait_in_work,
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{
@@ -115,7 +116,7 @@ impl SessionFiles {
         path: &Path,
         session: SessionId,
     ) -> Result<LockedFile, StoreError> {
-        let mut handle = slot.file.lock_arc();
+        let mut handle = slot.file.try_lock_arc().unwrap_or_else(|| wait_in_work(|| slot.file.lock_arc()));
         let mut touched = None;
         if let FileHandle::Open(file) = &*handle {
             let change = file.find_foreign_change()?;
@@ -219,7 +220,8 @@ impl SessionFiles {
         }
         let known = self.retention.still_known(self.index.lock().known_log(session));
         // An incomplete line is cut off.
-        self.journal.guard_sync(session, || SessionFile::open(path, known))
+        let open = || self.journal.guard_sync(session, || SessionFile::open(path, known));
+        if known.is_long() { wait_in_work(open) } else { open() }
     }
 
     /// Returns the error of a file that the index knows and that does not exist: its folder is away, or the file was removed

@@ -4,13 +4,22 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-use k8sops_core::{InboxEntry, SessionId, SessionSummary};
+use k8sops_core::{EventPage, InboxEntry, SessionId, SessionSummary};
 
 /// A session as of its newest line on the disk.
 #[derive(Debug)]
 pub(super) struct SessionView {
     pub(super) summary: SessionSummary,
     pub(super) inbox: Vec<Arc<InboxEntry>>,
+    pub(super) oldest_seq: u64,
+}
+
+impl SessionView {
+    /// The page of events after the seq `after`, if there are none.
+    pub(super) fn page_after(&self, after: u64) -> Option<EventPage> {
+        let (last_seq, oldest_seq) = (self.summary.last_seq, self.oldest_seq);
+        (after >= last_seq).then(|| EventPage { last_seq, oldest_seq, ..EventPage::default() })
+    }
 }
 
 /// The views of the sessions whose files are open. No method blocks: the lock is never held during file access.

@@ -24,6 +24,7 @@ use super::{
     session_writes::write_session,
     trash::empty_trash,
     usage_files::UsageFiles,
+    work_queue::WorkQueue,
 };
 use crate::log_retention::LogRetention;
 use k8sops_core::{SessionId, StoreError};
@@ -42,6 +43,7 @@ pub(super) struct StoreFiles {
     pub(super) memories: MemoryFiles,
     pub(super) records: RecordFiles,
     probe: DiskProbe,
+    queue: WorkQueue,
     lock: Arc<FolderLock>,
 }
 
@@ -76,6 +78,32 @@ impl FilesystemStore {
             work(&files)
         })
         .await
+    }
+
+    /// Does short file access in the work queue. It is completed even if its caller goes away.
+    pub(super) async fn with_files_queued<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&StoreFiles) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let files = self.0.clone();
+        let (done, result) = oneshot::channel();
+        self.0.queue.push(move || {
+            let worked = files.lock.check().and_then(|()| work(&files));
+            // The caller may close the store.
+            drop(files);
+            // A caller that is gone needs no result.
+            drop(done.send(worked));
+        });
+        result.await.unwrap_or_else(|error| Err(StoreError::unavailable("the file access was aborted", error)))
+    }
+
+    /// Works on a session's file in the work queue.
+    pub(super) async fn with_session_queued<T: Send + 'static>(
+        &self,
+        session: SessionId,
+        work: impl FnOnce(&mut SessionFile) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.with_files_queued(move |files| files.sessions.with_session(session, work)).await
     }
 
     /// Works on a session's file, on a thread that may block.
@@ -114,7 +142,7 @@ impl FilesystemStore {
                 }
             }
         };
-        drop(tokio::task::spawn_blocking(work));
+        self.0.queue.push(work);
         result.await.unwrap_or_else(|error| Err(StoreError::unavailable("the file access was aborted", error)))
     }
 }
@@ -143,6 +171,7 @@ impl StoreFiles {
             memories: MemoryFiles::new(layout.clone()),
             records: RecordFiles::new(layout.clone()),
             probe: DiskProbe::default(),
+            queue: WorkQueue::new(),
             layout,
             lock,
         })

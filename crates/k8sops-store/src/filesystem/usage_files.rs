@@ -18,6 +18,7 @@ use super::{
     line_format::{LineError, seal_record, verify_record},
     usage_notes::UsageNotes,
     usage_record::{SessionUsage, UnusableUsage},
+    work_queue::wait_in_work,
 };
 use k8sops_core::{DailyUsage, SessionId, StoreError, USAGE_RETENTION_DAYS, UsageDay, UserDailyUsage, UserId};
 
@@ -71,11 +72,11 @@ impl UsageFiles {
     /// See [`UsageStore::record_usage`](k8sops_core::UsageStore::record_usage).
     pub(super) fn record_usage(&self, user: &UserId, session: SessionId, usage: &DailyUsage) -> Result<(), StoreError> {
         let cached = self.cached_day(user, usage.day);
-        let mut cached = cached.lock();
+        let mut cached = cached.try_lock().unwrap_or_else(|| wait_in_work(|| cached.lock()));
         // If the record fails, the files are read again the next time.
         let mut day = match cached.take().filter(DayFiles::is_current) {
             Some(day) => day,
-            None => DayFiles::read(&self.layout, user, usage.day, OnDamage::MoveAside)?,
+            None => wait_in_work(|| DayFiles::read(&self.layout, user, usage.day, OnDamage::MoveAside))?,
         };
         day.notes.append(session, &usage.models)?;
         day.sessions.insert(session, usage.models.clone());

@@ -18,7 +18,7 @@ use k8sops_core::*;
 
 /// A file that is open is held by one caller at a time, for as long as the disk takes.
 #[tokio::test(flavor = "current_thread")]
-async fn summary_and_inbox_of_an_open_session_do_not_wait_for_its_file() {
+async fn what_is_in_memory_of_an_open_session_does_not_wait_for_its_file() {
     let dir = TempDir::new().unwrap();
     let store = open_store(dir.path()).await;
     let session = create_test_session(&store).await;
@@ -29,10 +29,16 @@ async fn summary_and_inbox_of_an_open_session_do_not_wait_for_its_file() {
         let reads = store.files().sessions.hold_file(session, || {
             // Without the runtime's other threads: a read that waits would never end.
             futures_util::future::FutureExt::now_or_never(async {
-                (store.read_summary(session).await, store.list_inbox(session).await)
+                let newest = writer.state.last_seq();
+                let events = store.read_events(session, newest, 1).await;
+                let oldest = store.read_oldest_seq(session).await;
+                (store.read_summary(session).await, store.list_inbox(session).await, events, oldest)
             })
         });
-        let (summary, inbox) = reads.expect("the reads do not wait");
+        let (summary, inbox, events, oldest) = reads.expect("the reads do not wait");
+        let events = events.unwrap();
+        assert_eq!((events.events.len(), events.last_seq, events.oldest_seq), (0, writer.state.last_seq(), 1));
+        assert_eq!(oldest.unwrap(), 1);
         let expected = SessionSummary { waiting: true, ..writer.state.summary.clone() };
         assert_eq!(summary.unwrap().unwrap(), expected);
         assert_eq!(inbox.unwrap().len(), n + 1);
