@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use super::{
     session_files::DeletionGuard,
     store::{FilesystemStore, StoreFiles},
+    work_queue::wait_in_work,
 };
 use crate::user_memory_set::find_nearest_in_set;
 use k8sops_core::{
@@ -64,7 +65,9 @@ impl SessionLog for FilesystemStore {
                 summary: &summary,
                 checkpoint: checkpoint.as_ref(),
             };
-            file.stage_commit(&commit, retention, journal)
+            let mut stage = || file.stage_commit(&commit, retention, journal);
+            // A checkpoint may be large.
+            if commit.checkpoint.is_some() { wait_in_work(stage) } else { stage() }
         })
         .await?;
         // One process has the files to itself, so no feed can be ahead of them.
