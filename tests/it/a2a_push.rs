@@ -76,7 +76,7 @@ async fn what_becomes_of_a_task_is_posted_in_order() {
         assert_eq!((&update["taskId"], &update["contextId"]), (&task["id"], &json!("c")));
     }
     // The session has none of it.
-    let session = task["metadata"]["k8sops"]["session_id"].as_str().unwrap().to_owned();
+    let session = task["metadata"]["k8sops"]["sessionId"].as_str().unwrap().to_owned();
     let exported = service.get(&format!("/v1/sessions/{session}/export?format=json")).await.to_string();
     assert!(!exported.contains("s3cret") && !exported.contains(&receiver.url), "{exported}");
     service.stop().await;
