@@ -81,7 +81,8 @@ impl fmt::Debug for WorkQueue {
 
 /// Does something that may wait for the disk or for another thread. Meanwhile, another thread takes what is in the queue.
 pub(super) fn wait_in_work<T>(wait: impl FnOnce() -> T) -> T {
-    let Some(queue) = OWN_QUEUE.with_borrow(Clone::clone) else { return wait() };
+    // Within another wait, the thread takes no work already.
+    let Some(queue) = OWN_QUEUE.take() else { return wait() };
     let _pause = TakerPause::start(queue);
     wait()
 }
@@ -105,6 +106,7 @@ impl TakerPause {
 impl Drop for TakerPause {
     fn drop(&mut self) {
         self.0.state.lock().takers += 1;
+        OWN_QUEUE.set(Some(self.0.clone()));
     }
 }
 
@@ -237,6 +239,20 @@ mod tests {
         // A thread that has waited takes work again.
         for _ in 0..10 {
             push_thread_id(&queue, &done);
+            receive(&results);
+        }
+    }
+
+    #[test]
+    fn wait_within_a_wait_is_one_wait() {
+        let queue = WorkQueue::new();
+        let (done, results) = channel();
+        for _ in 0..2 {
+            let done = done.clone();
+            queue.push(move || {
+                wait_in_work(|| wait_in_work(|| ()));
+                done.send(()).unwrap();
+            });
             receive(&results);
         }
     }
