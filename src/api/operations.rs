@@ -54,10 +54,8 @@ fn register_agent_operations(config: &mut ServiceConfig) {
     config
         .service(card_endpoint::get_agent_card)
         .service(rpc_endpoint::call_agent)
-        .service(rpc_endpoint::call_agent_with_slash)
         .service(a2a::send_agent_message)
         .service(a2a::stream_agent_message)
-        .service(a2a::get_extended_agent_card)
         .service(a2a::list_agent_tasks)
         .service(push_endpoint::create_push_notification_config)
         .service(push_endpoint::list_push_notification_configs)

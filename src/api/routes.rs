@@ -8,7 +8,7 @@ use super::{
     console::register_console,
     documents::ContractDocuments,
     doors::{
-        ClientDoor,
+        ClientDoor, a2a,
         mcp::protected_resource::{METADATA_PATH, get_resource_metadata},
     },
     fallback::answer_unmatched,
@@ -34,6 +34,9 @@ pub fn register_routes(config: &mut web::ServiceConfig, state: &web::Data<ApiSta
         .configure(|config| {
             if state.server.doors.contains(ClientDoor::Mcp) {
                 config.route(METADATA_PATH, web::get().to(get_resource_metadata));
+            }
+            if state.server.doors.contains(ClientDoor::A2a) {
+                config.configure(a2a::register_unlisted_routes);
             }
         })
         .configure(|config| {

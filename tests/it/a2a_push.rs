@@ -37,7 +37,7 @@ async fn start_service(replies: Vec<Vec<ReplyStep>>, env: Vec<(&'static str, Str
     service
 }
 
-fn message(id: &str, text: &str, push: Value) -> Value {
+fn message(id: &str, text: &str, push: &Value) -> Value {
     json!({"message": {"messageId": id, "role": "ROLE_USER", "contextId": "c", "parts": [{"text": text}]},
         "configuration": {"taskPushNotificationConfig": push}})
 }
@@ -57,7 +57,7 @@ async fn what_becomes_of_a_task_is_posted_in_order() {
     let service = start_service(replies, Vec::new()).await;
     let push = json!({"id": "p", "url": receiver.url, "token": "t0ken",
         "authentication": {"scheme": "Bearer", "credentials": "s3cret"}});
-    let task = send(&service, message("m", "how is it?", push)).await;
+    let task = send(&service, message("m", "how is it?", &push)).await;
     eventually("the end is posted", async || {
         receiver.described_updates().last().is_some_and(|told| told == "TASK_STATE_COMPLETED")
     })
@@ -87,7 +87,7 @@ async fn approval_is_posted_and_the_rest_after_it() {
     let receiver = NotificationReceiver::start(200).await;
     let replies = vec![vec![call("change", json!({}))], vec![text("Changed.")]];
     let service = start_service(replies, Vec::new()).await;
-    let task = send(&service, message("m", "change it", json!({"url": receiver.url}))).await;
+    let task = send(&service, message("m", "change it", &json!({"url": receiver.url}))).await;
     assert_eq!(task["status"]["state"], "TASK_STATE_INPUT_REQUIRED");
     eventually("the approval is posted", async || {
         receiver.described_updates().last().is_some_and(|told| told == "TASK_STATE_INPUT_REQUIRED")
@@ -111,7 +111,7 @@ async fn configurations_are_made_listed_and_deleted_over_both_bindings() {
     let service = start_service(vec![vec![text("Hello.")]], Vec::new()).await;
     let card = service.get("/.well-known/agent-card.json").await;
     assert_eq!(card["capabilities"]["pushNotifications"], true);
-    let task = send(&service, message("m", "hi", Value::Null)).await;
+    let task = send(&service, message("m", "hi", &Value::Null)).await;
     let id = task["id"].as_str().unwrap();
     let path = format!("/a2a/v1/tasks/{id}/pushNotificationConfigs");
     let authentication = json!({"scheme": "Bearer", "credentials": "s3cret"});
@@ -160,7 +160,7 @@ async fn receivers_that_are_not_allowed_are_refused_before_the_message_is_sent()
         "file:///s3cret",
         "",
     ] {
-        let body = message("m", "hi", json!({"url": url}));
+        let body = message("m", "hi", &json!({"url": url}));
         let refused = service.request(Method::POST, "/a2a/v1/message:send").json(&body).send().await.unwrap();
         assert_eq!(refused.status(), 400, "{url}");
         let said = refused.text().await.unwrap();
@@ -169,7 +169,7 @@ async fn receivers_that_are_not_allowed_are_refused_before_the_message_is_sent()
     assert_eq!(service.get("/a2a/v1/tasks").await["tasks"], json!([]));
     let off = TestService::with(&ScriptedModel::new([vec![text("Hello.")]])).await;
     assert_eq!(off.get("/.well-known/agent-card.json").await["capabilities"]["pushNotifications"], false);
-    let refused = call_rpc(&off, "SendMessage", message("m", "hi", json!({"url": "https://hooks.example.com"}))).await;
+    let refused = call_rpc(&off, "SendMessage", message("m", "hi", &json!({"url": "https://hooks.example.com"}))).await;
     assert_eq!(refused["error"]["code"], -32003);
     for method in ["Create", "Get", "List", "Delete"] {
         let method = if method == "List" {
@@ -189,7 +189,7 @@ async fn receiver_that_refuses_is_given_up_and_disturbs_nothing() {
     let receiver = NotificationReceiver::start(307).await;
     let replies = vec![vec![text("One.")], vec![text("Two.")]];
     let service = start_service(replies, vec![("K8SOPS_NOTIFY_ATTEMPTS", "2".to_owned())]).await;
-    let task = send(&service, message("m", "hi", json!({"id": "p", "url": receiver.url}))).await;
+    let task = send(&service, message("m", "hi", &json!({"id": "p", "url": receiver.url}))).await;
     assert_eq!(task["status"]["state"], "TASK_STATE_COMPLETED");
     let path = format!("/a2a/v1/tasks/{}/pushNotificationConfigs", task["id"].as_str().unwrap());
     eventually("it is given up", async || service.get(&path).await["configs"] == json!([])).await;
@@ -201,7 +201,7 @@ async fn receiver_that_refuses_is_given_up_and_disturbs_nothing() {
     assert!(id(0).is_some() && id(0) == id(1));
     let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("k8sops_notifications_total{outcome=\"given_up\"} 1"), "{metrics}");
-    assert_eq!(send(&service, message("m2", "hi", Value::Null)).await["status"]["state"], "TASK_STATE_COMPLETED");
+    assert_eq!(send(&service, message("m2", "hi", &Value::Null)).await["status"]["state"], "TASK_STATE_COMPLETED");
     service.stop().await;
 }
 
@@ -209,7 +209,7 @@ async fn receiver_that_refuses_is_given_up_and_disturbs_nothing() {
 async fn notifications_go_on_after_a_restart() {
     let receiver = NotificationReceiver::start(503).await;
     let service = start_service(vec![vec![text("Hello.")]], Vec::new()).await;
-    send(&service, message("m", "hi", json!({"url": receiver.url}))).await;
+    send(&service, message("m", "hi", &json!({"url": receiver.url}))).await;
     eventually("the receiver refuses", async || !receiver.attempts().is_empty()).await;
     let data = service.stop().await;
     receiver.answer_with(200);
@@ -241,7 +241,7 @@ async fn nothing_is_lost_when_the_replica_is_killed_between_event_and_delivery()
     let yaml = providers.settings_yaml();
     providers.script(ProviderApi::Chat, "m", ["Hello."].map(|text| ProviderApi::Chat.text(text)));
     let first = TestProgram::start(&yaml, &env).await;
-    let body = message("m", "hi", json!({"id": "p", "url": receiver.url}));
+    let body = message("m", "hi", &json!({"id": "p", "url": receiver.url}));
     let sent = first.request(Method::POST, "/a2a/v1/message:send").json(&body).send().await.unwrap();
     let task = sent.json::<Value>().await.unwrap()["task"].take();
     assert_eq!(task["status"]["state"], "TASK_STATE_COMPLETED");

@@ -354,7 +354,7 @@ async fn fuzzed_requests_get_documented_responses() {
         [[operations]]
         include-operation-id = [
             "stream_events", "stream_account", "run_agent", "run_agent_for_headlamp", "create_chat_completion",
-            "send_mcp_message", "resume_mcp_stream", "create_response", "get_response", "call_agent", "call_agent_with_slash",
+            "send_mcp_message", "resume_mcp_stream", "create_response", "get_response", "call_agent",
             "stream_agent_message", "subscribe_to_agent_task", "subscribe_to_agent_task_by_post",
         ]
         checks.response_schema_conformance.enabled = false

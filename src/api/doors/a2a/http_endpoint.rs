@@ -8,7 +8,7 @@ use actix_web::{
 use serde_json::Value;
 
 use super::{
-    a2a_error::{A2aFailure, StatusBody, reject_body},
+    a2a_error::{A2aFailure, reject_body},
     agent_service::{AgentService, no_extended_card},
     client_message::SendMessageRequest,
     service_parameters::ServiceParameters,
@@ -37,7 +37,6 @@ document_errors!(
     AgentTaskErrors: InvalidRequest, SessionNotFound, SessionDamaged, TooManyStreams, InboxFull, StoreUnavailable,
     Stopping
 );
-document_errors!(ExtendedCardErrors: InvalidRequest);
 
 /// Sends a message to the agent, and returns its task when that has ended or waits for input.
 ///
@@ -196,13 +195,8 @@ pub(in crate::api) async fn get_agent_task(
     exchange.answer(async |service| service.get_task(&task_id, query.history_length()?).await.map(json_response)).await
 }
 
-/// Answers that there is no other card than the public one.
-#[utoipa::path(
-    operation_id = "get_extended_agent_card", tag = "door: a2a",
-    responses((status = 400, description = "`UNSUPPORTED_OPERATION`", body = StatusBody), ExtendedCardErrors)
-)]
-#[get("/a2a/v1/extendedAgentCard")]
-pub(in crate::api) async fn get_extended_agent_card(
+/// Answers that there is no other card than the public one. As it only ever does that, it is not in the OpenAPI document.
+pub(super) async fn get_extended_agent_card(
     request: HttpRequest,
     state: web::Data<ApiState>,
     caller: Caller,

@@ -18,6 +18,8 @@
 //!
 //! A context is a session, and a task is a run. Ids are made of the log, so that every replica knows every task.
 
+use actix_web::web;
+
 mod a2a_error;
 mod agent_card;
 mod agent_service;
@@ -43,3 +45,10 @@ mod task_stream;
 mod text_artifact;
 
 pub(super) use a2a_error::express_problem;
+
+/// Registers the routes that the OpenAPI document does not describe.
+pub(in crate::api) fn register_unlisted_routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/a2a/", web::post().to(rpc_endpoint::call_agent_with_slash))
+        .route("/a2a/v1/extendedAgentCard", web::get().to(http_endpoint::get_extended_agent_card));
+}

@@ -97,19 +97,8 @@ pub(in crate::api) async fn call_agent(
     answer_request(request, state, caller, body).await
 }
 
-/// The same as `POST /a2a`, for clients that end addresses with a slash.
-#[utoipa::path(
-    operation_id = "call_agent_with_slash", tag = "door: a2a",
-    request_body = RpcRequestBody,
-    responses(
-        (status = 200, description = "The response, or a stream of responses", content(
-            (RpcResponseBody = "application/json"), (String = "text/event-stream"),
-        )),
-        AgentRpcErrors
-    )
-)]
-#[post("/a2a/")]
-pub(in crate::api) async fn call_agent_with_slash(
+/// The same as `POST /a2a`, for clients that end addresses with a slash. The OpenAPI document describes the one without.
+pub(super) async fn call_agent_with_slash(
     request: HttpRequest,
     state: web::Data<ApiState>,
     caller: Caller,
