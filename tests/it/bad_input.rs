@@ -2,6 +2,10 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::service::{ServiceSetup, TestService};
 use k8sops_testing::scripted_model::ScriptedModel;
@@ -179,4 +183,20 @@ async fn foreign_origins_and_hosts_are_rejected() {
         let response = service.request(Method::POST, "/v1/sessions").header(header, value).send().await.unwrap();
         assert_eq!(response.status(), status, "{header}: {value}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_that_sends_too_large_a_body_before_it_reads_learns_why() {
+    let env = vec![("K8SOPS_MAX_FRAME_BYTES", "4096".into())];
+    let service = TestService::start(ServiceSetup { env, ..ServiceSetup::default() }).await;
+    let mut client = TcpStream::connect(service.base.trim_start_matches("http://")).await.unwrap();
+    let part = vec![b'x'; 1 << 20];
+    let head = format!("POST /v1/sessions HTTP/1.1\r\nhost: k8sops\r\ncontent-length: {}\r\n\r\n", 12 * part.len());
+    client.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..12 {
+        client.write_all(&part).await.expect("the service reads the body");
+    }
+    let mut status = [0; 12];
+    client.read_exact(&mut status).await.unwrap();
+    assert_eq!(status, *b"HTTP/1.1 413");
 }

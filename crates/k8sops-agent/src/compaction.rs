@@ -86,7 +86,7 @@ impl Run {
     ) -> Result<bool, LogClosed> {
         let candidate = target.candidate;
         let limit = self.limits.context.max_request_tokens(routing.context_window);
-        let tools = self.tools.tool_specs();
+        let tools = self.tools.tool_specs(&view.messages);
         let system = self.system_prompt(view);
         let before = context::estimate_request_tokens(view, limit, &system, &tools).await;
         if before <= limit {

@@ -184,7 +184,7 @@ impl Run {
             model: candidate.model.clone(),
             system: self.system_prompt(view),
             messages,
-            tools: self.tools.tool_specs(),
+            tools: self.tools.tool_specs(&view.messages),
             found_tools: self.tools.found_tools(&kept_messages(view, form)),
             tool_choice: if reached.is_some() { ToolChoice::None } else { ToolChoice::Auto },
             temperature: self.settings.temperature,
@@ -301,8 +301,13 @@ impl Run {
             return TokenUsage::default();
         }
         let limit = self.limits.context.max_request_tokens(routing.context_window);
-        let sent =
-            context::estimate_request_tokens(view, limit, &self.system_prompt(view), &self.tools.tool_specs()).await;
+        let sent = context::estimate_request_tokens(
+            view,
+            limit,
+            &self.system_prompt(view),
+            &self.tools.tool_specs(&view.messages),
+        )
+        .await;
         let came = tokens::count(&partial.text) + tokens::count(&partial.reasoning);
         candidate.with_cost(TokenUsage {
             input_tokens: sent as u64,

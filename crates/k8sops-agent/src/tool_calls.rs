@@ -118,7 +118,7 @@ impl Run {
         let mut lapsed = None;
         loop {
             let untrusted_word =
-                find_untrusted_word(&arguments, messages, &self.tools.tool_specs(), environment.servers);
+                find_untrusted_word(&arguments, messages, &self.tools.tool_specs(messages), environment.servers);
             let Some(mut class) = self.tools.classify_call(&call.name, &arguments, untrusted_word.as_ref()) else {
                 let message =
                     format!("there is no tool {:?}; use one of the tools on offer, by its exact name", call.name);

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use k8sops_classifier::{
     ObjectCommands, PreviewCall, SensitiveOutput, build_kubectl_read, build_preview_call, find_object_commands,
 };
-use k8sops_core::ToolEffect;
+use k8sops_core::{ChatMessage, ToolEffect};
 use k8sops_mcp::{McpHub, RemoteTool, ServerScope};
 use k8sops_models::{EmbeddingModel, ToolBounds, ToolSpec};
 
@@ -22,7 +22,7 @@ use crate::{
     approval_gate::{ApprovalSettings, PlaceholderUse, decide_approval, decide_tool_gate},
     argument_schema::find_mismatches,
     call_policy::{CallCandidate, EffectDecision, decide_effect, describe_tool, does_rule_allow_preview},
-    kept_texts::KeptTexts,
+    kept_texts::has_kept_texts,
     output_tools,
     preview::ObjectReader,
     redaction::arguments_contain_placeholder,
@@ -197,9 +197,9 @@ impl ToolCatalog {
     }
 
     /// Returns the tools as the model gets them: those of every request, then those of `found` that are not among them.
-    pub(crate) fn tool_specs(&self, found: &[String], kept_texts: KeptTexts) -> Arc<[ToolSpec]> {
+    pub(crate) fn tool_specs(&self, found: &[String], messages: &[Arc<ChatMessage>]) -> Arc<[ToolSpec]> {
         let snapshot = self.current_snapshot();
-        if !snapshot.has_servers && kept_texts == KeptTexts::Absent {
+        if !snapshot.has_servers && !has_kept_texts(messages) {
             return Arc::default();
         }
         let hidden: BTreeMap<&str, &ToolSpec> = snapshot.hidden().map(|spec| (spec.name.as_str(), spec)).collect();
@@ -215,10 +215,9 @@ impl ToolCatalog {
         self.current_snapshot().hidden().cloned().collect()
     }
 
-    /// Whether the tools that a session gets depend on its log.
-    pub(crate) fn depends_on_log(&self) -> bool {
-        let snapshot = self.current_snapshot();
-        !snapshot.has_servers || snapshot.hidden().next().is_some()
+    /// Whether there are tools that the model only finds by a search.
+    pub(crate) fn has_hidden_tools(&self) -> bool {
+        self.current_snapshot().hidden().next().is_some()
     }
 
     pub(crate) fn tool_search(&self) -> &ToolSearch {

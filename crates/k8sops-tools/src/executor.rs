@@ -53,8 +53,8 @@ pub trait ToolExecutor: Send + Sync + 'static {
         OperatorNote::default()
     }
 
-    /// Returns the tools as the model gets them, sorted by name so that the prompt's prefix is stable.
-    fn tool_specs(&self) -> Arc<[ToolSpec]>;
+    /// Returns the tools as the model gets them for a conversation, sorted by name so that the prompt's prefix is stable.
+    fn tool_specs(&self, messages: &[Arc<ChatMessage>]) -> Arc<[ToolSpec]>;
 
     /// Returns the tools that each search in these messages found. The model can call them, and a server that loads tools in
     /// the conversation gets them there.

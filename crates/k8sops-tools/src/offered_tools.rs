@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 
 use crate::{
     catalog::ToolCatalog,
-    kept_texts::KeptTexts,
     tool_offer::count_spec_tokens,
     tool_search::{SearchError, found_in_result, search_results},
 };
@@ -30,7 +29,7 @@ impl ToolCatalog {
         let servers: BTreeMap<String, String> =
             self.list_tools().into_iter().map(|tool| (tool.name, tool.server)).collect();
         let mut offered: BTreeMap<&str, Vec<ToolSpec>> = BTreeMap::new();
-        for spec in self.tool_specs(&[], KeptTexts::Absent).iter() {
+        for spec in self.tool_specs(&[], &[]).iter() {
             let server = servers.get(&spec.name).map_or("k8sops", String::as_str);
             offered.entry(server).or_default().push(spec.clone());
         }

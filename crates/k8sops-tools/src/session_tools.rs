@@ -27,7 +27,6 @@ use crate::{
     call_errors::explain_call_error,
     catalog::PreviewRun,
     contains_secret,
-    kept_texts::KeptTexts,
     output::{OutputBudget, TruncatedOutput, fit_output},
     output_tools,
     preview::{FittedPreview, PreviewBody, fit_preview},
@@ -112,7 +111,7 @@ impl ToolExecutorFactory for SessionToolFactory {
             session,
             user: user.clone(),
             vault: self.0.vaults.vault_of(session),
-            logged: Mutex::default(),
+            found: Mutex::default(),
         })
     }
 
@@ -138,20 +137,13 @@ impl ToolExecutorFactory for SessionToolFactory {
     }
 }
 
-#[derive(Debug, Clone, Default)]
-struct LoggedToolFacts {
-    /// Tools that earlier runs found with `find_tools`.
-    found: Arc<[String]>,
-    kept_texts: KeptTexts,
-}
-
 pub(crate) struct SessionToolExecutor {
     shared: Arc<SharedTools>,
     session: SessionId,
     user: UserId,
     vault: VaultCell,
-    /// What of the log decides which tools the model gets. Fixed within a run.
-    logged: Mutex<LoggedToolFacts>,
+    /// Tools that earlier runs found with `find_tools`. Fixed within a run.
+    found: Mutex<Arc<[String]>>,
 }
 
 impl SessionToolExecutor {
@@ -276,18 +268,13 @@ impl SessionToolExecutor {
         fitted
     }
 
-    /// Reads from the log which tools earlier runs found, and whether there are texts to read. A session whose servers' tools all
-    /// fit needs neither.
-    async fn load_logged_facts(&self) {
-        if !self.shared.catalog.depends_on_log() {
+    /// Reads from the log which tools earlier runs found. A session whose servers' tools all fit needs none.
+    async fn load_found_tools(&self) {
+        if !self.shared.catalog.has_hidden_tools() {
             return;
         }
         match load_state(self.shared.log.as_ref(), self.session).await {
-            Ok(loaded) => {
-                let messages = &loaded.state.messages;
-                *self.logged.lock() =
-                    LoggedToolFacts { found: found_names(messages).into(), kept_texts: KeptTexts::find(messages) };
-            }
+            Ok(loaded) => *self.found.lock() = found_names(&loaded.state.messages).into(),
             Err(error) => tracing::warn!(session = %self.session, %error, "found tools not read"),
         }
     }
@@ -332,7 +319,7 @@ impl ToolExecutor for SessionToolExecutor {
         if let Some(token) = self.shared.tokens.token_of(self.session) {
             self.shared.hub.connect_user(&token).await;
         }
-        self.load_logged_facts().await;
+        self.load_found_tools().await;
     }
 
     async fn introduce_servers(&self, known: &[ServerIntroduction]) -> Vec<ServerIntroduction> {
@@ -352,9 +339,9 @@ impl ToolExecutor for SessionToolExecutor {
         self.shared.hub.operator_note(server)
     }
 
-    fn tool_specs(&self) -> Arc<[ToolSpec]> {
-        let LoggedToolFacts { found, kept_texts } = self.logged.lock().clone();
-        self.shared.catalog.tool_specs(&found, kept_texts)
+    fn tool_specs(&self, messages: &[Arc<ChatMessage>]) -> Arc<[ToolSpec]> {
+        let found = self.found.lock().clone();
+        self.shared.catalog.tool_specs(&found, messages)
     }
 
     fn found_tools(&self, messages: &[Arc<ChatMessage>]) -> FoundTools {

@@ -125,16 +125,16 @@ async fn tool_specs_are_sorted_and_cached() {
     let server = TestMcpServer::new();
     let hub = connect_test_hub(&server, &test_options()).await;
     let session = open_session(&hub).await;
-    let specs = session.tools.tool_specs();
+    let specs = session.tools.tool_specs(&[]);
     assert_eq!(
         specs.iter().map(|s| &*s.name).collect::<Vec<_>>(),
         ["big", "echo", "fail", "hang", "read_output", "search_output", "silent", "steps"]
     );
-    assert!(Arc::ptr_eq(&specs, &session.tools.tool_specs()));
+    assert!(Arc::ptr_eq(&specs, &session.tools.tool_specs(&[])));
     assert_eq!(specs[0].input_schema.get("properties"), Some(&json!({})));
     server.tools.lock().truncate(2);
     hub.refresh_tools().await;
-    assert_eq!(session.tools.tool_specs().len(), 4);
+    assert_eq!(session.tools.tool_specs(&[]).len(), 4);
     hub.close().await;
 }
 
@@ -373,8 +373,9 @@ async fn tools_beyond_the_budget_are_found_by_a_search() {
     let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let small = ToolOptions { max_schema_tokens: 1, ..policy(ApprovalMode::Ask) };
     let session = SessionFixture::new(&hub, small).await;
-    let names =
-        |session: &SessionFixture| session.tools.tool_specs().iter().map(|spec| spec.name.clone()).collect::<Vec<_>>();
+    let names = |session: &SessionFixture| {
+        session.tools.tool_specs(&[]).iter().map(|spec| spec.name.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(names(&session), ["find_tools", "read_output", "search_output"]);
     let arguments = json!({"query": "echo"});
     let arguments = arguments.as_object().expect("an object");
@@ -401,9 +402,9 @@ async fn tools_beyond_the_budget_are_found_by_a_search() {
 async fn tool_that_can_never_run_is_not_offered() {
     let hub = connect_test_hub(&TestMcpServer::new(), &test_options()).await;
     let session = SessionFixture::new(&hub, policy(ApprovalMode::Deny)).await;
-    let names: Vec<String> = session.tools.tool_specs().iter().map(|spec| spec.name.clone()).collect();
+    let names: Vec<String> = session.tools.tool_specs(&[]).iter().map(|spec| spec.name.clone()).collect();
     assert!(names.contains(&"echo".to_owned()) && !names.contains(&"hang".to_owned()), "{names:?}");
     session.catalog.set_policy(&policy(ApprovalMode::Ask));
-    assert!(session.tools.tool_specs().iter().any(|spec| spec.name == "hang"), "a reload offers it");
+    assert!(session.tools.tool_specs(&[]).iter().any(|spec| spec.name == "hang"), "a reload offers it");
     hub.close().await;
 }

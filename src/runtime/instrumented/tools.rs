@@ -86,8 +86,8 @@ impl ToolExecutor for InstrumentedTools {
         self.inner.operator_note(server)
     }
 
-    fn tool_specs(&self) -> Arc<[ToolSpec]> {
-        self.inner.tool_specs()
+    fn tool_specs(&self, messages: &[Arc<ChatMessage>]) -> Arc<[ToolSpec]> {
+        self.inner.tool_specs(messages)
     }
 
     fn found_tools(&self, messages: &[Arc<ChatMessage>]) -> FoundTools {

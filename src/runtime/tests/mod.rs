@@ -48,7 +48,7 @@ impl ToolExecutor for FixtureTools {
         k8sops_tools::contains_secret(text)
     }
 
-    fn tool_specs(&self) -> Arc<[ToolSpec]> {
+    fn tool_specs(&self, _messages: &[Arc<ChatMessage>]) -> Arc<[ToolSpec]> {
         Arc::new([])
     }
 

@@ -281,7 +281,7 @@ impl ToolExecutor for Tools {
         self.servers.lock().iter().filter(is_new).cloned().collect()
     }
 
-    fn tool_specs(&self) -> Arc<[ToolSpec]> {
+    fn tool_specs(&self, _messages: &[Arc<ChatMessage>]) -> Arc<[ToolSpec]> {
         let tool = ToolSpec { name: "look".into(), description: String::new(), input_schema: Map::new() };
         if self.is_offered { Arc::new([tool]) } else { Arc::new([]) }
     }
