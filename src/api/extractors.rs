@@ -2,8 +2,7 @@
 
 use std::{future::Ready, pin::Pin, time::Duration};
 
-use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, error::PayloadError, web};
-use futures_util::StreamExt as _;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, web};
 use k8sops_core::{CommandId, SessionId, UserId};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
@@ -13,10 +12,6 @@ use crate::auth::CallerIdentity;
 
 /// How long a body may take to arrive. A body of `K8SOPS_MAX_FRAME_BYTES` needs 9 kB/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How much of a body is read beyond its limit: a client that has sent it all reads why it was refused, and one whose connection is
-/// closed before sees a broken pipe.
-const MAX_DISCARDED_BYTES: usize = 16 << 20;
 
 /// The session id of the path, and the user's token that came with the request.
 pub(super) struct SessionPath {
@@ -113,9 +108,20 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, ProblemDetails>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let limit = request.app_data::<web::Data<ApiState>>().map_or(0, |state| state.server.max_frame_bytes);
-        let bytes = read_limited_body(request, payload, limit, "K8SOPS_MAX_FRAME_BYTES");
-        Box::pin(async move { parse_json_body(&bytes.await?).map(Self) })
+        let bytes = web::Bytes::from_request(request, payload);
+        Box::pin(async move {
+            let bytes = limit_body_time(bytes).await?.map_err(|error| {
+                if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
+                    ProblemDetails::new(
+                        ProblemCode::PayloadTooLarge,
+                        "the body is larger than the limit (K8SOPS_MAX_FRAME_BYTES)",
+                    )
+                } else {
+                    ProblemDetails::new(ProblemCode::InvalidJson, error.to_string())
+                }
+            })?;
+            parse_json_body(&bytes).map(Self)
+        })
     }
 }
 
@@ -145,29 +151,13 @@ pub(super) fn read_limited_body(
     let body = web::Payload::from_request(request, payload);
     async move {
         let body = body.await.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))?;
-        let bytes = limit_body_time(collect_body(body, limit)).await?;
-        let bytes = bytes.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))?;
-        bytes.ok_or_else(|| {
+        let bytes = limit_body_time(body.to_bytes_limited(limit)).await?;
+        let bytes = bytes.map_err(|_| {
             let detail = format!("the body is larger than {limit} bytes ({settings})");
             ProblemDetails::new(ProblemCode::PayloadTooLarge, detail)
-        })
+        })?;
+        bytes.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
     }
-}
-
-/// Reads a body of at most `limit` bytes; returns `None` if it is larger. Then the rest is read, too, within bounds.
-async fn collect_body(mut body: web::Payload, limit: usize) -> Result<Option<web::Bytes>, PayloadError> {
-    let mut bytes = web::BytesMut::new();
-    let mut discarded = 0;
-    while discarded < MAX_DISCARDED_BYTES
-        && let Some(chunk) = body.next().await.transpose()?
-    {
-        if discarded == 0 && bytes.len() + chunk.len() <= limit {
-            bytes.extend_from_slice(&chunk);
-        } else {
-            discarded += chunk.len();
-        }
-    }
-    Ok((discarded == 0).then(|| bytes.freeze()))
 }
 
 /// Waits for a body as long as one may take to arrive.

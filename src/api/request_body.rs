@@ -5,8 +5,8 @@
 //! body still exists, the server closes the connection after the response instead. Therefore the handler only borrows the
 //! body, and the response retains it.
 //!
-//! If the connection were closed while the client sends, the client might not get the response. So a small rest of a body is
-//! read first, and other connections of the thread have their turn meanwhile.
+//! If the connection were closed while the client sends, the client might not get the response. So the rest of a body is
+//! read first, within bounds, and other connections of the thread have their turn meanwhile.
 
 use std::{
     cell::RefCell,
@@ -30,9 +30,9 @@ use tokio::{task::yield_now, time::timeout};
 use super::ws_handshake::is_handshake;
 
 /// How much is read of what a handler has not read. A client that sends more may get a closed connection instead of a response.
-const MAX_DISCARDED_BYTES: usize = 1024 * 1024;
+const MAX_DISCARDED_BYTES: usize = 16 << 20;
 /// How long that may take.
-const DISCARD_TIMEOUT: Duration = Duration::from_millis(300);
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many chunks are read before other connections of the same thread have their turn.
 const CHUNKS_PER_TURN: u32 = 32;
 

@@ -189,9 +189,11 @@ async fn foreign_origins_and_hosts_are_rejected() {
 async fn client_that_sends_too_large_a_body_before_it_reads_learns_why() {
     let env = vec![("K8SOPS_MAX_FRAME_BYTES", "4096".into())];
     let service = TestService::start(ServiceSetup { env, ..ServiceSetup::default() }).await;
-    let mut client = TcpStream::connect(service.base.trim_start_matches("http://")).await.unwrap();
+    let address = service.base.trim_start_matches("http://");
+    let mut client = TcpStream::connect(address).await.unwrap();
     let part = vec![b'x'; 1 << 20];
-    let head = format!("POST /v1/sessions HTTP/1.1\r\nhost: k8sops\r\ncontent-length: {}\r\n\r\n", 12 * part.len());
+    let length = 12 * part.len();
+    let head = format!("POST /v1/sessions HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
     for _ in 0..12 {
         client.write_all(&part).await.expect("the service reads the body");
