@@ -58,7 +58,7 @@ install_programs() {
   local missing=() probe
   [ "$(id -u)" -eq 0 ] || skip "it needs root"
   for probe in buildah:buildah podman:podman crun:crun debootstrap:debootstrap strip:binutils curl:curl jq:jq; do
-    PATH=$PATH:/usr/sbin command -v "${probe%%:*}" > /dev/null || missing+=("${probe#*:}")
+    PATH=$PATH:/usr/sbin type -P "${probe%%:*}" > /dev/null || missing+=("${probe#*:}")
   done
   [ ${#missing[@]} -eq 0 ] && return
   command -v apt-get > /dev/null || skip "missing: ${missing[*]}"
