@@ -122,7 +122,7 @@ impl ChaosClient {
             let sending = async {
                 match self.door {
                     ChaosDoor::Native => self.send_messages(&session, random).await,
-                    ChaosDoor::AgUi | ChaosDoor::Responses => self.send_over_door(&session).await,
+                    ChaosDoor::AgUi | ChaosDoor::Responses | ChaosDoor::A2a => self.send_over_door(&session).await,
                 }
             };
             tokio::select! {

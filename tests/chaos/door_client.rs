@@ -8,6 +8,7 @@ use std::{
 use tokio::time::sleep;
 
 use crate::{
+    a2a_turn::A2aTurn,
     agui_turn::AgUiTurn,
     client::{ChaosClient, ClientSession},
     observed_stream::Acknowledgement,
@@ -28,10 +29,12 @@ pub(crate) enum ChaosDoor {
     AgUi,
     /// OpenAI's Responses API.
     Responses,
+    /// A2A.
+    A2a,
 }
 
 impl ChaosDoor {
-    const ALL: [Self; 3] = [Self::Native, Self::AgUi, Self::Responses];
+    const ALL: [Self; 4] = [Self::Native, Self::AgUi, Self::Responses, Self::A2a];
 
     /// Returns its name in `--doors`.
     pub(crate) fn name(self) -> &'static str {
@@ -39,6 +42,7 @@ impl ChaosDoor {
             Self::Native => "native",
             Self::AgUi => "agui",
             Self::Responses => "responses",
+            Self::A2a => "a2a",
         }
     }
 
@@ -75,6 +79,7 @@ pub(crate) enum TurnRequest {
 enum DoorTurn {
     AgUi(AgUiTurn),
     Responses(ResponsesTurn),
+    A2a(A2aTurn),
 }
 
 impl DoorTurn {
@@ -82,6 +87,7 @@ impl DoorTurn {
         match self {
             Self::AgUi(turn) => turn.send(request).await,
             Self::Responses(turn) => turn.send(request).await,
+            Self::A2a(turn) => turn.send(request).await,
         }
     }
 
@@ -91,6 +97,7 @@ impl DoorTurn {
             Self::AgUi(turn) => turn.is_resolved(approval),
             // It refuses an answer to what does not wait.
             Self::Responses(_) => matches!(rest, TurnRest::Ended | TurnRest::Waits(_)),
+            Self::A2a(turn) => turn.has_answered(approval),
         }
     }
 
@@ -98,6 +105,7 @@ impl DoorTurn {
         match self {
             Self::AgUi(turn) => turn.accepted_at(),
             Self::Responses(turn) => turn.accepted_at(),
+            Self::A2a(turn) => turn.accepted_at(),
         }
     }
 
@@ -105,6 +113,7 @@ impl DoorTurn {
         match self {
             Self::AgUi(turn) => turn.texts(),
             Self::Responses(turn) => turn.texts(),
+            Self::A2a(turn) => turn.texts(),
         }
     }
 }
@@ -114,6 +123,7 @@ impl ChaosClient {
         let (http, base_url) = (&self.http, &self.base_url);
         match self.door {
             ChaosDoor::Responses => DoorTurn::Responses(ResponsesTurn::new(http, base_url, session, key)),
+            ChaosDoor::A2a => DoorTurn::A2a(A2aTurn::new(http, base_url, session, key)),
             ChaosDoor::AgUi | ChaosDoor::Native => DoorTurn::AgUi(AgUiTurn::new(http, base_url, session, key)),
         }
     }
@@ -173,4 +183,10 @@ impl ChaosClient {
         }
         false
     }
+}
+
+/// Returns the id that 32 hexadecimal digits are.
+pub(crate) fn uuid_from_digits(digits: &str) -> Option<String> {
+    let digits = Some(digits).filter(|digits| digits.len() == 32 && digits.is_ascii())?;
+    Some([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
 }

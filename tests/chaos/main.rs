@@ -5,6 +5,7 @@
 //! `cargo test --test chaos` runs a short version, `bash tests/chaos/run.sh` a long one. The disturbances are chosen by a
 //! seed, which is printed; `--seed` repeats the same choices, but not the exact timing.
 
+mod a2a_turn;
 mod agui_turn;
 mod checks;
 mod client;

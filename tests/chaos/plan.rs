@@ -62,7 +62,7 @@ impl ChaosPlan {
             topology: RedisTopology::Single,
             // Otherwise failovers lose writes, and then a change may be made again.
             confirm: Some("1".to_owned()),
-            doors: vec![ChaosDoor::Native, ChaosDoor::Responses, ChaosDoor::Native, ChaosDoor::AgUi],
+            doors: vec![ChaosDoor::Native, ChaosDoor::Responses, ChaosDoor::Native, ChaosDoor::AgUi, ChaosDoor::A2a],
         };
         let mut filters = Vec::new();
         let mut args = args.skip(1);

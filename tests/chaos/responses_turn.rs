@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     client::{ClientSession, is_transient},
-    door_client::{TurnRequest, TurnRest},
+    door_client::{TurnRequest, TurnRest, uuid_from_digits},
 };
 
 /// A response that takes longer to begin is given up: its replica may be paused.
@@ -179,6 +179,5 @@ impl ResponsesTurn {
 
 /// Returns the id of the message in the log; `None` for a text that the door made.
 fn message_id(item: &str) -> Option<String> {
-    let digits = item.strip_prefix("msg_").filter(|digits| digits.len() == 32)?;
-    Some([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"))
+    uuid_from_digits(item.strip_prefix("msg_")?)
 }

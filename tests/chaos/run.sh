@@ -3,7 +3,7 @@
 # clients use them. Prints one table, and fails if a guarantee does not hold. Takes about three seconds per disturbance.
 #
 #   bash tests/chaos/run.sh [--disturbances 1000] [--kinds kill,failover,…] [--topology single|sentinel|cluster]
-#                           [--confirm none|aof|N] [--doors native,agui,responses] [--sessions 8] [--replicas 3] [--seed N]
+#                           [--confirm none|aof|N] [--doors native,agui,responses,a2a] [--sessions 8] [--replicas 3] [--seed N]
 #
 # docs/src/development/chaos.md explains the options. Installs Redis, nginx and libfaketime (Debian packages) if they are
 # missing. Does not change services that run on the machine.
