@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::{
     a2a_client::{
-        HITL, HTTP, RPC, applied, call_method, failed_call, get_task, in_context, items, message, rpc_request, send,
-        session, state, status_text, stream, texts, to_task, with_answers,
+        HITL, HTTP, RPC, StreamedItems, applied, call_method, failed_call, get_task, in_context, items, message,
+        rpc_request, send, session, state, status_text, stream, texts, to_task, with_answers,
     },
     door_logs::plain_log,
     keys::ApiKeyFile,
@@ -66,13 +66,21 @@ async fn stream_adds_up_to_the_task_over_both_bindings() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn void_text_is_emptied_in_a_stream() {
-    let error = ModelError::new(ModelErrorKind::Network, "connection lost");
+    let (gate, error) = (TestGate::new(), ModelError::new(ModelErrorKind::Network, "connection lost"));
     let service = TestService::with(&ScriptedModel::new([
-        vec![text("The answer is forty"), ReplyStep::Fail(error)],
+        vec![text("The answer is forty"), ReplyStep::Wait(gate.clone()), ReplyStep::Fail(error)],
         vec![text("The answer is 42.")],
     ]))
     .await;
-    let items = stream(&service, "SendStreamingMessage", message("m-1", "hi")).await;
+    let request = rpc_request(&service, "SendStreamingMessage", &message("m-1", "hi"));
+    let mut stream = StreamedItems::read(request.send().await.unwrap());
+    let mut items = Vec::new();
+    while let Some(item) = stream.next().await {
+        if item.to_string().contains("The answer is forty") {
+            gate.open();
+        }
+        items.push(item);
+    }
     assert_eq!(texts(&applied(&items)), ["", "The answer is 42."]);
     assert_eq!(texts(&get_task(&service, &items[0]["task"]).await), ["The answer is 42."]);
 }
@@ -191,33 +199,6 @@ async fn task_is_returned_at_once_followed_and_canceled() {
     assert_eq!(again, (-32002, "TASK_NOT_CANCELABLE".to_owned()));
     let subscribed = failed_call(&service, "SubscribeToTask", id).await;
     assert_eq!(subscribed, (-32004, "UNSUPPORTED_OPERATION".to_owned()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn queued_task_says_what_its_context_waits_for() {
-    let (tools, gate) = (CountingMcpServer::new(), TestGate::new());
-    let first = vec![text("I "), ReplyStep::Wait(gate.clone()), call("change", json!({}))];
-    let service = TestService::with_tools(vec![first, vec![text("1")], vec![text("2")]], &tools).await;
-    let mut sent = Vec::new();
-    for id in ["m-1", "m-2"] {
-        let mut params = in_context("c", id, "change it");
-        params["configuration"] = json!({"returnImmediately": true});
-        sent.push(send(&service, params).await);
-        if id == "m-1" {
-            gate.arrived().await;
-        }
-    }
-    gate.open();
-    eventually("the first task waits", async || {
-        state(&get_task(&service, &sent[0]).await) == "TASK_STATE_INPUT_REQUIRED"
-    })
-    .await;
-    let queued = get_task(&service, &sent[1]).await;
-    assert_eq!(state(&queued), "TASK_STATE_SUBMITTED");
-    let says = status_text(&queued);
-    let words = says.split('`').find(|words| words.starts_with("approve ")).unwrap_or_else(|| panic!("{says}"));
-    assert_eq!(send(&service, to_task(&sent[0], "m-3", words)).await["id"], sent[0]["id"]);
-    eventually("the second task is completed", async || texts(&get_task(&service, &sent[1]).await) == ["2"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use crate::{
 };
 use k8sops_testing::{
     counting_server::CountingMcpServer,
-    scripted_model::{ScriptedModel, call, text},
+    scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
 
 const TITLE: &str = "Provide a concise, 5-word-or-less title for the conversation, using title case conventions. Only return \
@@ -76,6 +76,35 @@ async fn request_that_another_user_decides_offers_no_words() {
         (interrupt.get("responseSchema"), &interrupt["metadata"]["k8sops"]["answeredBy"]),
         (None, &json!("approver"))
     );
+}
+
+/// A message never waits behind a run that may ask for something: these doors interrupt it, MCP refuses the message, and A2A says
+/// what its task waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn message_during_a_run_does_not_wait_for_what_that_will_ask() {
+    for door in ["openai", "responses", "agui"] {
+        let (tools, gate) = (CountingMcpServer::new(), TestGate::new());
+        let first = vec![text("I "), ReplyStep::Wait(gate.clone()), call("change", json!({}))];
+        let service = TestService::with_tools(vec![first, vec![text("Second.")]], &tools).await;
+        let session = service.create_session().await;
+        let id = session.rsplit('/').next().unwrap();
+        service.post(&format!("{session}/messages"), json!({"content": "change it"})).await;
+        gate.arrived().await;
+        let answer = match door {
+            "openai" => {
+                let completion = json!({"messages": [{"role": "user", "content": "and?"}]});
+                let request = service.request(Method::POST, "/v1/chat/completions").header("x-k8sops-thread", id);
+                let completed: Value = request.json(&completion).send().await.unwrap().json().await.unwrap();
+                completed["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+            }
+            "responses" => {
+                let request = json!({"input": "and?", "conversation": id});
+                responses_client::said(&responses_client::create(&service, request).await)
+            }
+            _ => said(&run(&service, RunRequest::message(id, "m-2", "and?")).await),
+        };
+        assert_eq!((answer.as_str(), tools.count_calls("change")), ("Second.", 0), "{door}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

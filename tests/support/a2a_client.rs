@@ -1,7 +1,11 @@
 //! A client of A2A, as far as tests need it.
 
+use eventsource_stream::Eventsource;
+use futures_util::{StreamExt, stream::BoxStream};
+use k8sops_testing::TEST_TIMEOUT;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::service::TestService;
 
@@ -79,6 +83,22 @@ pub(crate) async fn items(response: Response) -> Vec<Value> {
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
     let items = data.map(|data| serde_json::from_str::<Value>(data).unwrap());
     items.map(|item| if item["jsonrpc"] == "2.0" { item["result"].clone() } else { item }).collect()
+}
+
+/// The items of a stream, read one after the other.
+pub(crate) struct StreamedItems(BoxStream<'static, Value>);
+
+impl StreamedItems {
+    pub(crate) fn read(response: Response) -> Self {
+        let events = response.bytes_stream().eventsource();
+        let items = events.map(|event| serde_json::from_str::<Value>(&event.unwrap().data).unwrap());
+        Self(items.map(|item| if item["jsonrpc"] == "2.0" { item["result"].clone() } else { item }).boxed())
+    }
+
+    /// Waits for the next item; `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Option<Value> {
+        timeout(TEST_TIMEOUT, self.0.next()).await.expect("the stream is not silent")
+    }
 }
 
 /// Calls a method that streams, and reads its items.

@@ -11,6 +11,7 @@
 //! | `thread_session` | from a client's thread to a session, without a table |
 //! | `turn_opening` | sends a message or answers, unless the session waits for something else |
 //! | `run_cursor` | follows one run until it rests: at its end, or where it waits for its user |
+//! | `preceding_run` | what the run before waits for, for a message that is queued behind it |
 //! | `turn_follower`, `turn_stream` | the same with keep-alive, shutdown and outages of the store, as a response body |
 //! | `waiting_interactions`, `spoken_answer` | what a run waits for, and answers in words: `approve 0fb77b` |
 //! | `message_text` | the text of a message with parts |
@@ -34,6 +35,7 @@ mod door_errors;
 pub(super) mod mcp;
 mod message_text;
 pub(super) mod openai;
+mod preceding_run;
 pub(super) mod responses;
 mod run_cursor;
 mod spoken_answer;

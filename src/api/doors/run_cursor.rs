@@ -10,7 +10,10 @@ use k8sops_core::{
     Timestamp, TransientEvent,
 };
 
-use super::waiting_interactions::{InteractionId, WaitingInteractions};
+use super::{
+    preceding_run::{PrecedingRun, PrecedingWait},
+    waiting_interactions::{InteractionId, WaitingInteractions},
+};
 
 /// Where a run rests: nothing more comes until its user does something.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +89,8 @@ impl RunInterruption {
 pub(super) enum RunStep {
     /// A frame of the run.
     Frame(StreamFrame),
+    /// The run has not begun, and the run before it waits for its user. It comes again when that waits for something else.
+    Blocked(PrecedingWait),
     /// The run rests. Nothing comes after it.
     Rest(RunRest),
 }
@@ -115,6 +120,8 @@ pub(super) struct RunCursor {
     rest_point: Option<RestPoint>,
     /// The run as of the newest event that was returned; `None` before its start.
     run: Option<OpenRun>,
+    /// The run before it, if it may wait for that and has not begun.
+    preceding: Option<PrecedingRun>,
     /// Answers that were accepted and are not logged yet. Until then the run does not rest.
     awaited: Vec<InteractionId>,
     rest: Option<RunRest>,
@@ -133,9 +140,17 @@ impl RunCursor {
             start_seq,
             rest_point: None,
             run: None,
+            preceding: None,
             awaited: Vec::new(),
             rest: None,
         }
+    }
+
+    /// Also says what the run before this one waits for, as long as this one has not begun: otherwise its client would wait in
+    /// silence. Not for a message that interrupts.
+    pub(super) fn behind(mut self, preceding: PrecedingRun) -> Self {
+        self.preceding = Some(preceding);
+        self
     }
 
     /// Also follows runs that begin later, in the order in which they begin.
@@ -184,6 +199,12 @@ impl RunCursor {
             if let Some(rest) = self.rest.take() {
                 return Ok(RunStep::Rest(rest));
             }
+            if self.preceding.is_some() {
+                // Only at the end of the log it is known that this run has not begun.
+                if let Some(step) = self.next_logged().await? {
+                    return Ok(step);
+                }
+            }
             let Some(frame) = self.events.next().await? else {
                 return Ok(RunStep::Rest(RunRest::Interrupted(RunInterruption::SessionDeleted)));
             };
@@ -202,7 +223,9 @@ impl RunCursor {
             if let Some(rest) = self.rest.take() {
                 return Ok(Some(RunStep::Rest(rest)));
             }
-            let Some(frame) = self.events.next_logged().await? else { return Ok(None) };
+            let Some(frame) = self.events.next_logged().await? else {
+                return Ok(self.preceding.as_mut().and_then(PrecedingRun::take_new_wait).map(RunStep::Blocked));
+            };
             if let Some(step) = self.apply_frame(frame) {
                 return Ok(Some(step));
             }
@@ -227,6 +250,7 @@ impl RunCursor {
                 self.waiting_runs.clear();
             }
             StreamFrame::Event(event) => {
+                self.preceding = self.preceding.take().and_then(|preceding| preceding.after_event(event, self.run_id));
                 self.meet_waiting_run(event);
                 let is_of_run = event.run_id == Some(self.run_id);
                 if is_of_run {

@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     client_door::ClientDoor,
+    preceding_run::PrecedingWait,
     run_cursor::{RunCursor, RunInterruption, RunRest, RunStep},
 };
 use crate::{
@@ -61,6 +62,8 @@ pub(super) enum TurnStep {
     Frame(StreamFrame),
     /// Nothing has happened for a while.
     KeepAlive,
+    /// The run has not begun, and the run before it waits for its user.
+    Blocked(PrecedingWait),
     /// The run rests. Nothing comes after it.
     Rest(RunRest),
 }
@@ -151,6 +154,7 @@ impl TurnFollower {
                     self.unavailable_since = None;
                     return match step {
                         RunStep::Frame(frame) => TurnStep::Frame(frame),
+                        RunStep::Blocked(wait) => TurnStep::Blocked(wait),
                         RunStep::Rest(rest) => TurnStep::Rest(rest),
                     };
                 }

@@ -8,6 +8,7 @@ use k8sops_core::{
 };
 
 use super::{
+    preceding_run::PrecedingRun,
     run_cursor::RunCursor,
     waiting_interactions::{InteractionId, WaitingInteractions},
 };
@@ -122,16 +123,30 @@ impl TurnOpener<'_> {
         let body = SendMessage { content, attachments: Vec::new(), on_busy };
         let command = message_command(&caller.user, command_id, body, &self.state.server)?;
         let receipt = sessions.submit_command(self.session, command).await?;
-        self.follow_receipt(&receipt).await.map(MessageTurn::Sent)
+        let cursor = self.follow_receipt(&receipt).await?;
+        Ok(MessageTurn::Sent(Box::new(match on_busy {
+            OnBusy::Enqueue => cursor.behind(self.find_preceding_run().await?),
+            // What is in progress ends now, or nothing was.
+            OnBusy::Interrupt | OnBusy::Reject => cursor,
+        })))
+    }
+
+    /// Returns the run in progress, which queued messages wait behind.
+    pub(super) async fn find_preceding_run(&self) -> Result<PrecedingRun, ProblemDetails> {
+        let (user, sessions) = (&self.identity.user, &self.state.sessions);
+        if !sessions.get_session(user, self.session).await?.is_processing() {
+            return Ok(PrecedingRun::default());
+        }
+        Ok(PrecedingRun::in_session(sessions.load_session(user, self.session).await?))
     }
 
     /// Follows the run of a message that was accepted before.
-    pub(super) async fn follow_receipt(&self, receipt: &CommandReceipt) -> Result<Box<RunCursor>, ProblemDetails> {
+    async fn follow_receipt(&self, receipt: &CommandReceipt) -> Result<RunCursor, ProblemDetails> {
         let Some(run_id) = receipt.run_id else {
             return Err(ProblemDetails::new(ProblemCode::CommandIdReused, "the key was used for another command"));
         };
         let events = self.state.sessions.open_cursor(&self.identity.user, self.session, receipt.seq).await?;
-        Ok(Box::new(RunCursor::after_message(events, run_id, receipt.seq)))
+        Ok(RunCursor::after_message(events, run_id, receipt.seq))
     }
 
     /// Follows the run of a message that was accepted before.

@@ -7,6 +7,7 @@ use futures_util::{Stream, stream};
 use k8sops_core::StreamFrame;
 
 use super::{
+    preceding_run::PrecedingWait,
     run_cursor::RunRest,
     turn_follower::{TurnFollower, TurnStep},
     waiting_interactions::WaitingInteractions,
@@ -25,6 +26,9 @@ pub(super) trait TurnEncoder {
     fn encode_keep_alive(&mut self, out: &mut String) {
         out.push_str(": keep-alive\n\n");
     }
+
+    /// Writes what the run before this one waits for. Only messages that queue behind other runs get it.
+    fn encode_blocked(&mut self, _wait: &PrecedingWait, _out: &mut String) {}
 
     /// Writes what the run waits for, if the protocol can say it within the stream.
     fn handle_waiting(&mut self, _waiting: &WaitingInteractions, _out: &mut String) -> AfterWaiting {
@@ -92,6 +96,7 @@ impl<E: TurnEncoder + 'static> TurnBody<E> {
             match self.follower.next().await {
                 TurnStep::Frame(frame) => self.encoder.encode_frame(&frame, &mut chunk),
                 TurnStep::KeepAlive => self.encoder.encode_keep_alive(&mut chunk),
+                TurnStep::Blocked(wait) => self.encoder.encode_blocked(&wait, &mut chunk),
                 TurnStep::Rest(RunRest::Waiting(waiting))
                     if self.encoder.handle_waiting(&waiting, &mut chunk) == AfterWaiting::Continues =>
                 {

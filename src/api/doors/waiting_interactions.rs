@@ -12,6 +12,16 @@ pub(super) enum InteractionId {
     Input(InputId),
 }
 
+impl InteractionId {
+    /// Returns the id in hexadecimal.
+    pub(super) fn digits(self) -> String {
+        data_encoding::HEXLOWER.encode(match &self {
+            Self::Approval(id) => id.as_bytes(),
+            Self::Input(id) => id.as_bytes(),
+        })
+    }
+}
+
 /// The approvals and questions that a run waits for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct WaitingInteractions {

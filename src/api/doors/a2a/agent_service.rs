@@ -64,7 +64,9 @@ impl AgentService {
         let task = match outcome {
             MessageOutcome::Answered(message) => return Ok(to_json(&StreamItem::Message(message))),
             MessageOutcome::Settled(task) => task,
-            MessageOutcome::Following { task, .. } if answer_time == AnswerTime::Immediately => task,
+            MessageOutcome::Following { task, .. } if answer_time == AnswerTime::Immediately || task.is_blocked() => {
+                task
+            }
             MessageOutcome::Following { task, cursor } => self.wait_for_rest(task, cursor, guard).await,
         };
         Ok(to_json(&StreamItem::Task(Box::new(task.resource(history, ArtifactInclusion::Included)))))
@@ -124,6 +126,7 @@ impl AgentService {
         while let Ok(step) = timeout_at(deadline, cursor.next()).await {
             match step? {
                 RunStep::Frame(frame) => task.apply_frame(&frame, &mut ignored),
+                RunStep::Blocked(wait) => task.wait_behind(&wait, &mut ignored),
                 RunStep::Rest(rest) => {
                     task.apply_rest(&rest, &mut ignored);
                     if !matches!(rest, RunRest::Waiting(_)) {
@@ -169,7 +172,7 @@ impl AgentService {
         TurnFollower::new(&self.state, &self.identity, target, cursor, guard)
     }
 
-    /// Waits until a task has ended or waits for input. A run that is interrupted on this replica is still in progress.
+    /// Waits until a task has ended or waits for input, or cannot start because the one before it does. A run that is interrupted on this replica is still in progress.
     async fn wait_for_rest(&self, mut task: TaskBuilder, cursor: Box<RunCursor>, guard: StreamGuard) -> TaskBuilder {
         let mut follower = self.follower(task.id(), cursor, guard);
         let mut ignored = Vec::new();
@@ -178,6 +181,10 @@ impl AgentService {
             match follower.next().await {
                 TurnStep::Frame(frame) => task.apply_frame(&frame, &mut ignored),
                 TurnStep::KeepAlive => {}
+                TurnStep::Blocked(wait) => {
+                    task.wait_behind(&wait, &mut ignored);
+                    return task;
+                }
                 TurnStep::Rest(rest) => {
                     task.apply_rest(&rest, &mut ignored);
                     return task;

@@ -96,7 +96,7 @@ impl TaskReader<'_> {
         // Other tasks of the context are not for this message to cancel.
         let turn = TurnMessage { content: message.text.clone(), command_id, on_busy: OnBusy::Enqueue };
         match self.opener(session).send_message(turn).await? {
-            MessageTurn::Sent(cursor) => self.follow_message(session, cursor, context).await,
+            MessageTurn::Sent(cursor) => self.follow_message(session, cursor, message).await,
             MessageTurn::Blocked(_) => {
                 let attached = self.opener(session).attach().await?;
                 match self.read_attached(attached, context).await? {
@@ -161,10 +161,11 @@ impl TaskReader<'_> {
         &self,
         session: SessionId,
         mut cursor: Box<RunCursor>,
-        context: Option<&str>,
+        message: &TaskMessage,
     ) -> Result<MessageOutcome, A2aFailure> {
         let id = TaskId { session, run: cursor.run_id() };
-        let mut task = TaskBuilder::new(id, context, self.hitl);
+        let mut task = TaskBuilder::new(id, message.context.as_deref(), self.hitl);
+        task.set_sent_message(&message.id, &message.text);
         let interruption = read_logged(&mut cursor, &mut task, ReadingExtent::WholeLog).await?;
         if interruption.is_some() || task.is_at_rest() {
             return Ok(MessageOutcome::Settled(task));

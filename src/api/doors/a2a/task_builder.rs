@@ -20,14 +20,17 @@ use super::{
     text_artifact::{ArtifactChunk, TextArtifact},
 };
 use crate::api::doors::{
+    preceding_run::PrecedingWait,
     run_cursor::{RunInterruption, RunRest},
-    waiting_interactions::WaitingInteractions,
+    waiting_interactions::{InteractionId, WaitingInteractions},
 };
 
 /// The name of a text that ends a run.
 const ANSWER: &str = "answer";
 /// The name of a text before tool calls.
 const COMMENTARY: &str = "commentary";
+/// Said of a task that cannot start.
+const BEHIND_WAITING: &str = "The task waits for another task of its context, which waits for an answer.";
 /// The key of what programs that know k8sops read.
 const METADATA_KEY: &str = "k8sops";
 
@@ -82,6 +85,11 @@ impl TaskBuilder {
         self.state().is_terminal() || self.state() == TaskState::InputRequired
     }
 
+    /// Whether it has not started, because the task before it waits for the client.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.state() == TaskState::Submitted && self.status.message.is_some()
+    }
+
     /// Returns the task.
     pub(super) fn resource(&self, history: HistoryLength, artifacts: ArtifactInclusion) -> TaskResource {
         let messages: Vec<&AgentMessage> = self.request.iter().chain(&self.asked).collect();
@@ -106,10 +114,30 @@ impl TaskBuilder {
         }
     }
 
+    /// Says what the task before this one waits for. Appends the update that it causes.
+    pub(super) fn wait_behind(&mut self, wait: &PrecedingWait, updates: &mut Vec<StreamItem>) {
+        let before = TaskId { session: self.id.session, run: wait.run_id };
+        let details = json!({"waitsForTask": before.to_string()});
+        let metadata = Map::from_iter([(METADATA_KEY.to_owned(), details)]);
+        let text = format!("{BEHIND_WAITING}\n\n{}", wait.waiting.describe());
+        let mut message = self.agent_message(text, metadata);
+        // It has no seq, and may wait for one thing after the other.
+        let asked = wait.waiting.ids().map(InteractionId::digits).next().unwrap_or_default();
+        message.message_id = format!("{}-behind-{asked}", self.id.run_digits());
+        self.set_status(TaskState::Submitted, Some(message), updates);
+    }
+
     /// Sets the message that a run is still to begin with.
     pub(super) fn set_queued_message(&mut self, entry: &InboxEntry) {
         if let CommandBody::Message { message_id, content, .. } = &entry.command.body {
             self.request = Some(self.user_message(*message_id, content, Some(&entry.command.command_id)));
+        }
+    }
+
+    /// Sets the message that the client has just sent, until the log has it.
+    pub(super) fn set_sent_message(&mut self, message_id: &str, text: &str) {
+        if self.request.is_none() {
+            self.request = Some(self.message_of_user(message_id.to_owned(), text));
         }
     }
 
@@ -276,8 +304,12 @@ impl TaskBuilder {
 
     fn user_message(&self, id: MessageId, content: &str, command: Option<&CommandId>) -> AgentMessage {
         let of_client = command.and_then(client_message_id).map(str::to_owned);
+        self.message_of_user(of_client.unwrap_or_else(|| HEXLOWER.encode(id.as_bytes())), content)
+    }
+
+    fn message_of_user(&self, message_id: String, content: &str) -> AgentMessage {
         AgentMessage {
-            message_id: of_client.unwrap_or_else(|| HEXLOWER.encode(id.as_bytes())),
+            message_id,
             context_id: self.context.clone(),
             task_id: Some(self.id.to_string()),
             role: MessageRole::User,

@@ -27,6 +27,11 @@ struct ListedTask {
 }
 
 impl ListedTask {
+    fn submitted(session: &SessionSummary, run: RunId) -> Self {
+        let id = TaskId { session: session.session_id, run };
+        Self { id, state: TaskState::Submitted, updated_at: run.created_at(), open: None }
+    }
+
     /// Returns what a task is sorted by: the newest status first.
     fn position(&self) -> (Reverse<Timestamp>, String) {
         (Reverse(self.updated_at), self.id.to_string())
@@ -119,27 +124,36 @@ async fn list_sessions(reader: &TaskReader<'_>, context: Option<&str>) -> Result
 }
 
 async fn read_session(reader: &TaskReader<'_>, session: &SessionSummary) -> Result<Vec<ListedTask>, A2aFailure> {
+    let (sessions, user) = (&reader.state.sessions, &reader.identity.user);
+    // The inbox before the log: a message that its owner reads in between is in the log.
+    let queued = match session.is_processing() {
+        true => sessions.list_waiting_messages(user, session.session_id).await?,
+        false => Vec::new(),
+    };
     let mut tasks: Vec<ListedTask> = Vec::new();
     let mut after = 0;
     loop {
-        let events = reader.state.sessions.read_log_page(session, after).await?;
-        let Some(last) = events.last() else { return Ok(tasks) };
+        let events = sessions.read_log_page(session, after).await?;
+        let Some(last) = events.last() else { break };
         after = last.seq;
         for event in &events {
             let Some(run) = event.run_id else { continue };
             apply_event(&mut tasks, session, run, event);
         }
     }
+    for message in queued {
+        if !tasks.iter().any(|task| task.id.run == message.run_id) {
+            tasks.push(ListedTask::submitted(session, message.run_id));
+        }
+    }
+    Ok(tasks)
 }
 
 fn apply_event(tasks: &mut Vec<ListedTask>, session: &SessionSummary, run: RunId, event: &SessionEvent) {
     match (&event.body, tasks.last_mut().filter(|task| task.id.run == run)) {
         (_, Some(task)) => task.apply_event(event),
         // Runs without their message are no longer kept.
-        (EventBody::UserMessage(_), None) => {
-            let id = TaskId { session: session.session_id, run };
-            tasks.push(ListedTask { id, state: TaskState::Submitted, updated_at: run.created_at(), open: None });
-        }
+        (EventBody::UserMessage(_), None) => tasks.push(ListedTask::submitted(session, run)),
         (_, None) => {}
     }
 }

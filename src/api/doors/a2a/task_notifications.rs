@@ -90,7 +90,7 @@ impl TaskUpdates {
                 self.task.apply_frame(&frame, &mut updates);
             }
             // Text that is not logged yet would come again with its message.
-            RunStep::Frame(_) => {}
+            RunStep::Frame(_) | RunStep::Blocked(_) => {}
             RunStep::Rest(rest) => {
                 self.task.apply_rest(&rest, &mut updates);
                 match rest {

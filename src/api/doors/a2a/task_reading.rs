@@ -20,9 +20,6 @@ use crate::{
     runtime::{RunLocation, SessionsError},
 };
 
-/// Said of a task that cannot start.
-const BEHIND_WAITING: &str = "The task waits for another task of its context, which waits for an answer.";
-
 /// How far a task is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadingExtent {
@@ -64,20 +61,19 @@ impl TaskReader<'_> {
             location => location?.ok_or_else(not_found)?,
         };
         let mut task = TaskBuilder::new(id, context, self.hitl);
-        let start_seq = match location {
-            RunLocation::Logged { message_seq } => message_seq.saturating_sub(1),
+        let follow_after = async |seq| {
+            let events = sessions.open_cursor(user, id.session, seq).await?;
+            Ok::<_, SessionsError>(RunCursor::after_message(events, id.run, seq))
+        };
+        let cursor = match location {
+            RunLocation::Logged { message_seq } => follow_after(message_seq.saturating_sub(1)).await?,
             RunLocation::Queued(entry) => {
                 task.set_queued_message(&entry);
                 let opener = TurnOpener { state: self.state, identity: self.identity, session: id.session };
-                let waiting = opener.find_waiting().await?;
-                if !waiting.is_empty() {
-                    task.add_note(&format!("{BEHIND_WAITING}\n\n{}", waiting.describe()));
-                }
-                entry.accepted_seq
+                follow_after(entry.accepted_seq).await?.behind(opener.find_preceding_run().await?)
             }
         };
-        let events = sessions.open_cursor(user, id.session, start_seq).await?;
-        let mut cursor = Box::new(RunCursor::after_message(events, id.run, start_seq));
+        let mut cursor = Box::new(cursor);
         match read_logged(&mut cursor, &mut task, extent).await? {
             Some(RunInterruption::EventsNotKept | RunInterruption::SessionDeleted) => Err(not_found().into()),
             _ => Ok(TaskReading { task, cursor }),
@@ -103,6 +99,7 @@ pub(super) async fn read_logged(
                 }
                 task.apply_frame(&frame, &mut ignored);
             }
+            RunStep::Blocked(wait) => task.wait_behind(&wait, &mut ignored),
             RunStep::Rest(rest) => {
                 task.apply_rest(&rest, &mut ignored);
                 match rest {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::api::{
     doors::{
+        preceding_run::PrecedingWait,
         run_cursor::{RunInterruption, RunRest},
         turn_stream::TurnEncoder,
     },
@@ -90,6 +91,11 @@ impl TurnEncoder for TaskEncoder {
 
     fn encode_frame(&mut self, frame: &StreamFrame, out: &mut String) {
         self.task.apply_frame(frame, &mut self.updates);
+        self.write_updates(out);
+    }
+
+    fn encode_blocked(&mut self, wait: &PrecedingWait, out: &mut String) {
+        self.task.wait_behind(wait, &mut self.updates);
         self.write_updates(out);
     }
 

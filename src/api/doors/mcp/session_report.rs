@@ -115,7 +115,7 @@ async fn find_failure(opener: &TurnOpener<'_>, seq: u64) -> Option<RunFailed> {
         let mut cursor = opener.follow_logged_message(seq).await.ok()?;
         loop {
             match cursor.next().await.ok()? {
-                RunStep::Frame(_) | RunStep::Rest(RunRest::Waiting(_)) => {}
+                RunStep::Frame(_) | RunStep::Blocked(_) | RunStep::Rest(RunRest::Waiting(_)) => {}
                 RunStep::Rest(RunRest::Failed(failed)) => return Some(failed),
                 RunStep::Rest(_) => return None,
             }

@@ -291,7 +291,7 @@ impl CompletionTurn {
                 let rest = loop {
                     match follower.next().await {
                         TurnStep::Frame(frame) => whole.extend(text.add_frame(&frame)),
-                        TurnStep::KeepAlive => {}
+                        TurnStep::KeepAlive | TurnStep::Blocked(_) => {}
                         TurnStep::Rest(rest) => break rest,
                     }
                 };

@@ -185,6 +185,7 @@ pub(in crate::api) async fn cancel_response(
         ignored.clear();
         match step? {
             RunStep::Frame(frame) => encoder.encode_frame(&frame, &mut ignored),
+            RunStep::Blocked(_) => {}
             RunStep::Rest(rest) => {
                 encoder.encode_rest(&rest, &mut ignored);
                 break;
@@ -306,7 +307,7 @@ impl ResponseReading {
             ignored.clear();
             match follower.next().await {
                 TurnStep::Frame(frame) => encoder.encode_frame(&frame, &mut ignored),
-                TurnStep::KeepAlive => {}
+                TurnStep::KeepAlive | TurnStep::Blocked(_) => {}
                 TurnStep::Rest(rest) => {
                     encoder.encode_rest(&rest, &mut ignored);
                     return self.respond(encoder.into_resource());
@@ -323,6 +324,7 @@ impl ResponseReading {
             ignored.clear();
             match step {
                 RunStep::Frame(frame) => encoder.encode_frame(&frame, &mut ignored),
+                RunStep::Blocked(_) => {}
                 RunStep::Rest(RunRest::Interrupted(
                     RunInterruption::SessionDeleted | RunInterruption::EventsNotKept,
                 )) => return Err(response_not_found(&self.id.to_string())),

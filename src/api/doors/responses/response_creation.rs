@@ -263,7 +263,7 @@ impl ResponseCreation<'_> {
                 Some(RunStep::Rest(RunRest::Waiting(waiting))) => return Ok(waiting),
                 // The run did not rest where the id says.
                 Some(RunStep::Frame(StreamFrame::Event(event))) if event.seq > seq => return Err(approval_not_found()),
-                Some(RunStep::Frame(_)) => {}
+                Some(RunStep::Frame(_) | RunStep::Blocked(_)) => {}
                 Some(RunStep::Rest(_)) | None => return Err(approval_not_found()),
             }
         }
