@@ -85,16 +85,14 @@ impl A2aTurn {
         if let Some(task) = self.following.clone() {
             return self.subscribe(&task).await;
         }
-        match (request, self.waiting_task.clone()) {
-            (TurnRequest::Approve(approvals), Some(task)) => self.approve(&task, approvals).await,
-            _ => {
-                let message = json!({"messageId": self.key, "role": "ROLE_USER", "contextId": self.context,
-                    "parts": [{"text": self.key}]});
-                match self.post_message(&message).await {
-                    Ok(response) => self.read_stream(response, &[]).await,
-                    Err((_, rest)) => rest,
-                }
-            }
+        if let (TurnRequest::Approve(approvals), Some(task)) = (request, self.waiting_task.clone()) {
+            return self.approve(&task, approvals).await;
+        }
+        let message = json!({"messageId": self.key, "role": "ROLE_USER", "contextId": self.context,
+            "parts": [{"text": self.key}]});
+        match self.post_message(&message).await {
+            Ok(response) => self.read_stream(response, &[]).await,
+            Err((_, rest)) => rest,
         }
     }
 
@@ -144,13 +142,11 @@ impl A2aTurn {
             Err(error) => return TurnRest::Broken(format!("{error:?}")),
         };
         let mut artifacts = HashMap::new();
-        match self.meet_task(&task, &mut artifacts) {
-            Err(wrong) => TurnRest::Wrong(wrong),
-            Ok(()) => {
-                let rest = self.read_status(&task["status"], &artifacts);
-                rest.unwrap_or_else(|| TurnRest::Broken("the task is in progress again".to_owned()))
-            }
+        if let Err(wrong) = self.meet_task(&task, &mut artifacts) {
+            return TurnRest::Wrong(wrong);
         }
+        let rest = self.read_status(&task["status"], &artifacts);
+        rest.unwrap_or_else(|| TurnRest::Broken("the task is in progress again".to_owned()))
     }
 
     /// Sends a request. A failure has its status, if there is a response that repeating the request does not change.

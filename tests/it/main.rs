@@ -20,6 +20,7 @@ mod service;
 mod a2a_clients;
 mod a2a_door;
 mod a2a_push;
+mod a2a_questions;
 mod a2a_queue;
 mod a2a_replicas;
 mod account;

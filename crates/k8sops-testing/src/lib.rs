@@ -3,6 +3,7 @@
 
 mod eventually;
 
+pub mod asking_server;
 pub mod child_program;
 pub mod counting_server;
 pub mod fake_mcp_server;

@@ -72,6 +72,8 @@ struct Question<'a> {
     text: String,
     choices: Vec<String>,
     field: Option<(&'a str, &'a Value)>,
+    /// Whether there must be an answer.
+    is_required: bool,
 }
 
 impl Question<'_> {
@@ -81,6 +83,11 @@ impl Question<'_> {
 
     fn is_multiple(&self) -> bool {
         self.field.is_some_and(|(_, schema)| schema["type"] == "array")
+    }
+
+    /// Whether an answer leaves the question open. Clients send nothing, or the empty text of an empty box.
+    fn is_left_open(&self, answer: &[String]) -> bool {
+        !self.is_required && answer.iter().all(|text| text.trim().is_empty())
     }
 
     /// Reads the answer as a value of the form.
@@ -102,15 +109,18 @@ fn list_questions(asked: &InputRequested) -> Vec<Question<'_>> {
     let fields = asked.schema.as_ref().and_then(|schema| schema.get("properties")).and_then(Value::as_object);
     let message = asked.message.trim();
     if let Some(fields) = fields.filter(|fields| !fields.is_empty()) {
-        return fields.iter().map(|(name, schema)| ask_for_field(message, name, schema)).collect();
+        let required = asked.schema.as_ref().and_then(|schema| schema.get("required")).and_then(Value::as_array);
+        let is_required = |name: &str| required.into_iter().flatten().any(|required| required == name);
+        return fields.iter().map(|(name, schema)| ask_for_field(message, name, schema, is_required(name))).collect();
     }
     let text = asked.url.as_ref().map_or_else(|| message.to_owned(), |url| format!("{message} Open {url}"));
-    vec![Question { text, choices: vec![ACCEPT.to_owned(), DECLINE.to_owned()], field: None }]
+    vec![Question { text, choices: vec![ACCEPT.to_owned(), DECLINE.to_owned()], field: None, is_required: true }]
 }
 
-fn ask_for_field<'a>(message: &str, name: &'a str, schema: &'a Value) -> Question<'a> {
+fn ask_for_field<'a>(message: &str, name: &'a str, schema: &'a Value, is_required: bool) -> Question<'a> {
     let label = schema["title"].as_str().or_else(|| schema["description"].as_str()).unwrap_or(name);
-    Question { text: format!("{message} ({label})"), choices: list_choices(schema), field: Some((name, schema)) }
+    let text = format!("{message} ({label})");
+    Question { text, choices: list_choices(schema), field: Some((name, schema)), is_required }
 }
 
 fn list_choices(schema: &Value) -> Vec<String> {
@@ -196,6 +206,9 @@ fn read_answers(asked: &InputRequested, answers: &[UserAnswer]) -> Result<Answer
     }
     let mut content = Map::new();
     for (question, answer) in questions.iter().zip(answers) {
+        if question.is_left_open(&answer.answer) {
+            continue;
+        }
         let value = question.read_value(&answer.answer)?;
         match question.field {
             Some((name, _)) => {
