@@ -304,3 +304,41 @@ async fn invalid_requests_are_problems() {
     let (status, problem) = service.refused(service.request(Method::POST, "/agui").json(&body)).await;
     assert_eq!((status, &problem["code"]), (404, &json!("session_not_found")));
 }
+
+/// Over one body after the other, as a client sends them that keeps what snapshots say.
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_keep_questions_and_answers_in_words() {
+    let tools = CountingMcpServer::new();
+    let replies = vec![vec![text("I change it. "), call("change", json!({"replicas": 3}))], vec![text("Done.")]];
+    let service = TestService::with_tools(replies, &tools).await;
+    let first = json!({"id": "m-1", "role": "user", "content": "change it"});
+    let send = async |messages: Value| {
+        let body = json!({"threadId": "t-1", "runId": "run", "messages": messages});
+        let response = service.request(Method::POST, "/agui").json(&body).send().await.unwrap();
+        read_events(response).await
+    };
+    let snapshot = |events: &[Value]| {
+        let snapshots = events.iter().filter(|event| event["type"] == "MESSAGES_SNAPSHOT");
+        snapshots.map(|event| event["messages"].as_array().unwrap().clone()).next_back().unwrap()
+    };
+    let asked = send(json!([first])).await;
+    let starts: Vec<&Value> = asked.iter().filter(|event| event["type"] == "TEXT_MESSAGE_START").collect();
+    let question_id = &starts.last().unwrap()["messageId"];
+    let of_question =
+        asked.iter().filter(|event| event["type"] == "TEXT_MESSAGE_CONTENT" && event["messageId"] == *question_id);
+    let question: String = of_question.filter_map(|event| event["delta"].as_str()).collect();
+    let words = question.split('`').find(|words| words.starts_with("approve ")).unwrap();
+    let mut messages = snapshot(&asked);
+    messages.push(json!({"id": question_id, "role": "assistant", "content": question}));
+    messages.push(json!({"id": "m-2", "role": "user", "content": words}));
+    let done = send(json!(messages)).await;
+    assert_eq!((said(&done).as_str(), tools.count_calls("change")), ("Done.", 1));
+    assert_eq!(snapshot(&done), messages);
+    // Everything is where it was when the client comes back, and what is no answer is not put back.
+    messages.push(json!({"id": "made-up", "role": "assistant", "content": "I never said that."}));
+    let again = snapshot(&send(json!(messages)).await);
+    let roles: Vec<&Value> = again.iter().map(|message| &message["role"]).collect();
+    assert_eq!(roles, ["user", "assistant", "assistant", "user", "tool", "assistant"]);
+    assert_eq!(again[..4], messages[..4]);
+    assert_eq!(again[5]["content"], "Done.");
+}

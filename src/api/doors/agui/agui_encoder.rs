@@ -79,7 +79,7 @@ impl AgUiEncoder {
         let mut out = String::new();
         self.encode_start(&mut out);
         if let Some(text) = text {
-            write_text(text, &mut out);
+            write_text(MessageId::new().to_string(), text, &mut out);
         }
         if waiting.is_empty() {
             self.write_finished(Some(RunOutcomeValue::Success), &mut out);
@@ -234,7 +234,7 @@ impl AgUiEncoder {
     fn write_interrupt(&self, waiting: &WaitingInteractions, out: &mut String) {
         if self.client.generation == ClientGeneration::BeforeVersion1 {
             // Such a client may know no interrupts, and show nothing but text.
-            write_text(&waiting.describe(), out);
+            write_text(new_question_id(), &waiting.describe(), out);
         }
         let interrupts = describe_interrupts(waiting);
         self.write_finished(Some(RunOutcomeValue::Interrupt { interrupts }), out);
@@ -255,7 +255,7 @@ impl AgUiEncoder {
         match self.client.generation {
             ClientGeneration::Version1 => self.write_finished(Some(RunOutcomeValue::Cancelled), out),
             ClientGeneration::BeforeVersion1 => {
-                write_text(why, out);
+                write_text(MessageId::new().to_string(), why, out);
                 self.write_finished(None, out);
             }
         }
@@ -314,8 +314,7 @@ fn reasoning_id(message: MessageId) -> String {
     format!("reasoning-{message}")
 }
 
-fn write_text(text: &str, out: &mut String) {
-    let message_id = MessageId::new().to_string();
+fn write_text(message_id: String, text: &str, out: &mut String) {
     AgUiEvent::TextMessageStart { message_id: message_id.clone(), role: ASSISTANT }.write(out);
     AgUiEvent::TextMessageContent { message_id: message_id.clone(), delta: text }.write(out);
     AgUiEvent::TextMessageEnd { message_id }.write(out);

@@ -5,6 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use k8sops_core::{ChatMessage, CommandId, EventBody, MessageId, ToolCall, ToolCallId, ToolStatus};
 use serde_json::{Value, json};
 
+use crate::api::doors::spoken_answer::SpokenAnswer;
+
 /// The ids that a client gave to messages of the user, by the commands that brought them. A client that has a message under its
 /// own id would show it twice if it came back under that of the log.
 #[derive(Debug, Default)]
@@ -20,6 +22,34 @@ impl ClientMessageIds {
     /// Returns the id of a message for the client.
     fn find_id(&self, command: Option<&CommandId>, logged: MessageId) -> String {
         command.and_then(|command| self.0.get(command)).cloned().unwrap_or_else(|| logged.to_string())
+    }
+}
+
+/// How the ids of the door's questions in words begin.
+const QUESTION_PREFIX: &str = "question-";
+
+/// Returns an id for a question in words. It is in no log.
+pub(super) fn new_question_id() -> String {
+    format!("{QUESTION_PREFIX}{}", MessageId::new())
+}
+
+/// A message that a client has.
+#[derive(Debug)]
+pub(super) struct KnownMessage<'a> {
+    pub(super) id: &'a str,
+    pub(super) role: &'a str,
+    pub(super) text: String,
+}
+
+impl KnownMessage<'_> {
+    /// Returns the message if it is a question or an answer in words. The log has neither, and without them in a snapshot they would
+    /// vanish from the client's conversation.
+    fn as_exchange(&self) -> Option<Value> {
+        match self.role {
+            "user" => SpokenAnswer::parse(&self.text).map(|_| user_message(self.id, &self.text)),
+            "assistant" if self.id.starts_with(QUESTION_PREFIX) => Some(assistant_message(self.id, &self.text, &[])),
+            _ => None,
+        }
     }
 }
 
@@ -40,6 +70,21 @@ impl AgUiConversation {
         });
         let messages = messages.collect();
         Self { messages, client_ids }
+    }
+
+    /// Puts back what the client and the door said in words, each where the client has it.
+    pub(super) fn with_exchanges<'a>(mut self, known: impl Iterator<Item = KnownMessage<'a>>) -> Self {
+        let mut last = None;
+        for message in known {
+            let is_it = |logged: &Value| logged["id"] == message.id;
+            if let Some(at) = self.messages.iter().position(is_it) {
+                last = Some(at);
+            } else if let (Some(at), Some(exchange)) = (last, message.as_exchange()) {
+                self.messages.insert(at + 1, exchange);
+                last = Some(at + 1);
+            }
+        }
+        self
     }
 
     /// Adds the message of an event, if it has one.

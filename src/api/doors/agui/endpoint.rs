@@ -239,7 +239,7 @@ impl AgUiTurn {
     fn conversation(&self, messages: &[Arc<ChatMessage>]) -> Result<AgUiConversation, ProblemDetails> {
         let ids = self.input.user_message_ids().map(|id| Ok((self.command_id(id)?, id.to_owned())));
         let client_ids = ids.collect::<Result<ClientMessageIds, ProblemDetails>>()?;
-        Ok(AgUiConversation::from_messages(messages, client_ids))
+        Ok(AgUiConversation::from_messages(messages, client_ids).with_exchanges(self.input.known_messages()))
     }
 
     fn encoder(&self, session: SessionId, conversation: AgUiConversation, opening: OpeningSnapshot) -> AgUiEncoder {

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::conversation::KnownMessage;
 use crate::api::{doors::message_text::MessageText, problem::ProblemDetails};
 
 /// A request for a run.
@@ -113,6 +114,14 @@ impl RunAgentInput {
             (true, _) => Err(ProblemDetails::invalid(NO_TEXT)),
             (false, _) => Ok(InputRequest::Message { id: message.id.clone(), text: read.with_note() }),
         }
+    }
+
+    /// Returns the messages with a text that the client has, in its order.
+    pub(super) fn known_messages(&self) -> impl Iterator<Item = KnownMessage<'_>> {
+        self.messages.iter().filter_map(|message| {
+            let text = MessageText::from_content(&message.content).text;
+            Some(KnownMessage { id: message.id.as_deref()?, role: &message.role, text })
+        })
     }
 
     /// Returns the client's ids of the messages of the user.
