@@ -2,7 +2,7 @@
 //! breaks, and approves by messages in the form of the extension `hitl/v1`.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -38,8 +38,8 @@ pub(crate) struct A2aTurn {
     following: Option<String>,
     /// The task that waits for approvals.
     waiting_task: Option<String>,
-    /// The approvals whose answers the door has accepted.
-    answered: HashSet<String>,
+    /// The approvals whose answers the door has accepted, and when.
+    answered: HashMap<String, Instant>,
     /// The texts of complete artifacts, by the ids of their messages.
     texts: HashMap<String, String>,
 }
@@ -61,14 +61,14 @@ impl A2aTurn {
             accepted_at: None,
             following: None,
             waiting_task: None,
-            answered: HashSet::new(),
+            answered: HashMap::new(),
             texts: HashMap::new(),
         }
     }
 
-    /// Whether the door has accepted the answer to an approval.
-    pub(crate) fn has_answered(&self, approval: &str) -> bool {
-        self.answered.contains(approval)
+    /// When the door accepted the answer to an approval.
+    pub(crate) fn answered_at(&self, approval: &str) -> Option<Instant> {
+        self.answered.get(approval).copied()
     }
 
     /// When the door acknowledged the message.
@@ -201,7 +201,7 @@ impl A2aTurn {
             let (task, status, chunk) = (&item["task"], &item["statusUpdate"], &item["artifactUpdate"]);
             if !task.is_null() {
                 is_met = true;
-                self.answered.extend(answered.iter().cloned());
+                self.answered.extend(answered.iter().map(|approval| (approval.clone(), Instant::now())));
                 if let Err(wrong) = self.meet_task(task, &mut artifacts) {
                     return TurnRest::Wrong(wrong);
                 }

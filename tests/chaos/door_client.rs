@@ -91,13 +91,13 @@ impl DoorTurn {
         }
     }
 
-    /// Whether the door has acknowledged the answer to an approval. What asked for it can be lost before the answer comes.
-    fn has_answered(&self, approval: &str, rest: &TurnRest) -> bool {
+    /// When the door acknowledged the answer to an approval. What asked for it can be lost before the answer comes.
+    fn answered_at(&self, approval: &str, rest: &TurnRest) -> Option<Instant> {
         match self {
-            Self::AgUi(turn) => turn.is_resolved(approval),
+            Self::AgUi(turn) => turn.is_resolved(approval).then(Instant::now),
             // It refuses an answer to what does not wait.
-            Self::Responses(_) => matches!(rest, TurnRest::Ended | TurnRest::Waits(_)),
-            Self::A2a(turn) => turn.has_answered(approval),
+            Self::Responses(_) => matches!(rest, TurnRest::Ended | TurnRest::Waits(_)).then(Instant::now),
+            Self::A2a(turn) => turn.answered_at(approval),
         }
     }
 
@@ -135,8 +135,8 @@ impl ChaosClient {
         loop {
             let rest = turn.send(&request).await;
             if let TurnRequest::Approve(approvals) = &request {
-                let answered = approvals.iter().filter(|id| turn.has_answered(id, &rest));
-                let answers = answered.map(|id| Acknowledgement { what: id.clone(), at: Instant::now() });
+                let answer = |id: &String| Some(Acknowledgement { what: id.clone(), at: turn.answered_at(id, &rest)? });
+                let answers: Vec<_> = approvals.iter().filter_map(answer).collect();
                 session.observed().approved.extend(answers);
             }
             match rest {
