@@ -7,7 +7,7 @@ use k8sops_core::{CommandId, SessionId, UserId};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
-use super::{problem::ProblemDetails, problem_code::ProblemCode, state::ApiState};
+use super::{problem::ProblemDetails, problem_code::ProblemCode, state::ApiState, typed_json::read_json_text};
 use crate::auth::CallerIdentity;
 
 /// How long a body may take to arrive. A body of `K8SOPS_MAX_FRAME_BYTES` needs 9 kB/s.
@@ -173,9 +173,9 @@ pub(super) fn parse_json_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Pr
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     // serde would accept an array with the fields in their order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(ProblemDetails::new(ProblemCode::InvalidJson, "the body is an array, expected an object"));
+        return Err(ProblemDetails::new(ProblemCode::InvalidJson, "the body must be an object, not an array"));
     }
-    serde_json::from_slice(bytes).map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
+    read_json_text(bytes, "the body").map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ mod state;
 mod swagger_ui;
 mod tickets;
 mod tool_calls;
+mod typed_json;
 mod usage;
 mod ws;
 mod ws_handshake;

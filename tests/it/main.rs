@@ -100,3 +100,4 @@ mod usage;
 mod user_tokens;
 mod websocket;
 mod workers;
+mod wrong_types;

@@ -11,6 +11,7 @@ use crate::api::{
     commands::{AnswerInput, ApprovalVerdict, RateMessage, ResolveApproval, SendMessage},
     problem::ProblemDetails,
     problem_code::ProblemCode,
+    typed_json::read_json_value,
 };
 
 /// The first frame of a client whose handshake had no credentials.
@@ -228,7 +229,7 @@ fn resolve_frame(decision: ApprovalVerdict, answer: ApprovalAnswer) -> ClientFra
 }
 
 fn parse_payload<T: DeserializeOwned>(fields: serde_json::Map<String, Value>) -> Result<T, ProblemDetails> {
-    serde_json::from_value(Value::Object(fields))
+    read_json_value(Value::Object(fields), "the frame")
         .map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
 }
 

@@ -1,5 +1,7 @@
 //! Errors in the forms of both bindings.
 
+use std::borrow::Cow;
+
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header::CONTENT_TYPE},
@@ -11,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::task_id::TaskId;
 use crate::{
-    api::{negotiation::JSON, problem::ProblemDetails, problem_code::ProblemCode},
+    api::{negotiation::JSON, problem::ProblemDetails, problem_code::ProblemCode, typed_json::JsonMismatch},
     runtime::SessionsError,
 };
 
@@ -99,7 +101,7 @@ pub(super) struct A2aError {
     kind: A2aErrorKind,
     message: String,
     /// The field of the request that is wrong.
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
     /// The task that the error is about.
     task_id: Option<String>,
 }
@@ -116,7 +118,13 @@ impl A2aError {
 
     /// A field of the request is missing or wrong.
     pub(super) fn invalid_field(field: &'static str, message: impl Into<String>) -> Self {
-        Self { field: Some(field), ..Self::invalid_params(message) }
+        Self { field: Some(field.into()), ..Self::invalid_params(message) }
+    }
+
+    /// A field of the request has another type than the protocol says.
+    pub(super) fn wrong_type(mismatch: &JsonMismatch) -> Self {
+        let field = mismatch.field().map(|field| field.to_owned().into());
+        Self { field, ..Self::invalid_params(mismatch.to_string()) }
     }
 
     pub(super) fn task_not_found(id: &str) -> Self {
@@ -133,7 +141,7 @@ impl A2aError {
         let metadata: Map<String, Value> =
             self.task_id.iter().map(|id| ("taskId".to_owned(), Value::from(id.as_str()))).collect();
         let mut details = vec![error_info(self.kind.reason(), PROTOCOL_DOMAIN, metadata)];
-        if let Some(field) = self.field {
+        if let Some(field) = &self.field {
             details.push(json!({
                 "@type": "type.googleapis.com/google.rpc.BadRequest",
                 "fieldViolations": [{"field": field, "description": self.message}],

@@ -14,6 +14,7 @@ use crate::api::{
         turn_opening::InteractionAnswer,
         waiting_interactions::{WaitingInteractions, compact_json},
     },
+    typed_json::read_json_value,
 };
 
 /// The URI of the extension.
@@ -149,7 +150,7 @@ pub(super) fn read_response(message: &ClientMessage) -> Result<Option<HitlRespon
             format!("message.extensions lacks {HITL_EXTENSION}"),
         ));
     }
-    serde_json::from_value(payload.clone()).map(Some).map_err(|error| invalid(error.to_string()))
+    read_json_value(payload.clone(), "the answer").map(Some).map_err(|error| invalid(error.to_string()))
 }
 
 /// Finds what the answers are for.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::api::{
     caller::Caller, doors::door_body::ConversationBody, error_responses::document_errors, negotiation::JSON,
-    problem::ProblemDetails, state::ApiState,
+    problem::ProblemDetails, state::ApiState, typed_json::read_json_value,
 };
 
 document_errors!(
@@ -207,7 +207,7 @@ impl RpcCall {
     }
 
     fn parse<T: DeserializeOwned>(&self) -> Result<T, A2aError> {
-        serde_json::from_value(self.params.clone()).map_err(|error| A2aError::invalid_params(error.to_string()))
+        read_json_value(self.params.clone(), "`params`").map_err(|error| A2aError::wrong_type(&error))
     }
 }
 

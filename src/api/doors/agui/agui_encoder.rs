@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     agui_event::{AgUiEvent, RunOutcomeValue, RunUsage},
-    conversation::{AgUiConversation, result_message_id},
+    conversation::{AgUiConversation, new_question_id, result_message_id},
     interrupts::describe_interrupts,
     run_input::ClientGeneration,
 };

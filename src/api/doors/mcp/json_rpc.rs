@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::api::{problem::ProblemDetails, problem_code::ProblemCode};
+use crate::api::{problem::ProblemDetails, problem_code::ProblemCode, typed_json::read_json_value};
 
 /// The only version of JSON-RPC.
 const JSON_RPC: &str = "2.0";
@@ -97,7 +97,7 @@ impl JsonRpcMessage {
         if fields.contains_key("method") && fields.get("id").is_some_and(Value::is_null) {
             return Err(RpcError::invalid_request("`id` must not be null"));
         }
-        serde_json::from_value(body)
+        read_json_value(body, "the body")
             .map_err(|error| RpcError::invalid_request(format!("this is no message of JSON-RPC: {error}")))
     }
 
