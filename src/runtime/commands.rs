@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{admission::RunAdmission, approvals::is_allowed_to_answer, error::SessionsError, sessions::Sessions};
+use super::{
+    admission::RunAdmission, approvals::is_allowed_to_answer, error::SessionsError, message_offer::is_offerable,
+    sessions::Sessions,
+};
 use k8sops_core::{
     CommandBody, CommandReceipt, ConfirmableWrite, InboxEntry, InputAction, InteractionStatus, MessageQueued, OnBusy,
     SessionCommand, SessionEvent, SessionId, SessionSettings, SessionState, SessionSummary, StoreError, StreamFrame,
@@ -62,7 +65,13 @@ impl Sessions {
         };
         let by = command.by.clone();
         let is_queued = command.is_message() && summary.is_processing();
-        let taken = store.submit_command(session, command).await;
+        let command = Arc::new(command);
+        if is_offerable(&command, &summary)
+            && let Some(receipt) = self.0.offer_message(session, &command).await
+        {
+            return self.confirm_receipt(session, &by, receipt).await;
+        }
+        let taken = store.submit_command(session, Arc::unwrap_or_clone(command)).await;
         if taken.is_err() && admission == RunAdmission::Reserved {
             self.0.admission.release(session);
         }

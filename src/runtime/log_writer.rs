@@ -10,8 +10,8 @@ use super::{inner::RuntimeInner, instrumented, run_handle::SessionProjection, se
 use crate::audit::AuditRecord;
 use k8sops_agent::run_failure_events;
 use k8sops_core::{
-    EventDraft, LogCommit, LogHead, LogLineage, SessionEvent, SessionFeed, SessionLease, SessionState, SessionStore,
-    StoreError,
+    CommandReceipt, EventDraft, LogCommit, LogHead, LogLineage, NewCommandCommit, SessionCommand, SessionEvent,
+    SessionFeed, SessionLease, SessionState, SessionStore, StoreError,
 };
 use k8sops_telemetry::{GaugeGuard, spans};
 
@@ -51,8 +51,16 @@ pub(super) struct PendingCommit {
     began: Instant,
 }
 
-/// The chain value at the newest event of a commit, if the store has it.
-pub(super) type CommitResult = Result<Option<LogLineage>, StoreError>;
+/// How a commit ended. One without a message is always accepted.
+pub(super) type CommitResult = Result<CommitEnd, StoreError>;
+
+/// The end of a commit that the store did not reject.
+pub(super) enum CommitEnd {
+    /// With the chain value at the newest event, if the store has it, and the receipt of the message that was accepted with it.
+    Committed(Option<LogLineage>, Option<CommandReceipt>),
+    /// The store has not accepted the message, and has written nothing.
+    Declined,
+}
 
 impl LogWriter {
     pub(super) fn new(
@@ -97,8 +105,8 @@ impl LogWriter {
         mem::take(&mut self.records)
     }
 
-    /// Starts a commit. No other may be in flight.
-    pub(super) fn start_commit(&mut self, batch: CommitBatch) -> PendingCommit {
+    /// Starts a commit, which accepts a message if there is one. No other may be in flight.
+    pub(super) fn start_commit(&mut self, batch: CommitBatch, message: Option<Arc<SessionCommand>>) -> PendingCommit {
         let CommitBatch { mut drafts, consumed, failure, checkpoint, first_seq, appends: _ } = batch;
         if let Some(failure) = failure
             && let Some(run) = self.projection.read(|state| state.run.clone())
@@ -125,7 +133,6 @@ impl LogWriter {
             self.checkpoint_weight = state.estimated_bytes();
             self.since_checkpoint = 0;
         }
-        self.since_checkpoint += events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
         let span = spans::commit_span(&self.span, session, events.len());
         let (store, epoch, of_commit) = (self.store.clone(), self.lease.epoch, events.clone());
         let commit = Box::pin(
@@ -140,26 +147,30 @@ impl LogWriter {
                     summary: &summary,
                     checkpoint: checkpoint.as_ref(),
                 };
-                store.commit_events(commit).await
+                let Some(message) = message else {
+                    return store.commit_events(commit).await.map(|lineage| CommitEnd::Committed(lineage, None));
+                };
+                Ok(match store.commit_new_command(commit, &message).await? {
+                    NewCommandCommit::Committed { receipt, lineage } => CommitEnd::Committed(lineage, Some(receipt)),
+                    NewCommandCommit::Declined => CommitEnd::Declined,
+                })
             }
             .instrument(span),
         );
         PendingCommit { commit, events, began: Instant::now() }
     }
 
-    /// Applies and publishes the events of a commit whose future has returned `result`, and returns them.
-    ///
-    /// # Errors
-    /// The store rejected the commit. Nothing may be written under this lease any more.
+    /// Applies and publishes the events of a commit that is durable, and returns them.
     pub(super) fn finish_commit(
         &mut self,
         pending: PendingCommit,
-        result: CommitResult,
-    ) -> Result<Vec<Arc<SessionEvent>>, StoreError> {
+        lineage: Option<LogLineage>,
+    ) -> Vec<Arc<SessionEvent>> {
         let PendingCommit { events, began, .. } = pending;
         let metrics = &self.shared.dependencies.metrics;
         metrics.record_commit(began.elapsed());
-        self.lineage = result?;
+        self.lineage = lineage;
+        self.since_checkpoint += events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
         let records = self.projection.read(|before| instrumented::observe_commit(metrics, before, &events));
         if self.shared.dependencies.audit.is_enabled() {
             self.records.extend(records);
@@ -171,7 +182,7 @@ impl LogWriter {
         self.projection.read(|state| {
             self.gauges.set_contribution(usize::from(state.run.is_some()), state.pending_approvals().count());
         });
-        Ok(events)
+        events
     }
 
     /// Returns whether the next commit after these events writes a checkpoint.

@@ -1,13 +1,15 @@
 //! Sessions alive in this process: who works on which session, and the operations that the API calls.
 //!
 //! The runtime joins `k8sops_core`, a store and `k8sops_agent`. A session without an owner and without watchers takes no
-//! memory here. A command is written to the store's inbox first; then the session's actor is woken or started. The
+//! memory here. A command is written to the store's inbox first; then the session's actor is woken or started. A message for
+//! an idle session is handed to the actor, which writes it together with the start of its run. The
 //! [session actor](session_actor) is the one task that writes to the session's log; it ends when no work is left.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`Sessions`] | the operations of the API: `commands`, `queries`, `lifecycle`, `approvals`, `shares` |
 //! | `session_actor` | the owner of a session, a state machine: inbox, run, pending interactions |
+//! | `message_offer` | messages that are accepted with the start of their runs |
 //! | `log_writer`, `run_handle` | group commit, and the log as its run sees it |
 //! | `lease`, `takeover`, `session_registry` | ownership, renewal, and sessions whose owner is gone |
 //! | `remote_tail`, `preview_writer` | sessions that other replicas work on |
@@ -33,6 +35,7 @@ mod lease;
 mod lifecycle;
 mod log_writer;
 mod memory_extraction;
+mod message_offer;
 mod model_candidates;
 mod options;
 mod pending_approvals;

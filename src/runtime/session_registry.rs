@@ -10,17 +10,23 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-use tokio::{runtime::Id, sync::Notify};
+use tokio::{
+    runtime::Id,
+    sync::{Notify, mpsc},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::preview_writer::RemoteWatchers;
+use super::{
+    message_offer::{MessageOffer, message_offers},
+    preview_writer::RemoteWatchers,
+};
 use k8sops_core::{SessionFeed, SessionId};
 
 /// Unused entries are removed when the map has this size, or twice the size that the last sweep left.
 const SWEEP_AT: usize = 1024;
 
 /// Wakes a session actor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wakeup {
     is_notified: AtomicBool,
     notify: Notify,
@@ -29,9 +35,26 @@ pub(super) struct Wakeup {
     /// Watchers on other replicas.
     pub(super) remote_watchers: Arc<RemoteWatchers>,
     holds_lease: AtomicBool,
+    offers: mpsc::Sender<MessageOffer>,
 }
 
 impl Wakeup {
+    fn new(offers: mpsc::Sender<MessageOffer>) -> Self {
+        Self {
+            is_notified: AtomicBool::new(false),
+            notify: Notify::new(),
+            deleted: CancellationToken::new(),
+            remote_watchers: Arc::default(),
+            holds_lease: AtomicBool::new(false),
+            offers,
+        }
+    }
+
+    /// Offers a message to the actor. It is declined if the actor has ended, or has another one.
+    fn offer_message(&self, offer: MessageOffer) {
+        let _ = self.offers.try_send(offer);
+    }
+
     pub(super) fn notify(&self) {
         self.is_notified.store(true, Ordering::SeqCst);
         self.notify.notify_one();
@@ -66,6 +89,14 @@ pub(super) struct OwnerSlot {
     pub(super) wakeup: Arc<Wakeup>,
 }
 
+/// What the actor of a slot that was reserved is started with.
+#[derive(Debug)]
+pub(super) struct ReservedOwner {
+    pub(super) slot: OwnerSlot,
+    /// The messages that the actor is offered. If it is dropped, they are declined.
+    pub(super) offers: mpsc::Receiver<MessageOffer>,
+}
+
 #[derive(Debug, Default)]
 struct LiveSession {
     feed: Weak<SessionFeed>,
@@ -81,6 +112,13 @@ impl LiveSession {
             self.feed = Arc::downgrade(&feed);
             feed
         })
+    }
+
+    fn reserve_owner(&mut self) -> ReservedOwner {
+        let (to_owner, offers) = message_offers();
+        let wakeup = Arc::new(Wakeup::new(to_owner));
+        self.owner = Some(wakeup.clone());
+        ReservedOwner { slot: OwnerSlot { feed: self.get_or_create_feed(), wakeup }, offers }
     }
 
     fn in_use(&self) -> bool {
@@ -134,16 +172,34 @@ impl SessionRegistry {
     }
 
     /// Wakes the session's owner. Returns a slot if there is none: the caller must start an actor for it.
-    pub(super) fn wake_or_reserve_owner(&self, session: SessionId) -> Option<OwnerSlot> {
+    pub(super) fn wake_or_reserve_owner(&self, session: SessionId) -> Option<ReservedOwner> {
         let mut live = self.lock();
         let entry = live.entry(session);
         if let Some(wakeup) = &entry.owner {
             wakeup.notify();
             return None;
         }
-        let wakeup = Arc::new(Wakeup::default());
-        entry.owner = Some(wakeup.clone());
-        Some(OwnerSlot { feed: entry.get_or_create_feed(), wakeup })
+        Some(entry.reserve_owner())
+    }
+
+    /// Offers a message to the session's owner. Returns a slot if there is none: the caller must start an actor for it.
+    pub(super) fn offer_or_reserve_owner(&self, session: SessionId, offer: MessageOffer) -> Option<ReservedOwner> {
+        let mut live = self.lock();
+        let entry = live.entry(session);
+        let reserved = if entry.owner.is_none() { Some(entry.reserve_owner()) } else { None };
+        if let Some(wakeup) = &entry.owner {
+            wakeup.offer_message(offer);
+        }
+        reserved
+    }
+
+    /// Offers a message to the session's owner, if this process holds the lease.
+    pub(super) fn offer_to_lease_holder(&self, session: SessionId, offer: MessageOffer) {
+        let live = self.lock();
+        let owner = live.map.get(&session).and_then(|live| live.owner.as_ref());
+        if let Some(wakeup) = owner.filter(|wakeup| wakeup.holds_lease.load(Ordering::Relaxed)) {
+            wakeup.offer_message(offer);
+        }
     }
 
     /// Wakes the session's owner, if it is in this process.

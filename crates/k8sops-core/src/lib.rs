@@ -97,10 +97,10 @@ pub use open_run::{ApprovalState, ElicitationState, InteractionStatus, OpenRun, 
 pub use ports::{
     BackendError, ClaimedSessions, ConfirmableWrite, DamagedSession, EventPage, ExpiringRecord, INBOX_LIMIT,
     INBOX_LIMIT_ALL, IdleDeletion, Inbox, LeaseEpoch, LeaseRenewal, Leases, ListCursor, LogCommit, LostMessages,
-    MemoryStore, MemoryWrite, NotificationTopic, Notifications, OutputPart, OutputStore, OwnSessions, PreviewPage,
-    RecordGroup, RecordId, RecordInsertion, RecordStore, RemainingWork, RemoteAudience, ReplayStart, SessionIndex,
-    SessionLease, SessionLog, SessionStore, StoreError, StoreNotification, StoreOutage, UpkeepClaim, UsageStore,
-    WATCHER_TTL, WriteConfirmation, random_key,
+    MemoryStore, MemoryWrite, NewCommandCommit, NotificationTopic, Notifications, OutputPart, OutputStore, OwnSessions,
+    PreviewPage, RecordGroup, RecordId, RecordInsertion, RecordStore, RemainingWork, RemoteAudience, ReplayStart,
+    SessionIndex, SessionLease, SessionLog, SessionStore, StoreError, StoreNotification, StoreOutage, UpkeepClaim,
+    UsageStore, WATCHER_TTL, WriteConfirmation, random_key,
 };
 pub use preview::{MessagePreview, TextDelta};
 pub use preview_reader::PreviewReader;

@@ -21,10 +21,10 @@ use super::{
 use k8sops_core::{
     ClaimedSessions, CommandId, CommandReceipt, DailyUsage, EmbeddingVector, EventPage, ExpiringRecord, IdleDeletion,
     Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, LostBranch, MemoryChange, MemoryId,
-    MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore, OwnSessions, RecordGroup, RecordId,
-    RecordInsertion, RecordStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
-    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_RETENTION_DAYS, UsageDay,
-    UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
+    MemoryStore, MemoryVersion, MemoryWrite, NewCommandCommit, OutputPart, OutputStore, OwnSessions, RecordGroup,
+    RecordId, RecordInsertion, RecordStore, RemainingWork, SessionCommand, SessionEvent, SessionId, SessionIndex,
+    SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, USAGE_RETENTION_DAYS,
+    UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 /// Sessions in the memory of the process.
@@ -82,6 +82,44 @@ impl StoredSession {
 
     fn is_busy(&self) -> bool {
         self.summary.open_run.is_some() || !self.inbox.entries.is_empty()
+    }
+
+    /// See [`SessionLog::commit_events`].
+    fn commit_events(
+        &mut self,
+        commit: &LogCommit<'_>,
+        retention: LogRetention,
+    ) -> Result<Option<LogLineage>, StoreError> {
+        let session = commit.session;
+        self.lease.check_commit(commit, self.summary.last_seq)?;
+        if commit.expected_lineage.is_some() && commit.expected_lineage != self.head_lineage {
+            return Err(StoreError::Forked { session, seq: commit.expected_seq });
+        }
+        let lost_seq = self.lost_branch.as_ref().map_or(0, |lost| lost.known_seq);
+        if commit.events.first().is_some_and(|first| first.seq <= lost_seq) {
+            return Err(StoreError::Forked { session, seq: lost_seq });
+        }
+        if let Some(lost) = self.lost_branch.take_if(|_| commit.says_lost())
+            && !commit.says_all_of(&lost)
+        {
+            self.lost_branch = Some(lost);
+            return Err(StoreError::Forked { session, seq: commit.expected_seq });
+        }
+        if let Some(state) = commit.checkpoint {
+            if retention == LogRetention::SinceCheckpoint {
+                self.log.retain(|stored| stored.event.seq > state.last_seq());
+                self.oldest_seq = state.last_seq() + 1;
+            }
+            self.checkpoint = Some(state.clone());
+        }
+        for event in commit.events {
+            let next = StoredEvent::new(event.clone(), self.head_lineage);
+            self.head_lineage = Some(next.after);
+            self.log.push(next);
+        }
+        self.inbox.remove_entries(commit.consumed);
+        self.summary.clone_from(commit.summary);
+        Ok(self.head_lineage)
     }
 }
 
@@ -161,37 +199,24 @@ impl SessionLog for InMemoryStore {
     }
 
     async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError> {
-        let session = commit.session;
-        self.with_session(session, |stored| {
+        self.with_session(commit.session, |stored| stored.commit_events(&commit, self.retention))
+    }
+
+    async fn commit_new_command(
+        &self,
+        commit: LogCommit<'_>,
+        command: &SessionCommand,
+    ) -> Result<NewCommandCommit, StoreError> {
+        self.with_session(commit.session, |stored| {
             stored.lease.check_commit(&commit, stored.summary.last_seq)?;
-            if commit.expected_lineage.is_some() && commit.expected_lineage != stored.head_lineage {
-                return Err(StoreError::Forked { session, seq: commit.expected_seq });
-            }
-            let lost_seq = stored.lost_branch.as_ref().map_or(0, |lost| lost.known_seq);
-            if commit.events.first().is_some_and(|first| first.seq <= lost_seq) {
-                return Err(StoreError::Forked { session, seq: lost_seq });
-            }
-            if let Some(lost) = stored.lost_branch.take_if(|_| commit.says_lost())
-                && !commit.says_all_of(&lost)
-            {
-                stored.lost_branch = Some(lost);
-                return Err(StoreError::Forked { session, seq: commit.expected_seq });
-            }
-            if let Some(state) = commit.checkpoint {
-                if self.retention == LogRetention::SinceCheckpoint {
-                    stored.log.retain(|stored| stored.event.seq > state.last_seq());
-                    stored.oldest_seq = state.last_seq() + 1;
-                }
-                stored.checkpoint = Some(state.clone());
-            }
-            for event in commit.events {
-                let next = StoredEvent::new(event.clone(), stored.head_lineage);
-                stored.head_lineage = Some(next.after);
-                stored.log.push(next);
-            }
-            stored.inbox.remove_entries(commit.consumed);
-            stored.summary.clone_from(commit.summary);
-            Ok(stored.head_lineage)
+            let Some(entry) = stored.inbox.check_new_command(&commit, command) else {
+                return Ok(NewCommandCommit::Declined);
+            };
+            let lineage = stored.commit_events(&commit, self.retention)?;
+            let position = entry.position;
+            let receipt = stored.inbox.append_entry(entry);
+            stored.inbox.remove_entries(&[position]);
+            Ok(NewCommandCommit::Committed { receipt, lineage })
         })
     }
 

@@ -6,8 +6,8 @@ use std::{collections::VecDeque, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use k8sops_core::{
-    CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, SessionCommand, SessionId, SessionSummary,
-    StoreError, UserId,
+    CommandId, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, InboxEntry, LogCommit, SessionCommand, SessionId,
+    SessionSummary, StoreError, UserId,
 };
 
 /// How many of the newest receipts are kept, by which a command that is sent again is recognized.
@@ -59,6 +59,19 @@ impl InboxState {
         }
         let position = self.last_position + 1;
         Ok(CommandAdmission::Accepted(Box::new(InboxEntry { position, accepted_seq: last_seq, command })))
+    }
+
+    /// Returns the entry of a command that a commit accepts and consumes at once; `None` if it is declined, see
+    /// [`SessionLog::commit_new_command`](k8sops_core::SessionLog::commit_new_command).
+    pub(crate) fn check_new_command(&self, commit: &LogCommit<'_>, command: &SessionCommand) -> Option<InboxEntry> {
+        if !self.entries.is_empty() || !commit.consumed.is_empty() || commit.checkpoint.is_some() {
+            return None;
+        }
+        match self.check_command(commit.session, command.clone(), commit.expected_seq, false) {
+            Ok(CommandAdmission::Accepted(entry)) => Some(*entry),
+            // The command gets its first receipt, or an error, when it is submitted.
+            Ok(CommandAdmission::Duplicate(_)) | Err(_) => None,
+        }
     }
 
     fn messages(&self) -> impl Iterator<Item = &Arc<InboxEntry>> {

@@ -7,9 +7,9 @@ use k8sops_core::{
     ClaimedSessions, CommandId, CommandReceipt, ConfirmableWrite, DailyUsage, DamagedSession, EmbeddingVector,
     EventPage, ExpiringRecord, IdleDeletion, Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit,
     LogLineage, LostBranch, LostMessages, MemoryChange, MemoryId, MemoryStore, MemoryVersion, MemoryWrite,
-    Notifications, OutputPart, OutputStore, OwnSessions, RecordGroup, RecordId, RecordInsertion, RecordStore,
-    RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease, SessionLog,
-    SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore,
+    NewCommandCommit, Notifications, OutputPart, OutputStore, OwnSessions, RecordGroup, RecordId, RecordInsertion,
+    RecordStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex, SessionLease,
+    SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UpkeepClaim, UsageDay, UsageStore,
     UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
@@ -18,7 +18,7 @@ use k8sops_core::{
 pub enum StoreWrite<'a> {
     /// [`SessionLog::create_session`].
     Create,
-    /// [`SessionLog::commit_events`].
+    /// [`SessionLog::commit_events`] and [`SessionLog::commit_new_command`].
     Commit(&'a LogCommit<'a>),
     /// [`Inbox::submit_command`].
     Submit,
@@ -111,6 +111,8 @@ macro_rules! forward_port {
 forward_port!(SessionLog {
     fn create_session(created: &SessionEvent) -> (), hooked as StoreWrite::Create;
     fn commit_events(commit: LogCommit<'_>) -> Option<LogLineage>, hooked as StoreWrite::Commit(&commit);
+    fn commit_new_command(commit: LogCommit<'_>, command: &SessionCommand) -> NewCommandCommit,
+        hooked as StoreWrite::Commit(&commit);
     fn read_events(session: SessionId, after: u64, limit: usize) -> EventPage;
     fn read_checkpoint(session: SessionId) -> Option<SessionState>;
     fn read_replay_start(session: SessionId) -> ReplayStart;

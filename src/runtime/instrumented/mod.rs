@@ -24,6 +24,11 @@ impl RunSpan {
         self.0 = Some((run, span));
     }
 
+    /// Returns whether the span is the one of a run.
+    pub(super) fn is_of(&self, run: RunId) -> bool {
+        self.0.as_ref().is_some_and(|(of, _)| *of == run)
+    }
+
     /// Returns the span; a disabled one outside runs.
     pub(super) fn current(&self) -> Span {
         self.0.as_ref().map_or_else(Span::none, |(_, span)| span.clone())

@@ -21,7 +21,10 @@ use super::{
     state::{SessionActorState, ShutdownNotice},
     step::{first_state, step},
 };
-use crate::runtime::{inner::RuntimeInner, lease::HeldLease, run_handle::TaskMessage, session_registry::OwnerSlot};
+use crate::runtime::{
+    inner::RuntimeInner, lease::HeldLease, message_offer::MessageOffer, run_handle::TaskMessage,
+    session_registry::OwnerSlot,
+};
 
 /// Upper bound of task messages that are taken at once. Their events join one commit.
 const MAX_MESSAGES: usize = 64;
@@ -37,17 +40,26 @@ pub(super) struct ActorDriver<'a> {
     /// What is held from `Opened` to `ReleaseLease`.
     resources: Option<Box<SessionResources>>,
     messages: Vec<TaskMessage>,
+    offers: mpsc::Receiver<MessageOffer>,
+    /// The message that the state machine was offered and has not answered. Whatever ends that drops it, which declines it.
+    offer: Option<MessageOffer>,
 }
 
 /// What ended the wait for an input.
 enum DriverEvent {
     OperationEnded(OperationEnd),
     MessagesReceived,
+    Offered(MessageOffer),
     Input(ActorInput),
 }
 
 impl<'a> ActorDriver<'a> {
-    pub(super) fn new(shared: &'a Arc<RuntimeInner>, session: SessionId, slot: &'a OwnerSlot) -> Self {
+    pub(super) fn new(
+        shared: &'a Arc<RuntimeInner>,
+        session: SessionId,
+        slot: &'a OwnerSlot,
+        offers: mpsc::Receiver<MessageOffer>,
+    ) -> Self {
         Self {
             shared,
             session,
@@ -57,6 +69,8 @@ impl<'a> ActorDriver<'a> {
             operation: None,
             resources: None,
             messages: Vec::new(),
+            offers,
+            offer: None,
         }
     }
 
@@ -82,7 +96,7 @@ impl<'a> ActorDriver<'a> {
     async fn next_input(&mut self, state: &SessionActorState) -> ActorInput {
         let deadline = state.next_deadline(self.now()).map(|at| self.started + at);
         let awaits_shutdown = state.shutdown() == ShutdownNotice::None;
-        let Self { shared, slot, operation, resources, messages, .. } = &mut *self;
+        let Self { shared, slot, operation, resources, messages, offers, offer, .. } = &mut *self;
         let is_interruptible = !matches!(operation, Some(OperationInProgress::Record(_)));
         let (held, mailbox) = match resources {
             Some(resources) => {
@@ -92,6 +106,8 @@ impl<'a> ActorDriver<'a> {
             None => (None, None),
         };
         let is_owned = held.is_some();
+        // While the session is being opened, messages wait. An actor without a lease takes them to decline them.
+        let takes_offer = is_interruptible && offer.is_none() && !matches!(state, SessionActorState::Opening { .. });
         let event = tokio::select! {
             biased;
             // First, so that nothing is started after a shutdown.
@@ -105,21 +121,38 @@ impl<'a> ActorDriver<'a> {
             () = slot.wakeup.notified(), if is_interruptible && is_owned => {
                 DriverEvent::Input(ActorInput::InboxNotified)
             }
+            Some(offer) = offers.recv(), if takes_offer => DriverEvent::Offered(offer),
             () = sleep_until_deadline(deadline), if is_interruptible => DriverEvent::Input(ActorInput::DeadlineReached),
         };
         match (event, &mut self.resources) {
             (DriverEvent::Input(input) | DriverEvent::OperationEnded(OperationEnd::Answered(input)), _) => input,
             (DriverEvent::OperationEnded(OperationEnd::Opened(opened)), _) => self.finish_opening(opened),
-            (DriverEvent::OperationEnded(OperationEnd::Committed(pending, result)), Some(resources)) => {
-                resources.finish_commit(*pending, result)
+            (DriverEvent::OperationEnded(OperationEnd::Committed(pending, start, result)), Some(resources)) => {
+                let is_of_offer = start.is_some();
+                let (input, receipt) = resources.finish_commit(*pending, start, result);
+                if let Some(offer) = self.offer.take_if(|_| is_of_offer)
+                    && let Some(receipt) = receipt
+                {
+                    // The sender of the message may be gone.
+                    let _ = offer.accepted.send(receipt);
+                }
+                input
             }
             (DriverEvent::MessagesReceived, Some(resources)) => {
                 ActorInput::Reported(resources.read_messages(self.messages.drain(..)))
             }
-            // Both come only with a lease.
-            (DriverEvent::OperationEnded(OperationEnd::Committed(..)) | DriverEvent::MessagesReceived, None) => {
-                ActorInput::DeadlineReached
+            (DriverEvent::Offered(offer), Some(_)) => {
+                let message = offer.message.clone();
+                self.offer = Some(offer);
+                ActorInput::MessageOffered(message)
             }
+            // Only an owner accepts messages. The others come only with a lease.
+            (
+                DriverEvent::Offered(_)
+                | DriverEvent::OperationEnded(OperationEnd::Committed(..))
+                | DriverEvent::MessagesReceived,
+                None,
+            ) => ActorInput::DeadlineReached,
         }
     }
 
@@ -148,6 +181,7 @@ impl<'a> ActorDriver<'a> {
                 let answer = if is_released { ActorInput::RegistryLeft } else { ActorInput::RegistryKept };
                 self.operation = Some(OperationInProgress::Other(Box::pin(ready(answer))));
             }
+            ActorEffect::DeclineMessage => self.offer = None,
             ActorEffect::ReleaseCapacity => self.shared.admission.release(self.session),
             ActorEffect::ReportFailure(error) => {
                 self.failures.record_failure(self.shared, self.session, self.slot, &error);
@@ -170,6 +204,7 @@ impl<'a> ActorDriver<'a> {
     fn release_lease(&mut self, state: StateRetention) {
         // A commit in progress is dropped with the lease: nothing may be written under it any more.
         self.operation = None;
+        self.offer = None;
         if let Some(resources) = self.resources.take() {
             self.operation = Some(resources.release_lease(state));
         }

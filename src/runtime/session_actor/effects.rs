@@ -1,7 +1,10 @@
 //! What a session actor wants done.
 
+use std::sync::Arc;
+
 use k8sops_core::{
-    EventBody, EventDraft, RequestContext, RunFailed, RunId, SentAttachment, StoreError, Timestamp, UserId,
+    EventBody, EventDraft, RequestContext, RunFailed, RunId, SentAttachment, SessionCommand, StoreError, Timestamp,
+    UserId,
 };
 
 /// An effect of a step. The first group are operations: they take time, one is in progress at a time, and each is answered by
@@ -12,6 +15,8 @@ pub(super) enum ActorEffect {
     OpenSession,
     /// Writes a batch to the log.
     Commit(CommitBatch),
+    /// Accepts the message that was offered, and writes a batch with the start of its run, which comes back with the answer.
+    CommitMessage(Arc<SessionCommand>, CommitBatch, Box<RunStart>),
     /// Records the newest commit in the audit trail and in the usage of the user.
     RecordCommit,
     /// Records until when approvals are pending.
@@ -25,8 +30,10 @@ pub(super) enum ActorEffect {
     /// Makes room for another actor of the session, unless this one was notified meanwhile.
     LeaveRegistry,
 
-    /// Starts the task of a run, which waits for the commit that the effect comes with as for an append of its own.
+    /// Starts the task of a run, which waits for the commit of its start as for an append of its own.
     StartRun(RunStart),
+    /// Declines the message that was offered.
+    DeclineMessage,
     /// Cancels the run in progress.
     CancelRun,
     /// Starts the extraction of memories.

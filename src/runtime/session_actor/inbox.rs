@@ -1,8 +1,8 @@
-//! What the commands of the inbox cause.
+//! What commands cause.
 
 use k8sops_core::{
     CommandBody, EventAuthor, EventBody, EventDraft, InboxEntry, MessageFeedback, OnBusy, RunId, RunStarted,
-    SessionSettings, SettingsChanged, TitleChanged, UserMessageEvent, derive_title,
+    SessionCommand, SessionSettings, SettingsChanged, TitleChanged, UserMessageEvent, derive_title,
 };
 
 use super::{
@@ -71,21 +71,35 @@ impl OwnedSession {
         now: ActorTime,
         effects: &mut Vec<ActorEffect>,
     ) {
-        let CommandBody::Message { message_id, run_id, content, attachments, cause, .. } = &entry.command.body else {
-            return;
+        if let Some((drafts, start)) = self.message_start(&entry.command, settings, titled, now) {
+            self.queue.drafts.extend(drafts);
+            self.queue.consumed.push(entry.position);
+            self.start_run(start, effects);
+        }
+    }
+
+    /// Returns the events of a message and of the start of its run, and the run; `None` if the command is not a message.
+    pub(super) fn message_start(
+        &self,
+        command: &SessionCommand,
+        settings: &SessionSettings,
+        titled: bool,
+        now: ActorTime,
+    ) -> Option<(Vec<EventDraft>, RunStart)> {
+        let CommandBody::Message { message_id, run_id, content, attachments, cause, .. } = &command.body else {
+            return None;
         };
         let title = derive_title(content);
-        if !titled && !title.is_empty() {
+        let titled = (!titled && !title.is_empty()).then(|| {
             let body = TitleChanged { title, by: EventAuthor::System, command_id: None };
-            self.queue_event(None, EventBody::TitleChanged(body), now);
-        }
+            EventDraft { ts: now.wall, run_id: None, body: EventBody::TitleChanged(body) }
+        });
         let message = UserMessageEvent {
             message_id: *message_id,
             content: content.clone(),
             attachments: attachments.iter().map(|sent| sent.attachment.clone()).collect(),
-            command_id: Some(entry.command.command_id.clone()),
+            command_id: Some(command.command_id.clone()),
         };
-        self.queue_event(Some(*run_id), EventBody::UserMessage(message), now);
         let memory = self.policy.has_memory && settings.memory;
         let started = RunStarted {
             provider: settings.provider.clone(),
@@ -94,8 +108,8 @@ impl OwnedSession {
             cause: cause.clone(),
             memory,
         };
-        self.queue_event(Some(*run_id), EventBody::RunStarted(started), now);
-        self.queue.consumed.push(entry.position);
+        let of_run = [EventBody::UserMessage(message), EventBody::RunStarted(started)];
+        let of_run = of_run.map(|body| EventDraft { ts: now.wall, run_id: Some(*run_id), body });
         let start = RunStart {
             run_id: *run_id,
             provider: settings.provider.clone(),
@@ -103,9 +117,9 @@ impl OwnedSession {
             cause: cause.clone(),
             attempt: 1,
             attachments: attachments.iter().filter(|sent| sent.whole.is_some()).cloned().collect(),
-            recall: memory.then(|| MemoryQuery { user: entry.command.by.clone(), message: content.clone() }),
+            recall: memory.then(|| MemoryQuery { user: command.by.clone(), message: content.clone() }),
         };
-        self.start_run(start, effects);
+        Some((titled.into_iter().chain(of_run).collect(), start))
     }
 }
 

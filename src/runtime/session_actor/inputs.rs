@@ -1,13 +1,15 @@
 //! What a session actor learns: the answers to its operations, and what happens meanwhile.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use k8sops_core::{
     ApprovalId, CommandBody, EventDraft, InboxEntry, InputId, LogTruncated, LostMessages, MemorySaved, MessageId,
-    RemainingWork, RequestContext, RunFailed, RunId, SessionSettings, SessionState, StoreError, Timestamp, ToolCallId,
-    UserId,
+    RemainingWork, RequestContext, RunFailed, RunId, SessionCommand, SessionSettings, SessionState, StoreError,
+    Timestamp, ToolCallId, UserId,
 };
 use k8sops_tools::ApprovalBy;
+
+use super::effects::RunStart;
 
 /// The time of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub(super) enum ActorInput {
     OpenFailed(StoreError),
     /// Answers `Commit`: the events are in the log and in the projection, and are published.
     Committed(CommitOutcome),
+    /// Answers `CommitMessage`: as after a commit, and the message is accepted.
+    MessageCommitted(CommitOutcome, Box<RunStart>),
+    /// Answers `CommitMessage`: nothing was written, because the inbox has commands, or the message was accepted before.
+    MessageDeclined,
     /// Answers `RecordCommit`.
     CommitRecorded,
     /// Answers `RecordApprovals`.
@@ -35,7 +41,7 @@ pub(super) enum ActorInput {
     LogChecked(LostMessages),
     /// Answers `ReadInbox`.
     InboxRead(InboxContents),
-    /// Answers `Commit`, `CheckLog` and `ReadInbox`. Nothing may be written under this lease any more.
+    /// Answers `Commit`, `CommitMessage`, `CheckLog` and `ReadInbox`. Nothing may be written under this lease any more.
     OperationFailed(StoreError),
     /// Answers `ReleaseLease`, also if the release failed: then the lease expires.
     LeaseReleased(RemainingWork),
@@ -47,6 +53,8 @@ pub(super) enum ActorInput {
     Reported(Vec<TaskReport>),
     /// The inbox may have new commands.
     InboxNotified,
+    /// A message is offered, and no other is: it is committed with the start of its run, or declined.
+    MessageOffered(Arc<SessionCommand>),
     /// The lease was lost.
     LeaseLost(StoreError),
     /// The time of [`next_deadline`](super::state::SessionActorState::next_deadline) has come.

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use k8sops_core::SessionId;
 
-use super::{inner::RuntimeInner, session_registry::OwnerSlot};
+use super::{inner::RuntimeInner, session_registry::ReservedOwner};
 use driver::ActorDriver;
 use slot_guard::SlotGuard;
 
@@ -40,9 +40,10 @@ pub(super) use effects::CommitBatch;
 pub(super) use inputs::RunEnding;
 
 /// Owns a session for as long as it has work.
-pub(super) async fn run_session_actor(shared: Arc<RuntimeInner>, session: SessionId, slot: OwnerSlot) {
+pub(super) async fn run_session_actor(shared: Arc<RuntimeInner>, session: SessionId, owner: ReservedOwner) {
+    let ReservedOwner { slot, offers } = owner;
     let mut guard = SlotGuard { shared, session, slot, is_released: false };
-    let owning = ActorDriver::new(&guard.shared, session, &guard.slot).run_until_ended();
+    let owning = ActorDriver::new(&guard.shared, session, &guard.slot, offers).run_until_ended();
     guard.shared.worker_watch.watch_task("session actor", owning).await;
     guard.shared.registry.release_owner(session, &guard.slot);
     guard.is_released = true;
@@ -51,12 +52,17 @@ pub(super) async fn run_session_actor(shared: Arc<RuntimeInner>, session: Sessio
 impl RuntimeInner {
     /// Wakes the session's owner; starts one if there is none.
     pub(in crate::runtime) fn wake_owner(self: &Arc<Self>, session: SessionId) {
-        if let Some(slot) = self.registry.wake_or_reserve_owner(session)
-            && !self.halt.is_cancelled()
-        {
+        if let Some(owner) = self.registry.wake_or_reserve_owner(session) {
+            self.start_owner(session, owner);
+        }
+    }
+
+    /// Starts the owner of a slot, unless the service shuts down.
+    pub(in crate::runtime) fn start_owner(self: &Arc<Self>, session: SessionId, owner: ReservedOwner) {
+        if !self.halt.is_cancelled() {
             // A run then wakes the stream on its own thread.
             let worker = self.threads.choose_worker(self.registry.last_watcher(session));
-            self.tasks.spawn_on(run_session_actor(self.clone(), session, slot), &worker);
+            self.tasks.spawn_on(run_session_actor(self.clone(), session, owner), &worker);
         }
     }
 }

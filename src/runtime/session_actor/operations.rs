@@ -3,7 +3,7 @@
 use std::{future::pending, mem, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use k8sops_core::{LogHead, LostMessages, RemainingWork, SessionId, StoreError};
+use k8sops_core::{CommandReceipt, LogHead, LostMessages, RemainingWork, SessionId, StoreError};
 use k8sops_telemetry::spans;
 use tokio::sync::oneshot;
 
@@ -16,7 +16,8 @@ use super::{
 };
 use crate::runtime::{
     inner::RuntimeInner,
-    log_writer::{CommitResult, PendingCommit},
+    instrumented::RunSpan,
+    log_writer::{CommitEnd, CommitResult, PendingCommit},
     memory_extraction::start_extraction,
     run_handle::TaskMessage,
     usage_recorder,
@@ -25,7 +26,8 @@ use crate::runtime::{
 /// An operation in progress.
 pub(super) enum OperationInProgress {
     Open(BoxFuture<'static, Result<OpenedResources, StoreError>>),
-    Commit(Box<PendingCommit>),
+    /// A commit, and the run that starts with it if it accepts a message.
+    Commit(Box<PendingCommit>, Option<Box<RunStart>>),
     /// Recording a commit. It is waited for alone: audit records of committed events must not be dropped with it.
     Record(BoxFuture<'static, ()>),
     Other(BoxFuture<'static, ActorInput>),
@@ -34,7 +36,7 @@ pub(super) enum OperationInProgress {
 /// The end of an operation.
 pub(super) enum OperationEnd {
     Opened(Result<OpenedResources, StoreError>),
-    Committed(Box<PendingCommit>, CommitResult),
+    Committed(Box<PendingCommit>, Option<Box<RunStart>>, CommitResult),
     Answered(ActorInput),
 }
 
@@ -47,10 +49,10 @@ pub(super) async fn wait_for_operation(operation: &mut Option<OperationInProgres
             OperationEnd::Answered(ActorInput::CommitRecorded)
         }
         Some(OperationInProgress::Other(other)) => OperationEnd::Answered(other.await),
-        Some(OperationInProgress::Commit(commit)) => {
+        Some(OperationInProgress::Commit(commit, _)) => {
             let result = (&mut commit.commit).await;
-            let Some(OperationInProgress::Commit(commit)) = operation.take() else { return pending().await };
-            return OperationEnd::Committed(commit, result);
+            let Some(OperationInProgress::Commit(commit, start)) = operation.take() else { return pending().await };
+            return OperationEnd::Committed(commit, start, result);
         }
         None => pending().await,
     };
@@ -63,7 +65,12 @@ impl SessionResources {
     pub(super) fn perform(&mut self, effect: ActorEffect) -> Option<OperationInProgress> {
         match effect {
             ActorEffect::Commit(batch) => {
-                return Some(OperationInProgress::Commit(Box::new(self.writer.start_commit(batch))));
+                return Some(OperationInProgress::Commit(Box::new(self.writer.start_commit(batch, None)), None));
+            }
+            ActorEffect::CommitMessage(message, batch, start) => {
+                self.open_run_span(&start);
+                let commit = self.writer.start_commit(batch, Some(message));
+                return Some(OperationInProgress::Commit(Box::new(commit), Some(start)));
             }
             ActorEffect::RecordCommit => return Some(self.record_commit()),
             ActorEffect::RecordApprovals(until) => {
@@ -110,6 +117,7 @@ impl SessionResources {
             | ActorEffect::ReleaseLease(_)
             | ActorEffect::LeaveRegistry
             | ActorEffect::ReleaseCapacity
+            | ActorEffect::DeclineMessage
             | ActorEffect::ReportFailure(_)
             | ActorEffect::CloseFeed(_) => {}
         }
@@ -117,10 +125,11 @@ impl SessionResources {
     }
 
     fn start_run(&mut self, start: RunStart) {
-        let (run_id, session) = (start.run_id, self.session);
-        let span = spans::run_span(&start.cause, session, run_id, &start.provider, &start.model, start.attempt);
-        self.span.start(run_id, span.clone());
-        self.writer.span = span.clone();
+        let session = self.session;
+        if !self.span.is_of(start.run_id) {
+            self.open_run_span(&start);
+        }
+        let span = self.span.current();
         let user = self.projection.read(|state| state.summary.user_id.clone());
         self.shared.admission.mark_running(session, &user);
         let (done, is_committed) = oneshot::channel();
@@ -138,6 +147,14 @@ impl SessionResources {
         self.run = Some(RunTask::start(context, start, is_committed, span));
     }
 
+    /// Opens the span of a run, before the commit of its start.
+    fn open_run_span(&mut self, start: &RunStart) {
+        let RunStart { run_id, cause, provider, model, attempt, .. } = start;
+        let span = spans::run_span(cause, self.session, *run_id, provider, model, *attempt);
+        self.span.start(*run_id, span.clone());
+        self.writer.span = span;
+    }
+
     fn record_commit(&mut self) -> OperationInProgress {
         let records = self.writer.take_audit_records();
         let has_usage = mem::take(&mut self.has_unrecorded_usage);
@@ -150,11 +167,21 @@ impl SessionResources {
         }))
     }
 
-    /// Applies the end of a commit.
-    pub(super) fn finish_commit(&mut self, pending: PendingCommit, result: CommitResult) -> ActorInput {
-        let events = match self.writer.finish_commit(pending, result) {
-            Ok(events) => events,
-            Err(error) => return ActorInput::OperationFailed(error),
+    /// Applies the end of a commit, which accepts a message if a run starts with it. Returns the receipt of that.
+    pub(super) fn finish_commit(
+        &mut self,
+        pending: PendingCommit,
+        start: Option<Box<RunStart>>,
+        result: CommitResult,
+    ) -> (ActorInput, Option<CommandReceipt>) {
+        let (events, receipt) = match result {
+            Ok(CommitEnd::Committed(lineage, receipt)) => (self.writer.finish_commit(pending, lineage), receipt),
+            Ok(CommitEnd::Declined) => {
+                self.span = RunSpan::default();
+                self.writer.span = self.span.current();
+                return (ActorInput::MessageDeclined, None);
+            }
+            Err(error) => return (ActorInput::OperationFailed(error), None),
         };
         for end in events.iter().filter(|event| event.body.ends_run()) {
             self.span.finish(end);
@@ -162,12 +189,17 @@ impl SessionResources {
         }
         self.has_unrecorded_usage |= events.iter().any(|event| event.body.model_usage().is_some());
         let needs_checkpoint = self.writer.needs_checkpoint(&events);
-        ActorInput::Committed(CommitOutcome {
+        let outcome = CommitOutcome {
             facts: self.projection.read(SessionFacts::from_state),
             has_run_end: events.iter().any(|event| event.body.ends_run()),
             has_records: self.has_unrecorded_usage || self.writer.has_audit_records(),
             checkpoint: if needs_checkpoint { CheckpointNeed::Due } else { CheckpointNeed::None },
-        })
+        };
+        let input = match start {
+            Some(start) => ActorInput::MessageCommitted(outcome, start),
+            None => ActorInput::Committed(outcome),
+        };
+        (input, receipt)
     }
 
     /// Returns what the tasks of the session report.

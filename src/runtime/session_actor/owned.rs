@@ -5,7 +5,7 @@ use std::mem;
 use k8sops_core::{EventBody, EventDraft, LostMessages, RunFailed, RunId, SessionWarning, StoreError, TokenUsage};
 
 use super::{
-    effects::{ActorEffect, ClosedSession, RunStart, StateRetention},
+    effects::{ActorEffect, ClosedSession, CommitBatch, RunStart, StateRetention},
     inputs::{ActorInput, ActorTime, CheckpointNeed, CommitOutcome, IndexWrite, RunEnding, TaskReport},
     state::{
         ActorOperation, AfterRelease, ApprovalRecord, ExtractionTask, InboxNews, LOOK_INTERVAL, OwnedSession,
@@ -62,6 +62,18 @@ impl OwnedSession {
                 return self.release_after_failure(error, effects);
             }
             ActorInput::Committed(outcome) => self.apply_commit(outcome, effects),
+            ActorInput::MessageCommitted(outcome, start) => {
+                self.apply_commit(outcome, effects);
+                // In a drain, the next process resumes the run.
+                if !self.is_draining() {
+                    self.begin_run(*start, effects);
+                    effects.push(ActorEffect::AcknowledgeAppends(1));
+                }
+            }
+            ActorInput::MessageDeclined => {
+                self.operation = None;
+                self.inbox = InboxNews::Unread;
+            }
             ActorInput::CommitRecorded => self.operation = None,
             ActorInput::ApprovalsRecorded(write) => self.apply_approval_record(write),
             ActorInput::LogChecked(lost) => {
@@ -92,6 +104,7 @@ impl OwnedSession {
                 }
             }
             ActorInput::InboxNotified => self.inbox = InboxNews::Unread,
+            ActorInput::MessageOffered(message) => self.offered = Some(message),
             ActorInput::ShutdownRequested => self.drain(),
             // The answers to what an actor without this lease wanted.
             ActorInput::Opened(_)
@@ -107,6 +120,11 @@ impl OwnedSession {
 
     /// Does what can be done now: starts the next operation if none is in progress, and rests if nothing is left.
     pub(super) fn settle(mut self: Box<Self>, now: ActorTime, effects: &mut Vec<ActorEffect>) -> SessionActorState {
+        // A run that is open keeps a message waiting, and so does a drain. The task of a run that has ended is about to end.
+        if self.offered.is_some() && (self.is_draining() || self.facts.open_run.is_some()) {
+            self.offered = None;
+            effects.push(ActorEffect::DeclineMessage);
+        }
         if self.operation.is_some() {
             return SessionActorState::Owned(self);
         }
@@ -172,15 +190,36 @@ impl OwnedSession {
             }
         }
         if self.queue.is_empty() {
-            return OperationStart::None;
+            return self.commit_offered_message(now, effects);
         }
-        if matches!(self.activity, SessionActivity::Idle { .. } | SessionActivity::Extracting) {
-            self.activity = SessionActivity::Working { extraction: self.activity.extraction() };
-        }
+        self.stop_resting();
         let batch = mem::take(&mut self.queue);
         let appends = batch.appends;
         effects.push(ActorEffect::Commit(batch));
         self.set_operation(ActorOperation::Commit { appends })
+    }
+
+    /// Starts the commit of the message that is offered, if no run is in progress.
+    fn commit_offered_message(&mut self, now: ActorTime, effects: &mut Vec<ActorEffect>) -> OperationStart {
+        if matches!(self.activity, SessionActivity::Running { .. }) {
+            return OperationStart::None;
+        }
+        let Some(message) = self.offered.take() else { return OperationStart::None };
+        let Some((drafts, start)) = self.message_start(&message, &self.facts.settings, self.facts.is_titled, now)
+        else {
+            effects.push(ActorEffect::DeclineMessage);
+            return OperationStart::None;
+        };
+        self.stop_resting();
+        let batch = CommitBatch { drafts, ..CommitBatch::default() };
+        effects.push(ActorEffect::CommitMessage(message, batch, Box::new(start)));
+        self.set_operation(ActorOperation::CommitMessage)
+    }
+
+    fn stop_resting(&mut self) {
+        if matches!(self.activity, SessionActivity::Idle { .. } | SessionActivity::Extracting) {
+            self.activity = SessionActivity::Working { extraction: self.activity.extraction() };
+        }
     }
 
     fn set_operation(&mut self, operation: ActorOperation) -> OperationStart {
@@ -315,9 +354,13 @@ impl OwnedSession {
 
     /// Starts the task of a run, whose first event is queued: the task waits for the next commit.
     pub(super) fn start_run(&mut self, start: RunStart, effects: &mut Vec<ActorEffect>) {
+        self.queue.appends += 1;
+        self.begin_run(start, effects);
+    }
+
+    fn begin_run(&mut self, start: RunStart, effects: &mut Vec<ActorEffect>) {
         let extraction = self.activity.extraction();
         self.activity = SessionActivity::Running { run: RunStage::Active(start.run_id), extraction };
-        self.queue.appends += 1;
         effects.push(ActorEffect::StartRun(start));
     }
 

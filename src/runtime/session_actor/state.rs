@@ -1,8 +1,8 @@
 //! The states of a session actor, each with the data that is valid in it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use k8sops_core::{RunFailed, RunId, Timestamp};
+use k8sops_core::{RunFailed, RunId, SessionCommand, Timestamp};
 
 use super::{
     effects::{ClosedSession, CommitBatch},
@@ -46,6 +46,8 @@ pub(super) struct OwnedSession {
     /// The operation in progress.
     pub(super) operation: Option<ActorOperation>,
     pub(super) inbox: InboxNews,
+    /// A message that is offered, until it is being committed or is declined.
+    pub(super) offered: Option<Arc<SessionCommand>>,
     /// When the log and the inbox are looked at next; `None` if no other process writes to the store.
     pub(super) next_look: Option<Duration>,
     pub(super) approvals: ApprovalRecord,
@@ -109,6 +111,7 @@ pub(super) enum ActorOperation {
     Commit {
         appends: usize,
     },
+    CommitMessage,
     RecordCommit,
     RecordApprovals(Option<Timestamp>),
     CheckLog,

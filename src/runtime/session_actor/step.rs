@@ -116,6 +116,7 @@ fn own_session(
         queue: CommitBatch { checkpoint: checkpoint == CheckpointNeed::Due, ..CommitBatch::default() },
         operation: None,
         inbox: InboxNews::Unread,
+        offered: None,
         // The log was checked when it was loaded.
         next_look: (policy.sharing == StoreSharing::Replicas).then(|| now.elapsed + LOOK_INTERVAL),
         approvals: ApprovalRecord::Recorded(None),

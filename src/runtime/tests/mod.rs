@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::yield_now;
 
 mod confirmation;
+mod first_token;
 mod lost_events;
 mod scenarios;
 mod threads;
@@ -112,6 +113,7 @@ struct CommitWatch {
     /// Commits that panic from now on.
     panicking: AtomicUsize,
     commits: AtomicUsize,
+    submits: AtomicUsize,
     /// Weights of the checkpoints that were written.
     checkpoints: Mutex<Vec<u64>>,
     /// Held by a test to keep a commit in flight.
@@ -135,6 +137,9 @@ impl StoreHooks for CommitWatch {
         if is_unconfirmed {
             let error = BackendError::new("no replica has it").with_outage(StoreOutage::Unconfirmed);
             return Err(StoreError::Unavailable(error));
+        }
+        if matches!(write, StoreWrite::Submit) {
+            self.submits.fetch_add(1, Ordering::SeqCst);
         }
         let StoreWrite::Commit(commit) = write else {
             yield_now().await;

@@ -58,7 +58,9 @@ async fn checkpoints_weigh_at_most_twice_the_log() {
 #[tokio::test]
 async fn early_cancel_cancels_its_run() {
     let gate = TestGate::new();
-    let fixture = RuntimeFixture::new(&ScriptedModel::new([vec![text("never said"), ReplyStep::Hang]])).await;
+    let model = ScriptedModel::new([vec![text("never said"), ReplyStep::Hang]]);
+    // In a shared store, a session without an owner takes messages in its inbox.
+    let fixture = RuntimeFixture::with_shared_store(&model).await;
     *fixture.store.slow.lock() = Some(gate.clone());
     fixture.say("hi").await;
     gate.arrived().await;

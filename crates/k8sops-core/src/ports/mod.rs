@@ -41,7 +41,7 @@ pub use notifications::{
 pub use output_store::{OutputPart, OutputStore, random_key};
 pub use record_store::{ExpiringRecord, RecordGroup, RecordId, RecordInsertion, RecordStore};
 pub use session_index::{ClaimedSessions, DamagedSession, IdleDeletion, ListCursor, OwnSessions, SessionIndex};
-pub use session_log::{EventPage, LogCommit, ReplayStart, SessionLog};
+pub use session_log::{EventPage, LogCommit, NewCommandCommit, ReplayStart, SessionLog};
 pub use session_store::SessionStore;
 pub use store_error::{BackendError, StoreError, StoreOutage};
 pub use usage_store::UsageStore;

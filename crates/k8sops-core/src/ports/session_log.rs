@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::{BackendError, LeaseEpoch, SessionLease, StoreError};
 use crate::{
+    command::{CommandReceipt, SessionCommand},
     event::{EventBody, SessionEvent},
     ids::{SessionId, ToolCallId},
     lineage::{LogHead, LogLineage, LostBranch},
@@ -148,6 +149,21 @@ pub struct ReplayStart {
     pub damaged_checkpoint: Option<BackendError>,
 }
 
+/// How [`SessionLog::commit_new_command`] ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewCommandCommit {
+    /// The command is accepted, and the events are in the log.
+    Committed {
+        /// The acknowledgement of the command.
+        receipt: CommandReceipt,
+        /// The chain value after the commit; `None` if the store keeps none.
+        lineage: Option<LogLineage>,
+    },
+    /// Nothing was written: commands wait in the inbox, or the command may have been accepted before. It has to be submitted
+    /// ([`Inbox::submit_command`](super::Inbox::submit_command)).
+    Declined,
+}
+
 /// The logs of sessions.
 #[async_trait]
 pub trait SessionLog: Send + Sync + 'static {
@@ -159,6 +175,20 @@ pub trait SessionLog: Send + Sync + 'static {
     /// if the store keeps none. After `Fenced`, `SeqConflict`, `Forked` or `NotFound` nothing was written, and nothing will
     /// be.
     async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError>;
+
+    /// Accepts a command and appends the events that it causes, with one wait for durability. It has the result of
+    /// [`Inbox::submit_command`](super::Inbox::submit_command) and a commit that consumes the command. Of a write that did not
+    /// return, nothing may be left, or the command in the inbox, or all of it.
+    ///
+    /// A command is declined unless it is new and the inbox is empty, so that no command overtakes another. A commit that
+    /// consumes commands or writes a checkpoint is declined as well. The errors are those of [`Self::commit_events`].
+    async fn commit_new_command(
+        &self,
+        _commit: LogCommit<'_>,
+        _command: &SessionCommand,
+    ) -> Result<NewCommandCommit, StoreError> {
+        Ok(NewCommandCommit::Declined)
+    }
 
     /// Reads events after the seq `after`, at most `limit` (and at least one, if there is one). An `after` before the
     /// oldest event that is kept reads from that one; an `after` beyond the end of the log reads an empty page.

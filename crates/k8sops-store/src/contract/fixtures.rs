@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use k8sops_core::{
-    CommandBody, CommandId, EventAuthor, EventBody, EventDraft, LogCommit, LogLineage, MemoryId, MemoryKind, MessageId,
-    OnBusy, RequestContext, RunFinished, RunId, RunOutcome, RunStarted, SessionCommand, SessionCreated, SessionEvent,
-    SessionId, SessionLease, SessionOrigin, SessionSettings, SessionState, SessionStore, SessionWarning, StoreError,
-    Timestamp, TokenUsage, UserId, UserMemory, UserMessageEvent, load_state,
+    CommandBody, CommandId, CommandReceipt, EventAuthor, EventBody, EventDraft, LogCommit, LogLineage, MemoryId,
+    MemoryKind, MessageId, NewCommandCommit, OnBusy, RequestContext, RunFinished, RunId, RunOutcome, RunStarted,
+    SessionCommand, SessionCreated, SessionEvent, SessionId, SessionLease, SessionOrigin, SessionSettings,
+    SessionState, SessionStore, SessionWarning, StoreError, Timestamp, TokenUsage, UserId, UserMemory,
+    UserMessageEvent, load_state,
 };
 
 /// A user.
@@ -171,18 +172,46 @@ impl<'a> SessionWriter<'a> {
     ) -> Result<(), StoreError> {
         let (events, after) = fold_drafts(&self.state, drafts);
         let commit = LogCommit {
-            session: self.lease.session,
-            epoch: self.lease.epoch,
-            expected_seq: self.state.last_seq(),
-            expected_lineage: self.lineage,
-            events: &events,
             consumed,
-            summary: &after.summary,
             checkpoint: (checkpoint == CheckpointWrite::Write).then_some(&self.state),
+            ..self.next_commit(&events, &after)
         };
         self.lineage = self.store.commit_events(commit).await?;
         self.state = after;
         Ok(())
+    }
+
+    /// Accepts a command and commits events with it. Returns its receipt; `None` if it was declined.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn commit_new_command(
+        &mut self,
+        command: &SessionCommand,
+        drafts: Vec<EventDraft>,
+    ) -> Result<Option<CommandReceipt>, StoreError> {
+        let (events, after) = fold_drafts(&self.state, drafts);
+        match self.store.commit_new_command(self.next_commit(&events, &after), command).await? {
+            NewCommandCommit::Declined => Ok(None),
+            NewCommandCommit::Committed { receipt, lineage } => {
+                (self.lineage, self.state) = (lineage, after);
+                Ok(Some(receipt))
+            }
+        }
+    }
+
+    /// Returns the commit of events, after which the state is `after`.
+    pub(super) fn next_commit<'b>(&self, events: &'b [Arc<SessionEvent>], after: &'b SessionState) -> LogCommit<'b> {
+        LogCommit {
+            session: self.lease.session,
+            epoch: self.lease.epoch,
+            expected_seq: self.state.last_seq(),
+            expected_lineage: self.lineage,
+            events,
+            consumed: &[],
+            summary: &after.summary,
+            checkpoint: None,
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::fixtures::{
-    CheckpointWrite, SessionWriter, create_test_session, message_body, message_body_if_idle, run_drafts, test_command,
-    test_user, warning_draft,
+    CheckpointWrite, SessionWriter, create_test_session, fold_drafts, message_body, message_body_if_idle, read_log,
+    run_drafts, test_command, test_user, warning_draft,
 };
 use k8sops_core::{
-    CommandBody, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, SessionCommand, SessionStore, StoreError,
+    CommandBody, CommandReceipt, INBOX_LIMIT, INBOX_LIMIT_ALL, LogCommit, NewCommandCommit, SessionCommand,
+    SessionStore, StoreError,
 };
 
 pub(super) async fn commands_are_consumed_with_the_commit(store: Arc<dyn SessionStore>) {
@@ -143,4 +144,67 @@ pub(super) async fn full_inbox_rejects_commands(store: Arc<dyn SessionStore>) {
         .submit_command(session, test_command("c0", message_body("hi")))
         .await
         .expect_err("other ids, other fingerprint");
+}
+
+pub(super) async fn new_command_is_committed_with_its_events(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = create_test_session(store).await;
+    let mut writer = SessionWriter::acquire(store, session, "a").await;
+    let command = test_command("c1", message_body("hi"));
+    let receipt = writer.commit_new_command(&command, run_drafts("hi")).await.unwrap().expect("nothing waits");
+    assert_eq!(receipt, CommandReceipt::for_command(&command, 1));
+    assert_eq!(read_log(store, session, 0, 100).await.len(), 4);
+    assert!(store.list_inbox(session).await.unwrap().is_empty());
+    assert!(!store.read_summary(session).await.unwrap().unwrap().waiting);
+    assert_eq!(store.find_lost_messages(session).await.unwrap().count, 0);
+    // It was accepted, and is known from now on.
+    assert_eq!(store.find_receipt(session, &command.by, &command.command_id).await.unwrap().as_ref(), Some(&receipt));
+    let CommandBody::Message { content, .. } = &command.body else { unreachable!("it is a message") };
+    let again = SessionCommand { body: message_body(content), ..command.clone() };
+    let duplicate = store.submit_command(session, again.clone()).await.unwrap();
+    assert_eq!(duplicate, CommandReceipt { duplicate: true, ..receipt.clone() });
+    let other = test_command("c1", CommandBody::Cancel { run_id: None });
+    let refused = store.submit_command(session, other).await;
+    assert!(matches!(refused, Err(StoreError::CommandIdReused)), "{refused:?}");
+    // It is not handled again by a commit, either.
+    assert_eq!(writer.commit_new_command(&again, run_drafts("hi")).await.unwrap(), None);
+    assert_eq!(read_log(store, session, 0, 100).await.len(), 4);
+    // The writer continues.
+    let next = test_command("c2", message_body("more"));
+    assert_eq!(writer.commit_new_command(&next, run_drafts("more")).await.unwrap().unwrap().seq, 4);
+    writer.append(vec![warning_draft("x")]).await.unwrap();
+    store.submit_command(session, test_command("c3", message_body("waits"))).await.unwrap();
+    assert_eq!(store.list_inbox(session).await.unwrap().len(), 1);
+}
+
+pub(super) async fn command_that_is_not_alone_is_declined(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = create_test_session(store).await;
+    let mut writer = SessionWriter::acquire(store, session, "a").await;
+    let second = test_command("c2", message_body("second"));
+    for (id, body) in [("c1", message_body("first")), ("cancel", CommandBody::Cancel { run_id: None })] {
+        store.submit_command(session, test_command(id, body)).await.unwrap();
+        assert_eq!(writer.commit_new_command(&second, run_drafts("second")).await.unwrap(), None, "behind {id}");
+        let position = store.list_inbox(session).await.unwrap()[0].position;
+        // The writer continues as if it had not tried.
+        writer.commit(vec![warning_draft(id)], &[position], CheckpointWrite::Skip).await.unwrap();
+    }
+    // Together with what it cannot do.
+    let (events, after) = fold_drafts(&writer.state, run_drafts("second"));
+    for (consumed, checkpoint) in [(&[1][..], None), (&[], Some(&writer.state))] {
+        let commit = LogCommit { consumed, checkpoint, ..writer.next_commit(&events, &after) };
+        assert_eq!(store.commit_new_command(commit, &second).await.unwrap(), NewCommandCommit::Declined);
+    }
+    // An error accepts nothing.
+    let stale = LogCommit { expected_seq: 1, ..writer.next_commit(&events, &after) };
+    let refused = store.commit_new_command(stale, &second).await;
+    assert!(matches!(refused, Err(StoreError::SeqConflict { .. })), "{refused:?}");
+    store.release_lease(writer.lease).await.unwrap();
+    let refused = writer.commit_new_command(&second, run_drafts("second")).await;
+    assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
+    assert_eq!(store.find_receipt(session, &second.by, &second.command_id).await.unwrap(), None);
+    assert!(store.list_inbox(session).await.unwrap().is_empty());
+    assert_eq!(read_log(store, session, 0, 100).await.len(), 3);
+    writer = SessionWriter::acquire(store, session, "b").await;
+    assert!(writer.commit_new_command(&second, run_drafts("second")).await.unwrap().is_some());
 }

@@ -42,6 +42,8 @@ rules![
     inbox::summary_tells_whether_a_message_waits,
     inbox::busy_session_rejects_message_on_request,
     inbox::full_inbox_rejects_commands,
+    inbox::new_command_is_committed_with_its_events,
+    inbox::command_that_is_not_alone_is_declined,
     session_index::deleted_session_is_not_found_anywhere,
     session_index::busy_session_is_not_deleted_as_idle,
     session_index::session_id_is_unique,

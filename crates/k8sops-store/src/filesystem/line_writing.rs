@@ -14,7 +14,7 @@ use super::{
     unsynced_files::UnsyncedFile,
 };
 use crate::{inbox_state::CommandAdmission, log_retention::LogRetention};
-use k8sops_core::{CommandReceipt, LogCommit, SessionCommand, StoreError};
+use k8sops_core::{CommandReceipt, LogCommit, NewCommandCommit, SessionCommand, StoreError};
 
 /// A write to a session's file.
 pub(super) enum LineWrite<T> {
@@ -119,6 +119,42 @@ impl SessionFile {
                 self.stage_lines(line.to_bytes(), journal, Box::new(apply))
             }
         }
+    }
+
+    /// See [`SessionLog::commit_new_command`](k8sops_core::SessionLog::commit_new_command). The command and the commit are two
+    /// lines, as if they were written one after the other, so that any version can read them.
+    pub(super) fn stage_new_command(
+        &mut self,
+        commit: &LogCommit<'_>,
+        command: &SessionCommand,
+        journal: &CommitJournal,
+    ) -> Result<LineWrite<NewCommandCommit>, StoreError> {
+        self.lease.check_commit(commit, self.summary.last_seq)?;
+        let Some(entry) = self.inbox.check_new_command(commit, command) else {
+            return Ok(LineWrite::Done(NewCommandCommit::Declined));
+        };
+        let position = entry.position;
+        let inbox = LogLine {
+            seq: self.summary.last_seq,
+            inbox: Some(entry.clone()),
+            format: self.format_to_name(),
+            ..LogLine::default()
+        };
+        let record = CommitRecord { epoch: commit.epoch.0, events: commit.events.to_vec(), consumed: vec![position] };
+        let line = LogLine { seq: commit.last_seq(), commit: Some(record), ..LogLine::default() };
+        let bytes = [inbox.to_bytes(), line.to_bytes()].concat();
+        let event_bytes = commit.events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
+        let summary = commit.summary.clone();
+        let apply = move |file: &mut Self| {
+            file.state = None;
+            file.has_changed = true;
+            file.bytes_since_checkpoint += event_bytes;
+            let receipt = file.inbox.append_entry(entry);
+            file.inbox.remove_entries(&[position]);
+            file.summary = summary;
+            NewCommandCommit::Committed { receipt, lineage: None }
+        };
+        self.stage_lines(bytes, journal, Box::new(apply))
     }
 
     /// Writes lines behind those that are committed.

@@ -12,11 +12,11 @@ use super::{
 use crate::user_memory_set::find_nearest_in_set;
 use k8sops_core::{
     ClaimedSessions, CommandId, CommandReceipt, DailyUsage, DamagedSession, EmbeddingVector, EventPage, ExpiringRecord,
-    IdleDeletion, Inbox, InboxEntry, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, MemoryChange, MemoryId,
-    MemoryStore, MemoryVersion, MemoryWrite, OutputPart, OutputStore, OwnSessions, RecordGroup, RecordId,
-    RecordInsertion, RecordStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent, SessionId, SessionIndex,
-    SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError, ToolCallId, UsageDay, UsageStore,
-    UserDailyUsage, UserId, UserMemories, WriteConfirmation,
+    IdleDeletion, Inbox, InboxEntry, LeaseEpoch, LeaseRenewal, Leases, ListCursor, LogCommit, LogLineage, MemoryChange,
+    MemoryId, MemoryStore, MemoryVersion, MemoryWrite, NewCommandCommit, OutputPart, OutputStore, OwnSessions,
+    RecordGroup, RecordId, RecordInsertion, RecordStore, RemainingWork, ReplayStart, SessionCommand, SessionEvent,
+    SessionId, SessionIndex, SessionLease, SessionLog, SessionState, SessionStore, SessionSummary, StoreError,
+    ToolCallId, UsageDay, UsageStore, UserDailyUsage, UserId, UserMemories, WriteConfirmation,
 };
 
 #[async_trait]
@@ -41,6 +41,44 @@ impl SessionStore for FilesystemStore {
 /// A write is on the disk (`fsync`) when it returns.
 impl WriteConfirmation for FilesystemStore {}
 
+/// A commit that is written on another thread.
+struct OwnedCommit {
+    session: SessionId,
+    epoch: LeaseEpoch,
+    expected_seq: u64,
+    events: Vec<Arc<SessionEvent>>,
+    consumed: Vec<u64>,
+    summary: SessionSummary,
+    checkpoint: Option<SessionState>,
+}
+
+impl OwnedCommit {
+    fn new(commit: &LogCommit<'_>) -> Self {
+        Self {
+            session: commit.session,
+            epoch: commit.epoch,
+            expected_seq: commit.expected_seq,
+            events: commit.events.to_vec(),
+            consumed: commit.consumed.to_vec(),
+            summary: commit.summary.clone(),
+            checkpoint: commit.checkpoint.cloned(),
+        }
+    }
+
+    fn as_commit(&self) -> LogCommit<'_> {
+        LogCommit {
+            session: self.session,
+            epoch: self.epoch,
+            expected_seq: self.expected_seq,
+            expected_lineage: None,
+            events: &self.events,
+            consumed: &self.consumed,
+            summary: &self.summary,
+            checkpoint: self.checkpoint.as_ref(),
+        }
+    }
+}
+
 #[async_trait]
 impl SessionLog for FilesystemStore {
     async fn create_session(&self, created: &SessionEvent) -> Result<(), StoreError> {
@@ -49,22 +87,9 @@ impl SessionLog for FilesystemStore {
     }
 
     async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError> {
-        let LogCommit { session, epoch, expected_seq, events, consumed, summary, checkpoint, .. } = commit;
-        let events = events.to_vec();
-        let consumed = consumed.to_vec();
-        let summary = summary.clone();
-        let checkpoint = checkpoint.cloned();
-        self.write_session(session, move |file, retention, journal| {
-            let commit = LogCommit {
-                session,
-                epoch,
-                expected_seq,
-                expected_lineage: None,
-                events: &events,
-                consumed: &consumed,
-                summary: &summary,
-                checkpoint: checkpoint.as_ref(),
-            };
+        let commit = OwnedCommit::new(&commit);
+        self.write_session(commit.session, move |file, retention, journal| {
+            let commit = commit.as_commit();
             let mut stage = || file.stage_commit(&commit, retention, journal);
             // A checkpoint may be large.
             if commit.checkpoint.is_some() { wait_in_work(stage) } else { stage() }
@@ -72,6 +97,18 @@ impl SessionLog for FilesystemStore {
         .await?;
         // One process has the files to itself, so no feed can be ahead of them.
         Ok(None)
+    }
+
+    async fn commit_new_command(
+        &self,
+        commit: LogCommit<'_>,
+        command: &SessionCommand,
+    ) -> Result<NewCommandCommit, StoreError> {
+        let (commit, command) = (OwnedCommit::new(&commit), command.clone());
+        self.write_session(commit.session, move |file, _, journal| {
+            file.stage_new_command(&commit.as_commit(), &command, journal)
+        })
+        .await
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {

@@ -16,10 +16,10 @@ use k8sops_core::{
 };
 
 /// How many receipts of a session are kept.
-const RECEIPT_LIMIT: usize = 1000;
+pub(super) const RECEIPT_LIMIT: usize = 1000;
 /// When a session with a new command is due to be claimed, in case the process that submits the command ends before an owner
 /// is notified.
-const COMMAND_DUE_AFTER: Duration = Duration::from_secs(1);
+pub(super) const COMMAND_DUE_AFTER: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl Inbox for RedisStore {

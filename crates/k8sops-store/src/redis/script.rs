@@ -59,7 +59,9 @@ impl ScriptSource {
 }
 
 /// Functions that several scripts call, by name.
-const SHARED_FUNCTIONS: [(&str, &str); 2] = [
+const SHARED_FUNCTIONS: [(&str, &str); 4] = [
+    ("add_receipt", include_str!("lua/add_receipt.lua")),
+    ("find_receipt", include_str!("lua/find_receipt.lua")),
     ("has_all_entries", include_str!("lua/has_all_entries.lua")),
     ("server_identity", include_str!("lua/server_identity.lua")),
 ];

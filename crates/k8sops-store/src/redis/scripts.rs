@@ -48,6 +48,11 @@ script! {
             discard_preview: bool,
             session_ttl_ms: Option<Duration>,
             log_channel: String,
+            // A command that is accepted with its events; the next three are of it.
+            receipt_id: Option<String>,
+            command_id: Option<String>,
+            receipt: Option<Vec<u8>>,
+            receipt_limit: usize,
         }
         lists { consumed: u64, events: ChainedEvent }
     }
@@ -85,6 +90,7 @@ script_reply! {
         "conflict" => SeqConflict { last_seq: u64 },
         "forked" => Forked { seq: u64 },
         "log_damaged" => LogDamaged { last_seq: u64 },
+        "declined" => Declined,
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     encoding::{StreamEntry, parse_json, to_json},
+    inbox::{COMMAND_DUE_AFTER, RECEIPT_LIMIT, receipt_id},
     lost_keys::{
         LogExtent, SmallFields, add_integrity_checks, foreign_log, has_required_fields, missing_log, name_foreign_key,
     },
@@ -19,8 +20,9 @@ use super::{
     store::{RedisStore, ReplySize},
 };
 use k8sops_core::{
-    EventBody, EventPage, LeaseEpoch, LogCommit, LogHead, LogLineage, LostBranch, NotificationTopic, SessionEvent,
-    SessionId, SessionLog, SessionState, SessionSummary, StoreError, load_state,
+    CommandReceipt, EventBody, EventPage, LeaseEpoch, LogCommit, LogHead, LogLineage, LostBranch, NewCommandCommit,
+    NotificationTopic, SessionCommand, SessionEvent, SessionId, SessionLog, SessionState, SessionSummary, StoreError,
+    load_state,
 };
 
 /// How long a commit is retried whose reply is lost. Less than the duration of a lease.
@@ -62,50 +64,30 @@ impl SessionLog for RedisStore {
     }
 
     async fn commit_events(&self, commit: LogCommit<'_>) -> Result<Option<LogLineage>, StoreError> {
-        let session = commit.session;
-        let expected = commit.expected_seq;
-        if !commit.has_valid_seqs() {
-            return Err(StoreError::SeqConflict { session, expected, found: expected });
+        let (reply, lineage) = self.run_commit(commit, None).await?;
+        self.finish_commit(commit, reply).await.map(|()| lineage)
+    }
+
+    async fn commit_new_command(
+        &self,
+        commit: LogCommit<'_>,
+        command: &SessionCommand,
+    ) -> Result<NewCommandCommit, StoreError> {
+        if !commit.consumed.is_empty() || commit.checkpoint.is_some() {
+            return Ok(NewCommandCommit::Declined);
         }
-        let (events, lineage) = chain_events(&commit);
-        let checkpoint = match commit.checkpoint {
-            Some(state) => {
-                let (bytes, state) = (usize::try_from(state.estimated_bytes()).unwrap_or(usize::MAX), state.clone());
-                Some(offload_large(bytes, move || Ok(to_json(&state))).await?)
-            }
-            None => None,
-        };
-        let script = CommitEvents { checkpoint, ..self.commit_script(&commit, events, lineage) };
-        self.held_logs.remove(session);
-        // Both are sent together. If the list falls behind, the next commit puts it right.
-        let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
-        let reply = reply?;
-        let listed = match touched {
-            // A list that was lost gets its sessions back. Not before the commit: the session may be deleted.
-            Ok(ListUpdate::Unchanged) if reply == CommitReply::Committed => {
-                self.registry.add_session(commit.summary).await
-            }
-            touched => touched.map(drop),
-        };
-        if let Err(error) = listed {
-            tracing::debug!(%session, %error, "session list not updated");
+        let receipt = CommandReceipt::for_command(command, commit.expected_seq);
+        // The session is scheduled since a command was submitted, unless that was lost. Both are sent at the same time, this first.
+        let schedule = self.registry.schedule_session(commit.session, COMMAND_DUE_AFTER);
+        let (scheduled, committed) = tokio::join!(schedule, self.run_commit(commit, Some(&receipt)));
+        let (reply, lineage) = committed?;
+        scheduled?;
+        if reply == CommitReply::Declined {
+            self.held_logs.insert(commit.session);
+            return Ok(NewCommandCommit::Declined);
         }
-        match reply {
-            CommitReply::Committed => {
-                self.held_logs.insert(session);
-                Ok(lineage)
-            }
-            CommitReply::NotFound => Err(self.registry.missing_session(session).await),
-            CommitReply::Fenced { current_epoch } => {
-                let current = LeaseEpoch(current_epoch);
-                Err(StoreError::Fenced { session, attempted: commit.epoch, current })
-            }
-            CommitReply::SeqConflict { last_seq } => {
-                Err(StoreError::SeqConflict { session, expected, found: last_seq })
-            }
-            CommitReply::Forked { seq } => Err(StoreError::Forked { session, seq }),
-            CommitReply::LogDamaged { last_seq } => Err(self.explain_damage(session, last_seq).await),
-        }
+        self.finish_commit(commit, reply).await?;
+        Ok(NewCommandCommit::Committed { receipt, lineage })
     }
 
     async fn read_events(&self, session: SessionId, after: u64, limit: usize) -> Result<EventPage, StoreError> {
@@ -287,6 +269,74 @@ impl RedisStore {
         Err(StoreError::Unavailable(format!("the log of session {session} changed in {PAGE_ATTEMPTS} reads").into()))
     }
 
+    /// Runs the script of a commit, and keeps the list of sessions. With a receipt, the commit accepts its command.
+    async fn run_commit(
+        &self,
+        commit: LogCommit<'_>,
+        accepted: Option<&CommandReceipt>,
+    ) -> Result<(CommitReply, Option<LogLineage>), StoreError> {
+        let session = commit.session;
+        let expected = commit.expected_seq;
+        if !commit.has_valid_seqs() {
+            return Err(StoreError::SeqConflict { session, expected, found: expected });
+        }
+        let (events, lineage) = chain_events(&commit);
+        let checkpoint = match commit.checkpoint {
+            Some(state) => {
+                let (bytes, state) = (usize::try_from(state.estimated_bytes()).unwrap_or(usize::MAX), state.clone());
+                Some(offload_large(bytes, move || Ok(to_json(&state))).await?)
+            }
+            None => None,
+        };
+        let accepted =
+            accepted.and_then(|receipt| Some((receipt_id(receipt.by.as_ref()?, &receipt.command_id), receipt)));
+        let (receipt_id, receipt) = accepted.unzip();
+        let script = CommitEvents {
+            checkpoint,
+            receipt_id,
+            command_id: receipt.map(|receipt| receipt.command_id.as_str().to_owned()),
+            receipt: receipt.map(to_json),
+            ..self.commit_script(&commit, events, lineage)
+        };
+        self.held_logs.remove(session);
+        // Both are sent together. If the list falls behind, the next commit puts it right.
+        let (reply, touched) = tokio::join!(self.send_commit(&script), self.registry.touch_session(commit.summary));
+        let reply = reply?;
+        let listed = match touched {
+            // A list that was lost gets its sessions back. Not before the commit: the session may be deleted.
+            Ok(ListUpdate::Unchanged) if reply == CommitReply::Committed => {
+                self.registry.add_session(commit.summary).await
+            }
+            touched => touched.map(drop),
+        };
+        if let Err(error) = listed {
+            tracing::debug!(%session, %error, "session list not updated");
+        }
+        Ok((reply, lineage))
+    }
+
+    async fn finish_commit(&self, commit: LogCommit<'_>, reply: CommitReply) -> Result<(), StoreError> {
+        let session = commit.session;
+        let expected = commit.expected_seq;
+        match reply {
+            CommitReply::Committed => {
+                self.held_logs.insert(session);
+                Ok(())
+            }
+            CommitReply::Declined => Err(StoreError::Unavailable("the commit was declined".into())),
+            CommitReply::NotFound => Err(self.registry.missing_session(session).await),
+            CommitReply::Fenced { current_epoch } => {
+                let current = LeaseEpoch(current_epoch);
+                Err(StoreError::Fenced { session, attempted: commit.epoch, current })
+            }
+            CommitReply::SeqConflict { last_seq } => {
+                Err(StoreError::SeqConflict { session, expected, found: last_seq })
+            }
+            CommitReply::Forked { seq } => Err(StoreError::Forked { session, seq }),
+            CommitReply::LogDamaged { last_seq } => Err(self.explain_damage(session, last_seq).await),
+        }
+    }
+
     /// The error of a session whose log a script found not to be whole, up to `last_seq`. It names what is wrong.
     pub(super) async fn explain_damage(&self, session: SessionId, last_seq: u64) -> StoreError {
         match load_state(self, session).await {
@@ -334,6 +384,10 @@ impl RedisStore {
             discard_preview,
             session_ttl_ms: self.session_ttl,
             log_channel: self.keys.session_channel(session, NotificationTopic::Log),
+            receipt_id: None,
+            command_id: None,
+            receipt: None,
+            receipt_limit: RECEIPT_LIMIT,
             consumed: commit.consumed.to_vec(),
             events,
         }

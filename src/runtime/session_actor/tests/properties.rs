@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use k8sops_core::*;
 use proptest::prelude::*;
 
-use super::simulation::{OperationFate, Simulation, internal_failure, unavailable};
+use super::simulation::{OperationFate, Simulation, internal_failure, message, unavailable};
 use crate::runtime::session_actor::{
     effects::ClosedSession,
     inputs::{ActorInput, RunEnding, StoreSharing},
@@ -15,6 +15,8 @@ use crate::runtime::session_actor::{
 #[derive(Debug, Clone)]
 enum WorldAction {
     Say(OnBusy),
+    /// A message is offered to the owner.
+    Offer(OnBusy),
     Cancel,
     Decide(ApprovalDecision),
     Rename,
@@ -50,6 +52,7 @@ fn fates() -> impl Strategy<Value = OperationFate> {
 fn actions() -> impl Strategy<Value = Vec<WorldAction>> {
     let frequent = prop_oneof![
         6 => prop_oneof![Just(OnBusy::Enqueue), Just(OnBusy::Interrupt)].prop_map(WorldAction::Say),
+        6 => prop_oneof![Just(OnBusy::Enqueue), Just(OnBusy::Interrupt)].prop_map(WorldAction::Offer),
         3 => Just(WorldAction::Cancel),
         2 => prop_oneof![Just(ApprovalDecision::Approve), Just(ApprovalDecision::Deny)].prop_map(WorldAction::Decide),
         1 => Just(WorldAction::Rename),
@@ -77,14 +80,8 @@ fn actions() -> impl Strategy<Value = Vec<WorldAction>> {
 impl Simulation {
     fn act(&mut self, action: &WorldAction) {
         match action {
-            WorldAction::Say(on_busy) => self.store.submit(CommandBody::Message {
-                message_id: MessageId::new(),
-                run_id: RunId::new(),
-                content: "hi".into(),
-                attachments: Vec::new(),
-                on_busy: *on_busy,
-                cause: RequestContext::default(),
-            }),
+            WorldAction::Say(on_busy) => self.store.submit(message(*on_busy)),
+            WorldAction::Offer(on_busy) => self.offer(message(*on_busy)),
             WorldAction::Cancel => {
                 let waiting = self.store.inbox.iter().find(|entry| entry.command.is_message());
                 let run_id = self.store.session.summary.open_run.or_else(|| waiting?.command.run_id());
@@ -127,6 +124,7 @@ impl Simulation {
             WorldAction::Delete => {
                 self.closed = Some(ClosedSession::Deleted);
                 self.store.inbox.clear();
+                self.offer = None;
                 self.input(ActorInput::SessionDeleted);
             }
         }

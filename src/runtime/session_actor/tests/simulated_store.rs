@@ -50,11 +50,32 @@ impl SimulatedStore {
 
     /// Accepts a command.
     pub(super) fn submit(&mut self, body: CommandBody) {
-        let command =
-            SessionCommand { command_id: CommandId::generate(), fingerprint: String::new(), by: user(), body };
-        self.accepted.extend(command.run_id().filter(|_| command.is_message()));
+        self.submit_command(self.create_command(body));
+    }
+
+    pub(super) fn create_command(&self, body: CommandBody) -> SessionCommand {
+        SessionCommand { command_id: CommandId::generate(), fingerprint: String::new(), by: user(), body }
+    }
+
+    /// Accepts a command that may have been accepted before.
+    pub(super) fn submit_command(&mut self, command: SessionCommand) {
+        let started = command.run_id().filter(|_| command.is_message());
+        if started.is_some_and(|run| self.accepted.contains(&run)) {
+            return;
+        }
+        self.accepted.extend(started);
         self.last_position += 1;
         self.inbox.push(InboxEntry { position: self.last_position, accepted_seq: self.session.last_seq(), command });
+    }
+
+    /// Accepts a message with the start of its run.
+    pub(super) fn commit_message(&mut self, batch: CommitBatch, message: &SessionCommand, ts: Timestamp) {
+        assert!(self.inbox.is_empty() && batch.consumed.is_empty());
+        let starts =
+            |draft: &EventDraft| draft.run_id == message.run_id() && matches!(draft.body, EventBody::RunStarted(_));
+        assert!(batch.drafts.iter().any(starts), "a message is accepted with the start of its run");
+        self.accepted.extend(message.run_id());
+        self.commit(batch, ts);
     }
 
     /// Returns the session as a new owner finds it.

@@ -1,35 +1,19 @@
 //! The surroundings of an actor in memory: its store, its run, its extraction and its clients. Each step checks what must always
 //! hold.
 
-use std::{collections::VecDeque, mem, time::Duration};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use k8sops_core::*;
-use serde_json::json;
 
-use super::simulated_store::{SimulatedStore, event_body};
+use super::{simulated_run::SimulatedRun, simulated_store::SimulatedStore};
 use crate::runtime::session_actor::{
-    effects::{ActorEffect, ClosedSession, CommitBatch},
+    effects::{ActorEffect, ClosedSession, CommitBatch, RunStart},
     inputs::{
-        ActorInput, ActorTime, CheckpointNeed, CommitOutcome, InboxContents, IndexWrite, RunEnding, SessionFacts,
-        StoreSharing, TaskReport,
+        ActorInput, ActorTime, CheckpointNeed, CommitOutcome, InboxContents, IndexWrite, SessionFacts, StoreSharing,
     },
     state::{ActorOperation, OwnedSession, SessionActorState, ShutdownNotice},
     step::{first_state, step},
 };
-
-/// How long an approval is pending.
-const APPROVAL_TTL: Duration = Duration::from_secs(20);
-
-fn run_finished(outcome: &str) -> EventBody {
-    event_body(json!({"type": "run_finished", "outcome": outcome, "usage": TokenUsage::default(), "duration_ms": 1}))
-}
-
-fn tool_end(call: &ToolCallId, status: &str) -> EventBody {
-    event_body(json!({
-        "type": "tool_end", "tool_call_id": call, "status": status, "content": "", "structured": null,
-        "truncated": false, "bytes": 0, "duration_ms": 1,
-    }))
-}
 
 pub(super) fn internal_failure() -> RunFailed {
     let usage = TokenUsage::default();
@@ -40,11 +24,24 @@ pub(super) fn unavailable() -> StoreError {
     StoreError::Unavailable("away".into())
 }
 
+pub(super) fn message(on_busy: OnBusy) -> CommandBody {
+    let (message_id, run_id) = (MessageId::new(), RunId::new());
+    CommandBody::Message {
+        message_id,
+        run_id,
+        content: "hi".into(),
+        attachments: Vec::new(),
+        on_busy,
+        cause: RequestContext::default(),
+    }
+}
+
 /// The operation that the actor waits for.
 #[derive(Debug)]
 pub(super) enum AwaitedOperation {
     Open,
     Commit(Box<CommitBatch>),
+    CommitMessage(Box<CommitBatch>, Box<RunStart>),
     RecordCommit,
     RecordApprovals,
     CheckLog,
@@ -65,21 +62,9 @@ pub(super) enum OperationFate {
     Damaged,
 }
 
-#[derive(Debug)]
-pub(super) struct SimulatedRun {
-    pub(super) run_id: RunId,
-    /// Whether its start is acknowledged.
-    pub(super) is_started: bool,
-    pub(super) is_cancelled: bool,
-    /// Appends that are not acknowledged.
-    pub(super) waiting: usize,
-    /// Whether its end was appended.
-    pub(super) is_finished: bool,
-}
-
 /// What waits for an acknowledgement.
 #[derive(Debug)]
-enum WaitingAppend {
+pub(super) enum WaitingAppend {
     Start(RunId),
     /// The append of a run whose first event has this time.
     Append(RunId, Vec<EventDraft>),
@@ -101,7 +86,9 @@ pub(super) struct Simulation {
     pub(super) is_halted: bool,
     pub(super) run: Option<SimulatedRun>,
     pub(super) is_extracting: bool,
-    waiting: VecDeque<WaitingAppend>,
+    pub(super) waiting: VecDeque<WaitingAppend>,
+    /// The message that the actor was offered and has not answered.
+    pub(super) offer: Option<Arc<SessionCommand>>,
     /// Whether capacity is reserved, as far as the actor knows.
     has_capacity: bool,
 }
@@ -123,6 +110,7 @@ impl Simulation {
             run: None,
             is_extracting: false,
             waiting: VecDeque::new(),
+            offer: None,
             has_capacity: true,
         };
         simulation.perform(effects);
@@ -165,6 +153,7 @@ impl Simulation {
         self.state = next;
         self.perform(effects);
         if self.has_ended() {
+            self.submit_offer();
             self.end_tasks();
             self.operation = None;
             assert!(!self.is_leased || self.closed == Some(ClosedSession::Deleted), "the lease is released");
@@ -184,6 +173,7 @@ impl Simulation {
                 (session.operation, operation),
                 (None, None)
                     | (Some(ActorOperation::Commit { .. }), Some(AwaitedOperation::Commit(_)))
+                    | (Some(ActorOperation::CommitMessage), Some(AwaitedOperation::CommitMessage(..)))
                     | (Some(ActorOperation::RecordCommit), Some(AwaitedOperation::RecordCommit))
                     | (Some(ActorOperation::RecordApprovals(_)), Some(AwaitedOperation::RecordApprovals))
                     | (Some(ActorOperation::CheckLog), Some(AwaitedOperation::CheckLog))
@@ -202,6 +192,7 @@ impl Simulation {
         }
         assert!(session.queue.is_empty(), "something is queued and not committed: {session:?}");
         assert!(self.run.is_some() || !self.has_capacity, "capacity is held at rest: {session:?}");
+        assert!(self.run.is_some() || self.offer.is_none(), "a message waits for nothing: {session:?}");
         let has_task = self.run.is_some() || self.is_extracting;
         assert!(has_task || self.state.next_deadline(self.now).is_some(), "nothing wakes {session:?}");
         assert_eq!(session.active_run(), self.run.as_ref().map(|run| run.run_id));
@@ -219,6 +210,13 @@ impl Simulation {
                     self.has_capacity = true;
                     self.start_owned(AwaitedOperation::Commit(Box::new(batch)));
                 }
+                ActorEffect::CommitMessage(message, batch, start) => {
+                    self.check_not_draining();
+                    assert_eq!(self.offer.as_ref(), Some(&message));
+                    self.has_capacity = true;
+                    self.start_owned(AwaitedOperation::CommitMessage(Box::new(batch), start));
+                }
+                ActorEffect::DeclineMessage => self.submit_offer(),
                 ActorEffect::RecordCommit => self.start_owned(AwaitedOperation::RecordCommit),
                 ActorEffect::RecordApprovals(_) => self.start_owned(AwaitedOperation::RecordApprovals),
                 ActorEffect::CheckLog => self.start_owned(AwaitedOperation::CheckLog),
@@ -228,6 +226,7 @@ impl Simulation {
                 }
                 ActorEffect::ReleaseLease(_) => {
                     assert!(self.is_leased);
+                    self.submit_offer();
                     self.end_tasks();
                     // A commit in progress is dropped.
                     self.operation = Some(AwaitedOperation::ReleaseLease);
@@ -262,6 +261,24 @@ impl Simulation {
                 }
                 ActorEffect::ReportFailure(_) | ActorEffect::CloseFeed(_) => {}
             }
+        }
+    }
+
+    /// Offers a message to an owner.
+    pub(super) fn offer(&mut self, body: CommandBody) {
+        if self.owned().is_some() && self.offer.is_none() {
+            let message = Arc::new(self.store.create_command(body));
+            self.offer = Some(message.clone());
+            self.input(ActorInput::MessageOffered(message));
+        }
+    }
+
+    /// The sender of a message that was not accepted, as far as it knows, submits it.
+    fn submit_offer(&mut self) {
+        if let Some(message) = self.offer.take()
+            && self.closed.is_none()
+        {
+            self.store.submit_command(Arc::unwrap_or_clone(message));
         }
     }
 
@@ -334,6 +351,33 @@ impl Simulation {
                     checkpoint: if has_run_end { CheckpointNeed::Due } else { CheckpointNeed::None },
                 })
             }
+            (AwaitedOperation::CommitMessage(..), None) if !self.store.inbox.is_empty() => {
+                self.submit_offer();
+                ActorInput::MessageDeclined
+            }
+            (AwaitedOperation::CommitMessage(batch, start), None) => {
+                let message = self.offer.take().expect("a message is committed once");
+                self.store.commit_message(*batch, &message, self.now.wall);
+                ActorInput::MessageCommitted(
+                    CommitOutcome {
+                        facts: SessionFacts::from_state(&self.store.session),
+                        has_run_end: false,
+                        has_records: self.store.log.len().is_multiple_of(2),
+                        checkpoint: CheckpointNeed::None,
+                    },
+                    start,
+                )
+            }
+            (AwaitedOperation::CommitMessage(batch, _), Some(error)) => {
+                // Unnoticed by the sender as well, who submits the message again.
+                if fate == OperationFate::TakesEffectUnnoticed
+                    && self.store.inbox.is_empty()
+                    && let Some(message) = self.offer.clone()
+                {
+                    self.store.commit_message(*batch, &message, self.now.wall);
+                }
+                ActorInput::OperationFailed(error)
+            }
             (AwaitedOperation::Commit(batch), Some(error)) => {
                 if fate == OperationFate::TakesEffectUnnoticed {
                     self.store.commit(*batch, self.now.wall);
@@ -382,79 +426,6 @@ impl Simulation {
             self.restart();
         } else {
             self.is_notified = true;
-        }
-    }
-
-    /// The run appends what comes next in it.
-    pub(super) fn append(&mut self) {
-        let approval = self.store.session.pending_approvals().next().is_some();
-        let open_call =
-            self.store.session.run.as_ref().and_then(|run| run.calls.first()).map(|open| open.call.id.clone());
-        let Some(run) = self.run.as_mut().filter(|run| run.is_started && !run.is_finished) else { return };
-        let bodies = match open_call {
-            _ if run.waiting > 0 || approval => {
-                vec![EventBody::Warning(SessionWarning::new(format!("w{}", self.store.log.len()), "said meanwhile"))]
-            }
-            Some(call) => vec![tool_end(&call, "ok")],
-            None => {
-                let call = ToolCallId::generate();
-                let expires_at = self.now.wall.saturating_add(APPROVAL_TTL);
-                let reply = json!({
-                    "type": "assistant_message", "message_id": MessageId::new(), "content": "", "reasoning": null,
-                    "tool_calls": [{"id": call, "name": "change", "arguments": {}}], "usage": TokenUsage::default(),
-                    "stop_reason": StopReason::EndTurn, "citations": [],
-                });
-                let asked = json!({
-                    "type": "approval_requested", "approval_id": ApprovalId::new(), "tool_call_id": call,
-                    "name": "change", "arguments": {}, "effect": "mutating", "reason": "", "expires_at": expires_at,
-                });
-                vec![event_body(reply), event_body(asked)]
-            }
-        };
-        self.append_events(bodies);
-    }
-
-    fn append_events(&mut self, bodies: Vec<EventBody>) {
-        let Some(run) = &mut self.run else { return };
-        run.waiting += 1;
-        let (run_id, ts) = (run.run_id, self.now.wall);
-        let drafts: Vec<_> = bodies.into_iter().map(|body| EventDraft { ts, run_id: Some(run_id), body }).collect();
-        self.waiting.push_back(WaitingAppend::Append(run_id, drafts.clone()));
-        self.input(ActorInput::Reported(vec![TaskReport::Appended(drafts)]));
-    }
-
-    /// The run ends as far as it can: it stops for a shutdown, appends its end, or ends its task after that.
-    pub(super) fn finish_run(&mut self) {
-        let Some(run) = self.run.as_mut().filter(|run| run.is_started && run.waiting == 0) else { return };
-        let ending = if run.is_finished {
-            RunEnding::Closed
-        } else if self.is_halted {
-            RunEnding::Halted
-        } else if run.is_cancelled {
-            run.is_finished = true;
-            let calls = self.store.session.run.iter().flat_map(|run| &run.calls);
-            let ends = calls.map(|open| tool_end(&open.call.id, "cancelled")).collect::<Vec<_>>();
-            return self.append_events(ends.into_iter().chain([run_finished("cancelled")]).collect());
-        } else if self.store.session.run.as_ref().is_some_and(|run| run.calls.is_empty()) {
-            run.is_finished = true;
-            return self.append_events(vec![run_finished("completed")]);
-        } else {
-            return self.append();
-        };
-        self.end_run(ending);
-    }
-
-    /// The task of the run ends.
-    pub(super) fn end_run(&mut self, ending: RunEnding) {
-        if self.run.take().is_some() {
-            self.input(ActorInput::Reported(vec![TaskReport::RunEnded(ending)]));
-        }
-    }
-
-    pub(super) fn finish_extraction(&mut self) {
-        if mem::take(&mut self.is_extracting) {
-            let saved = MemorySaved { up_to_seq: self.store.session.last_seq(), ..MemorySaved::default() };
-            self.input(ActorInput::Reported(vec![TaskReport::MemoriesExtracted(saved)]));
         }
     }
 

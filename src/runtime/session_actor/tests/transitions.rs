@@ -4,23 +4,11 @@ use std::time::Duration;
 
 use k8sops_core::*;
 
-use super::simulation::{AwaitedOperation, OperationFate, Simulation, internal_failure, unavailable};
+use super::simulation::{AwaitedOperation, OperationFate, Simulation, internal_failure, message, unavailable};
 use crate::runtime::session_actor::{
     inputs::{ActorInput, RunEnding, StoreSharing},
     state::{ApprovalRecord, ExtractionTask, RunStage, SessionActivity},
 };
-
-fn message(on_busy: OnBusy) -> CommandBody {
-    let (message_id, run_id) = (MessageId::new(), RunId::new());
-    CommandBody::Message {
-        message_id,
-        run_id,
-        content: "hi".into(),
-        attachments: Vec::new(),
-        on_busy,
-        cause: RequestContext::default(),
-    }
-}
 
 impl Simulation {
     /// Answers operations until none is in progress, or one that `stops` accepts is.
@@ -83,6 +71,61 @@ fn run_starts_with_the_commit_of_its_message() {
     simulation.answer_all();
     assert!(simulation.run.as_ref().unwrap().is_started);
     assert_eq!(simulation.event_types(), ["title_changed", "user_message", "run_started"]);
+}
+
+#[test]
+fn offered_message_is_accepted_with_the_start_of_its_run() {
+    let mut simulation = opened();
+    simulation.offer(message(OnBusy::Enqueue));
+    assert!(matches!(simulation.operation, Some(AwaitedOperation::CommitMessage(..))));
+    assert!(simulation.run.is_none());
+    simulation.answer_all();
+    let run = simulation.run.as_ref().unwrap();
+    assert!(run.is_started && simulation.store.accepted == [run.run_id]);
+    assert_eq!(simulation.event_types(), ["title_changed", "user_message", "run_started"]);
+    // While it runs, the next one waits in the inbox.
+    simulation.offer(message(OnBusy::Enqueue));
+    assert_eq!((simulation.offer.is_none(), simulation.store.inbox.len()), (true, 1));
+    assert!(simulation.operation.is_none());
+}
+
+#[test]
+fn offered_message_waits_for_the_end_of_a_finished_run() {
+    let mut simulation = opened();
+    simulation.offer(message(OnBusy::Enqueue));
+    simulation.answer_all();
+    simulation.finish_run();
+    simulation.answer_all();
+    assert!(simulation.run.as_ref().unwrap().is_finished);
+    simulation.offer(message(OnBusy::Enqueue));
+    assert!(simulation.offer.is_some() && simulation.operation.is_none());
+    simulation.finish_run();
+    simulation.answer_until(|operation| matches!(operation, AwaitedOperation::CommitMessage(..)));
+    simulation.answer_all();
+    assert_eq!(simulation.store.accepted.len(), 2);
+    assert!(simulation.run.as_ref().unwrap().is_started && simulation.store.inbox.is_empty());
+}
+
+#[test]
+fn offered_message_does_not_overtake_one_of_the_inbox() {
+    let mut simulation = opened();
+    // Another process submitted it, and its notification is on its way.
+    simulation.store.submit(message(OnBusy::Enqueue));
+    let first = simulation.store.accepted[0];
+    simulation.offer(message(OnBusy::Enqueue));
+    simulation.answer_all();
+    assert_eq!(simulation.run.as_ref().unwrap().run_id, first);
+    assert_eq!((simulation.store.accepted.len(), simulation.store.inbox.len()), (2, 1));
+}
+
+#[test]
+fn run_that_starts_in_a_drain_is_left_to_the_next_process() {
+    let mut simulation = opened();
+    simulation.offer(message(OnBusy::Enqueue));
+    simulation.input(ActorInput::ShutdownRequested);
+    simulation.answer_all();
+    assert!(simulation.has_ended() && simulation.run.is_none());
+    assert_eq!(simulation.store.session.summary.open_run, Some(simulation.store.accepted[0]));
 }
 
 #[test]

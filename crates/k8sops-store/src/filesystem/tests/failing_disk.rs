@@ -68,14 +68,28 @@ impl PatientClient<'_> {
         self.commands.push(id.to_owned());
     }
 
+    /// Returns the lease, which is acquired if the client has none.
+    async fn lease(&mut self) -> Result<SessionLease, StoreError> {
+        let lease = match self.lease {
+            Some(lease) => lease,
+            None => self.store.acquire_lease(self.session, "a", Duration::from_secs(60)).await?,
+        };
+        Ok(*self.lease.insert(lease))
+    }
+
     async fn append(&mut self, text: &str, writes_checkpoint: bool) {
+        self.commit(text, writes_checkpoint, None).await;
+    }
+
+    /// Sends a message and commits its run at once.
+    async fn say(&mut self, id: &str, text: &str) {
+        self.commit(text, false, Some(test_command(id, message_body(text)))).await;
+    }
+
+    async fn commit(&mut self, text: &str, writes_checkpoint: bool, message: Option<SessionCommand>) {
         self.repeat(async |client| {
             let (store, session) = (client.store, client.session);
-            let lease = match client.lease {
-                Some(lease) => lease,
-                None => store.acquire_lease(session, "a", Duration::from_secs(60)).await?,
-            };
-            client.lease = Some(lease);
+            let lease = client.lease().await?;
             let before = load_state(store, session).await?.state;
             let seen = user_messages(&before);
             if seen.iter().any(|message| message == text) {
@@ -93,7 +107,19 @@ impl PatientClient<'_> {
                 summary: &after.summary,
                 checkpoint: writes_checkpoint.then_some(&before),
             };
-            store.commit_events(commit).await?;
+            match &message {
+                None => drop(store.commit_events(commit).await?),
+                Some(message) => {
+                    if store.commit_new_command(commit, message).await? == NewCommandCommit::Declined {
+                        // A failed attempt has left the message.
+                        let known = store.submit_command(session, message.clone()).await?;
+                        assert!(known.duplicate, "nothing else waits");
+                        let waiting = store.list_inbox(session).await?;
+                        let consumed: Vec<u64> = waiting.iter().map(|entry| entry.position).collect();
+                        store.commit_events(LogCommit { consumed: &consumed, ..commit }).await?;
+                    }
+                }
+            }
             client.messages = seen;
             client.messages.push(text.to_owned());
             Ok(())
@@ -119,6 +145,7 @@ impl PatientClient<'_> {
     async fn work(&mut self) {
         self.key = Some(self.repeat(async |client| client.store.deployment_key().await).await);
         self.create_session().await;
+        self.say("c0", "zeroth").await;
         self.send_command("c1").await;
         self.append("first", false).await;
         self.append("second", true).await;

@@ -117,6 +117,27 @@ async fn thousand_sessions_share_their_waits_for_the_disk() {
 }
 
 #[tokio::test]
+async fn new_command_and_its_events_take_one_wait_for_the_disk() {
+    let mut fixture = JournalFixture::new().await;
+    let session = fixture.create_sessions(1).await[0];
+    for id in ["c1", "c2"] {
+        let store = fixture.store().clone();
+        let mut writer = SessionWriter::acquire(&store, session, "a").await;
+        fixture.disk.plan(None);
+        let command = test_command(id, message_body("hi"));
+        let receipt = writer.commit_new_command(&command, run_drafts("hi")).await.unwrap();
+        let syncs = fixture.disk.operations().iter().filter(|operation| **operation == DiskOperation::Sync).count();
+        assert_eq!(syncs, 1, "{id}");
+        drop(store);
+        fixture.lose_power().await;
+        let kept = fixture.store().find_receipt(session, &command.by, &command.command_id).await.unwrap();
+        assert_eq!(kept, receipt);
+        assert!(fixture.store().list_inbox(session).await.unwrap().is_empty());
+    }
+    assert_eq!(read_session(fixture.store(), session).await.0.len(), 7);
+}
+
+#[tokio::test]
 async fn those_who_append_lines_do_not_wait_for_the_disk() {
     let fixture = JournalFixture::new().await;
     let told = Arc::new(Mutex::new(Vec::new()));

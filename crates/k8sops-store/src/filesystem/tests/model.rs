@@ -20,6 +20,7 @@ enum StoreOperation {
     Release(u8),
     Commit { writer: u8, events: u8, consume: bool, checkpoint: bool },
     Submit { id: u8, only_if_idle: bool },
+    CommitNew { writer: u8, id: u8 },
     Reopen,
 }
 
@@ -30,6 +31,7 @@ fn operations() -> impl Strategy<Value = Vec<StoreOperation>> {
         6 => (0..2u8, 0..4u8, any::<bool>(), prop::bool::weighted(0.2))
             .prop_map(|(writer, events, consume, checkpoint)| StoreOperation::Commit { writer, events, consume, checkpoint }),
         3 => (0..20u8, any::<bool>()).prop_map(|(id, only_if_idle)| StoreOperation::Submit { id, only_if_idle }),
+        3 => (0..2u8, 0..20u8).prop_map(|(writer, id)| StoreOperation::CommitNew { writer, id }),
         1 => Just(StoreOperation::Reopen),
     ];
     prop::collection::vec(op, 1..40)
@@ -86,6 +88,26 @@ impl ComparedStore {
                 };
                 store.commit_events(commit).await.map_or_else(describe, |_| "committed".into())
             }
+            StoreOperation::CommitNew { writer, .. } => {
+                let Some(lease) = self.leases[usize::from(*writer)] else { return "no lease".into() };
+                let state = load_state(store, session).await.unwrap().state;
+                let (events, after) = contract::fold_drafts(&state, drafts.to_vec());
+                let commit = LogCommit {
+                    session,
+                    epoch: lease.epoch,
+                    expected_seq: state.last_seq(),
+                    expected_lineage: None,
+                    events: &events,
+                    consumed: &[],
+                    summary: &after.summary,
+                    checkpoint: None,
+                };
+                match store.commit_new_command(commit, &command.unwrap()).await {
+                    Ok(NewCommandCommit::Committed { receipt, .. }) => format!("{receipt:?}"),
+                    Ok(NewCommandCommit::Declined) => "declined".into(),
+                    Err(error) => describe(error),
+                }
+            }
             StoreOperation::Submit { .. } => {
                 let submitted = store.submit_command(session, command.unwrap()).await;
                 submitted.map_or_else(describe, |receipt| format!("{receipt:?}"))
@@ -122,9 +144,14 @@ proptest! {
                 let drafts: Vec<_> = match op {
                     StoreOperation::Commit { events, .. } if *events == 3 => run_drafts("a turn"),
                     StoreOperation::Commit { events, .. } => (0..*events).map(|n| warning_draft(&format!("{n}"))).collect(),
+                    StoreOperation::CommitNew { .. } => run_drafts("a turn"),
                     _ => Vec::new(),
                 };
                 let command = match op {
+                    StoreOperation::CommitNew { id, .. } => Some(SessionCommand {
+                        fingerprint: format!("{}", id / 15),
+                        ..test_command(&format!("c{}", id % 15), message_body("hi"))
+                    }),
                     StoreOperation::Submit { id, only_if_idle } => Some(SessionCommand {
                         fingerprint: format!("{}", id / 15),
                         ..test_command(&format!("c{}", id % 15), if *only_if_idle { message_body_if_idle("hi") } else { message_body("hi") })

@@ -38,6 +38,34 @@ async fn reopened_store_has_all_data_and_a_new_epoch() {
     assert!(SessionWriter::acquire(&store, session, "b").await.lease.epoch > epoch);
 }
 
+#[tokio::test]
+async fn torn_write_of_a_command_with_its_events_leaves_the_command_once() {
+    let dir = TempDir::new().unwrap();
+    let store = open_store(dir.path()).await;
+    let session = create_test_session(&store).await;
+    let mut writer = SessionWriter::acquire(&store, session, "a").await;
+    let before = fs::metadata(session_path(dir.path(), session)).unwrap().len();
+    let command = test_command("c1", message_body("hi"));
+    let receipt = writer.commit_new_command(&command, run_drafts("hi")).await.unwrap().unwrap();
+    drop(store);
+    let bytes = fs::read(session_path(dir.path(), session)).unwrap();
+    let mut outcomes = Vec::new();
+    for length in usize::try_from(before).unwrap()..=bytes.len() {
+        let copy = TempDir::new().unwrap();
+        let path = session_path(copy.path(), session);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &bytes[..length]).unwrap();
+        let store = open_store(copy.path()).await;
+        let queued = store.list_inbox(session).await.unwrap().len();
+        let events = contract::read_log(&store, session, 0, 100).await.len();
+        let known = store.find_receipt(session, &command.by, &command.command_id).await.unwrap();
+        assert_eq!(known, (queued + events > 1).then(|| receipt.clone()), "{length} bytes");
+        outcomes.push((queued, events));
+    }
+    outcomes.dedup();
+    assert_eq!(outcomes, [(0, 1), (1, 1), (0, 4)], "nothing, then the message, then the run");
+}
+
 /// Cuts a session's file at every byte of its last line, which `last` writes, and checks that the session is as it was
 /// before that line.
 async fn assert_torn_line_is_cut_off(last: impl AsyncFn(&FilesystemStore, SessionId)) {

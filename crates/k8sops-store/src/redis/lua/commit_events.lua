@@ -1,4 +1,5 @@
--- Appends events to the log and consumes commands: the one way to write to a log. All of it takes effect, or nothing.
+-- Appends events to the log and consumes commands: the one way to write to a log. All of it takes effect, or nothing. A new
+-- command can be accepted with the events that it causes, if no other command waits. It does not get into the inbox.
 -- A call that is repeated with the same commit_id writes nothing, and gets the reply of the first call.
 local current_epoch, holder, oldest_seq, last_seq, log_extent, last_commit, head, lost_seq, waiting = unpack(redis.call(
   'HMGET', meta_key, 'epoch', 'holder', 'oldest_seq', 'last_seq', 'log_extent', 'commit', 'head', 'lost_seq', 'waiting'))
@@ -30,6 +31,14 @@ for _, position in ipairs(consumed) do
   local id = position .. '-0'
   if #redis.call('XRANGE', inbox_key, id, id) == 0 then return {'forked', tonumber(last_seq)} end
 end
+if receipt then
+  local inbox_position, newest_receipt = unpack(redis.call('HMGET', meta_key, 'inbox', 'newest_receipt'))
+  local known_receipt, is_new = find_receipt(receipts_key, receipt_id, command_id, inbox_position, newest_receipt)
+  -- A list of another type is found before anything is written.
+  redis.call('LLEN', receipt_order_key)
+  local has_waiting = (tonumber(waiting) or 0) > 0 or redis.call('XLEN', inbox_key) > 0
+  if known_receipt or not is_new or has_waiting then return {'declined'} end
+end
 
 for i, event in ipairs(events) do
   redis.call('XADD', log_key, string.format('%.0f-0', first_seq + i - 1), 'e', event.json, 'p', event.previous or '')
@@ -46,6 +55,12 @@ for _, position in ipairs(consumed) do
     end
   end
   redis.call('XDEL', inbox_key, id)
+end
+
+if receipt then
+  add_receipt(meta_key, receipts_key, receipt_order_key, receipt_id, last_seq, receipt, receipt_limit)
+  -- By this, it is known that there must be receipts.
+  if (tonumber(redis.call('HGET', meta_key, 'inbox')) or 0) == 0 then redis.call('HSET', meta_key, 'inbox', 1) end
 end
 
 if says_messages_lost then

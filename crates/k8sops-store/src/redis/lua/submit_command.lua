@@ -17,15 +17,9 @@ if not is_whole then
   for _, channel in ipairs({log_channel, inbox_channel}) do redis.pcall('PUBLISH', channel, 'damaged') end
   return {'damaged', tonumber(last_seq)}
 end
--- Older versions kept receipts under the command id alone.
-local known_receipt = redis.call('HGET', receipts_key, receipt_id) or redis.call('HGET', receipts_key, command_id)
+local known_receipt, is_new = find_receipt(receipts_key, receipt_id, command_id, inbox_position, newest_receipt)
 if known_receipt then return {'known', known_receipt} end
--- Without its receipt, a command that is sent again would be handled again.
--- Receipts without the newest one are those of a backup.
-local was_used = (tonumber(inbox_position) or 0) > 0
-local has_receipts = redis.call('EXISTS', receipts_key) == 1
-if newest_receipt then has_receipts = redis.call('HGET', receipts_key, newest_receipt) end
-if was_used and not has_receipts then return {'receipts_missing'} end
+if not is_new then return {'receipts_missing'} end
 
 if is_message then
   local queued_messages = tonumber(waiting) or 0
@@ -42,12 +36,9 @@ local time = redis.call('TIME')
 local position = string.format('%.0f', math.max((inbox_position or 0) + 1, time[1] * 1000000 + time[2]))
 local message_flag = is_message and '1' or '0'
 redis.call('XADD', inbox_key, position .. '-0', 'seq', last_seq, 'message', message_flag, 'command', command)
-redis.call('HSET', meta_key, 'inbox', position, 'newest_receipt', receipt_id)
+redis.call('HSET', meta_key, 'inbox', position)
 redis.call('HINCRBY', meta_key, 'waiting', message_flag)
-redis.call('HSET', receipts_key, receipt_id, last_seq .. ' ' .. receipt)
-if redis.call('RPUSH', receipt_order_key, receipt_id) > tonumber(receipt_limit) then
-  redis.call('HDEL', receipts_key, redis.call('LPOP', receipt_order_key))
-end
+add_receipt(meta_key, receipts_key, receipt_order_key, receipt_id, last_seq, receipt, receipt_limit)
 if session_ttl_ms then
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, session_ttl_ms) end
 end
