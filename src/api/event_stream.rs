@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, http::header, web::Bytes};
 use backon::{BackoffBuilder as _, ConstantBuilder};
 use futures_util::{
     FutureExt as _, Stream, StreamExt as _,
-    future::BoxFuture,
+    future::{BoxFuture, join},
     stream::{self, FuturesUnordered},
 };
 use k8sops_core::{
@@ -81,8 +81,11 @@ pub(super) async fn hello_frame(
 }
 
 async fn stream_hello(state: &ApiState, user: &UserId, session: SessionId) -> Result<StreamHello, ProblemDetails> {
-    let summary = state.sessions.get_session(user, session).await?;
-    let oldest_seq = state.sessions.oldest_seq(session).await?;
+    let (summary, oldest_seq) =
+        join(state.sessions.get_session(user, session), state.sessions.oldest_seq(session)).await;
+    // First, whether the session is the user's.
+    let summary = summary?;
+    let oldest_seq = oldest_seq?;
     Ok(StreamHello {
         protocol: PROTOCOL_VERSION,
         session_id: session,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, get, http::header, post, web};
+use futures_util::{TryFutureExt as _, future::try_join};
 use k8sops_core::{ChatMessage, CommandId, CommandReceipt, MessageId, RunId, SessionId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -119,8 +120,9 @@ pub(super) async fn send_message(
     let accepted = MessageAccepted::from_receipt(receipt)?;
     let Some(guard) = guard else { return Ok(HttpResponse::Accepted().json(accepted)) };
     // The run may end before its stream is open, so the cursor includes the text of complete messages.
-    let cursor = state.sessions.open_cursor(&caller.user, session_id, accepted.seq).await?.with_full_text();
-    let hello = hello_frame(&state, &caller.user, session_id).await?;
+    let cursor = state.sessions.open_cursor(&caller.user, session_id, accepted.seq).map_err(ProblemDetails::from);
+    let (cursor, hello) = try_join(cursor, hello_frame(&state, &caller.user, session_id)).await?;
+    let cursor = cursor.with_full_text();
     let end = StreamEnd::RunEnd(accepted.run_id, accepted.message_id);
     Ok(EventStream { guard, hello, cursor, form, format: StreamFormat::Sse, end }.into_response(&state))
 }

@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use k8sops_core::{CommandBody, CommandReceipt, SessionCommand, SessionId, SessionSummary};
+use k8sops_core::{CommandBody, CommandReceipt, SessionCommand, SessionSummary};
 use tokio::sync::{mpsc, oneshot};
-
-use super::inner::RuntimeInner;
 
 /// More messages for one owner are put into the inbox.
 const MAX_OFFERS: usize = 1;
@@ -29,26 +27,4 @@ pub(super) fn is_offerable(command: &SessionCommand, summary: &SessionSummary) -
     // Whole attachments are stored while the message waits in the inbox, so that none is lost.
     let CommandBody::Message { attachments, .. } = &command.body else { return false };
     !summary.is_processing() && attachments.iter().all(|sent| sent.whole.is_none())
-}
-
-impl RuntimeInner {
-    /// Offers a message to the owner of its session in this process. If no other process can own the session, an owner is started
-    /// for it. Returns the receipt of a message that was accepted.
-    ///
-    /// Of a message without a receipt, it is not known whether it was accepted. It can be submitted in any case, because it keeps
-    /// its id.
-    pub(super) async fn offer_message(
-        self: &Arc<Self>,
-        session: SessionId,
-        message: &Arc<SessionCommand>,
-    ) -> Option<CommandReceipt> {
-        let (accepted, receipt) = oneshot::channel();
-        let offer = MessageOffer { message: message.clone(), accepted };
-        if self.dependencies.store.notifications().is_some() {
-            self.registry.offer_to_lease_holder(session, offer);
-        } else if let Some(owner) = self.registry.offer_or_reserve_owner(session, offer) {
-            self.start_owner(session, owner);
-        }
-        receipt.await.ok()
-    }
 }

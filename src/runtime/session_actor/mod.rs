@@ -30,9 +30,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use k8sops_core::SessionId;
+use k8sops_core::{CommandReceipt, SessionCommand, SessionId};
+use tokio::sync::oneshot;
 
-use super::{inner::RuntimeInner, session_registry::ReservedOwner};
+use super::{inner::RuntimeInner, message_offer::MessageOffer, session_registry::ReservedOwner};
 use driver::ActorDriver;
 use slot_guard::SlotGuard;
 
@@ -64,5 +65,25 @@ impl RuntimeInner {
             let worker = self.threads.choose_worker(self.registry.last_watcher(session));
             self.tasks.spawn_on(run_session_actor(self.clone(), session, owner), &worker);
         }
+    }
+
+    /// Offers a message to the owner of its session in this process. If no other process can own the session, an owner is started
+    /// for it. Returns the receipt of a message that was accepted.
+    ///
+    /// Of a message without a receipt, it is not known whether it was accepted. It can be submitted in any case, because it keeps
+    /// its id.
+    pub(in crate::runtime) async fn offer_message(
+        self: &Arc<Self>,
+        session: SessionId,
+        message: &Arc<SessionCommand>,
+    ) -> Option<CommandReceipt> {
+        let (accepted, receipt) = oneshot::channel();
+        let offer = MessageOffer { message: message.clone(), accepted };
+        if self.dependencies.store.notifications().is_some() {
+            self.registry.offer_to_lease_holder(session, offer);
+        } else if let Some(owner) = self.registry.offer_or_reserve_owner(session, offer) {
+            self.start_owner(session, owner);
+        }
+        receipt.await.ok()
     }
 }
