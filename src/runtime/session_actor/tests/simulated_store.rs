@@ -50,10 +50,10 @@ impl SimulatedStore {
 
     /// Accepts a command.
     pub(super) fn submit(&mut self, body: CommandBody) {
-        self.submit_command(self.create_command(body));
+        self.submit_command(Self::create_command(body));
     }
 
-    pub(super) fn create_command(&self, body: CommandBody) -> SessionCommand {
+    pub(super) fn create_command(body: CommandBody) -> SessionCommand {
         SessionCommand { command_id: CommandId::generate(), fingerprint: String::new(), by: user(), body }
     }
 

@@ -267,7 +267,7 @@ impl Simulation {
     /// Offers a message to an owner.
     pub(super) fn offer(&mut self, body: CommandBody) {
         if self.owned().is_some() && self.offer.is_none() {
-            let message = Arc::new(self.store.create_command(body));
+            let message = Arc::new(SimulatedStore::create_command(body));
             self.offer = Some(message.clone());
             self.input(ActorInput::MessageOffered(message));
         }
