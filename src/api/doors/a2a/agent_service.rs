@@ -46,21 +46,23 @@ pub(super) struct AgentService {
     pub(super) parameters: ServiceParameters,
 }
 
+/// A message that was accepted.
+struct SentMessage {
+    /// How much history the answer has.
+    history: HistoryLength,
+    outcome: MessageOutcome,
+    guard: StreamGuard,
+}
+
 impl AgentService {
     fn reader(&self) -> TaskReader<'_> {
         TaskReader { state: &self.state, identity: &self.identity, hitl: self.parameters.hitl }
     }
 
     /// Sends a message. Returns its task, or an answer without one.
-    pub(super) async fn send_message(&self, mut request: SendMessageRequest) -> Result<Value, A2aFailure> {
-        let (history, answer_time) = (request.history_length()?, request.answer_time());
-        let push = request.take_push_config();
-        let message = request.into_message()?;
-        self.check_push_config(push.as_ref())?;
-        // Reserved before anything is accepted: a client that gets no response must be able to send the request again.
-        let guard = StreamGuard::new(&self.state, &self.identity)?;
-        let outcome = self.reader().send(&message).await?;
-        self.add_push_config(push, &outcome, message.context).await?;
+    pub(super) async fn send_message(&self, request: SendMessageRequest) -> Result<Value, A2aFailure> {
+        let answer_time = request.answer_time();
+        let SentMessage { history, outcome, guard } = self.accept_message(request).await?;
         let task = match outcome {
             MessageOutcome::Answered(message) => return Ok(to_json(&StreamItem::Message(message))),
             MessageOutcome::Settled(task) => task,
@@ -75,16 +77,10 @@ impl AgentService {
     /// Sends a message, and streams what becomes of it.
     pub(super) async fn stream_message(
         &self,
-        mut request: SendMessageRequest,
+        request: SendMessageRequest,
         form: BindingForm,
     ) -> Result<HttpResponse, A2aFailure> {
-        let history = request.history_length()?;
-        let push = request.take_push_config();
-        let message = request.into_message()?;
-        self.check_push_config(push.as_ref())?;
-        let guard = StreamGuard::new(&self.state, &self.identity)?;
-        let outcome = self.reader().send(&message).await?;
-        self.add_push_config(push, &outcome, message.context).await?;
+        let SentMessage { history, outcome, guard } = self.accept_message(request).await?;
         let response = match outcome {
             MessageOutcome::Answered(message) => form.single_item_stream(&StreamItem::Message(message)),
             MessageOutcome::Settled(task) => {
@@ -97,6 +93,18 @@ impl AgentService {
             }
         };
         Ok(self.parameters.add_to(response))
+    }
+
+    async fn accept_message(&self, mut request: SendMessageRequest) -> Result<SentMessage, A2aFailure> {
+        let history = request.history_length()?;
+        let push = request.take_push_config();
+        let message = request.into_message()?;
+        self.check_push_config(push.as_ref())?;
+        // Reserved before anything is accepted: a client that gets no response must be able to send the request again.
+        let guard = StreamGuard::new(&self.state, &self.identity)?;
+        let outcome = self.reader().send(&message).await?;
+        self.add_push_config(push, &outcome, message.context).await?;
+        Ok(SentMessage { history, outcome, guard })
     }
 
     /// Returns a task.

@@ -1,10 +1,13 @@
 //! `/a2a/v1`: the HTTP+JSON binding.
 
 use actix_web::{
-    HttpRequest, HttpResponse, get,
+    Error, FromRequest, HttpRequest, HttpResponse,
+    dev::Payload,
+    get,
     http::header::{CONTENT_TYPE, HeaderValue},
     post, web,
 };
+use futures_util::{FutureExt, future::LocalBoxFuture};
 use serde_json::Value;
 
 use super::{
@@ -55,13 +58,10 @@ document_errors!(
 )]
 #[post("/a2a/v1/message:send")]
 pub(in crate::api) async fn send_agent_message(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     body: Result<ConversationBody<SendMessageRequest>, ProblemDetails>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let body = body.map_err(|problem| reject_body(&request, problem));
-    let exchange = HttpExchange { request, state, caller };
+    let body = body.map_err(|problem| reject_body(&exchange.request, problem));
     exchange.answer(async |service| service.send_message(body?.0).await.map(json_response)).await
 }
 
@@ -76,13 +76,10 @@ pub(in crate::api) async fn send_agent_message(
 )]
 #[post("/a2a/v1/message:stream")]
 pub(in crate::api) async fn stream_agent_message(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     body: Result<ConversationBody<SendMessageRequest>, ProblemDetails>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let body = body.map_err(|problem| reject_body(&request, problem));
-    let exchange = HttpExchange { request, state, caller };
+    let body = body.map_err(|problem| reject_body(&exchange.request, problem));
     exchange.answer(async |service| service.stream_message(body?.0, BindingForm::HttpJson).await).await
 }
 
@@ -101,12 +98,9 @@ pub(in crate::api) async fn stream_agent_message(
 )]
 #[get("/a2a/v1/tasks")]
 pub(in crate::api) async fn list_agent_tasks(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     QueryParameters(query): QueryParameters<TaskListRequest>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let exchange = HttpExchange { request, state, caller };
     exchange.answer(async |service| service.list_tasks(&query).await.map(json_response)).await
 }
 
@@ -121,12 +115,9 @@ pub(in crate::api) async fn list_agent_tasks(
 )]
 #[get("/a2a/v1/tasks/{task_id}:subscribe")]
 pub(in crate::api) async fn subscribe_to_agent_task(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     task_id: web::Path<String>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let exchange = HttpExchange { request, state, caller };
     exchange.answer(async |service| service.subscribe(&task_id, BindingForm::HttpJson).await).await
 }
 
@@ -141,12 +132,9 @@ pub(in crate::api) async fn subscribe_to_agent_task(
 )]
 #[post("/a2a/v1/tasks/{task_id}:subscribe")]
 pub(in crate::api) async fn subscribe_to_agent_task_by_post(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     task_id: web::Path<String>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let exchange = HttpExchange { request, state, caller };
     exchange.answer(async |service| service.subscribe(&task_id, BindingForm::HttpJson).await).await
 }
 
@@ -163,12 +151,9 @@ pub(in crate::api) async fn subscribe_to_agent_task_by_post(
 )]
 #[post("/a2a/v1/tasks/{task_id}:cancel")]
 pub(in crate::api) async fn cancel_agent_task(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     task_id: web::Path<String>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let exchange = HttpExchange { request, state, caller };
     exchange.answer(async |service| service.cancel_task(&task_id).await.map(json_response)).await
 }
 
@@ -185,31 +170,35 @@ pub(in crate::api) async fn cancel_agent_task(
 )]
 #[get("/a2a/v1/tasks/{task_id}")]
 pub(in crate::api) async fn get_agent_task(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     task_id: web::Path<String>,
     QueryParameters(query): QueryParameters<TaskParameters>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let exchange = HttpExchange { request, state, caller };
     exchange.answer(async |service| service.get_task(&task_id, query.history_length()?).await.map(json_response)).await
 }
 
 /// Answers that there is no other card than the public one. As it only ever does that, it is not in the OpenAPI document.
-pub(super) async fn get_extended_agent_card(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
-) -> Result<HttpResponse, ProblemDetails> {
-    let exchange = HttpExchange { request, state, caller };
+pub(super) async fn get_extended_agent_card(exchange: HttpExchange) -> Result<HttpResponse, ProblemDetails> {
     exchange.answer(async |_| Err(no_extended_card().into())).await
 }
 
-/// A request on its way to a response.
-pub(super) struct HttpExchange {
+/// A request of a caller on its way to a response.
+pub(in crate::api) struct HttpExchange {
     pub(super) request: HttpRequest,
-    pub(super) state: web::Data<ApiState>,
-    pub(super) caller: Caller,
+    state: web::Data<ApiState>,
+    caller: Caller,
+}
+
+impl FromRequest for HttpExchange {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let state = web::Data::from_request(&request, payload);
+        let caller = Caller::from_request(&request, payload);
+        async move { Ok(Self { caller: caller.await?, state: state.await?, request }) }.boxed_local()
+    }
 }
 
 impl HttpExchange {

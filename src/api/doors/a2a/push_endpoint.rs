@@ -1,16 +1,13 @@
 //! `/a2a/v1/tasks/{task_id}/pushNotificationConfigs`: where what becomes of a task is posted.
 
-use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
+use actix_web::{HttpResponse, delete, get, post, web};
 
 use super::{
     a2a_error::{StatusBody, reject_body},
     http_endpoint::{HttpExchange, json_response},
     push_config_body::{PushConfigList, PushConfigRequest, PushConfigResource},
 };
-use crate::api::{
-    caller::Caller, doors::door_body::ConversationBody, error_responses::document_errors, problem::ProblemDetails,
-    state::ApiState,
-};
+use crate::api::{doors::door_body::ConversationBody, error_responses::document_errors, problem::ProblemDetails};
 
 document_errors!(
     PushConfigErrors: InvalidRequest, SessionNotFound, SessionDamaged, StoreUnavailable, Stopping
@@ -41,14 +38,11 @@ document_errors!(
 )]
 #[post("/a2a/v1/tasks/{task_id}/pushNotificationConfigs")]
 pub(in crate::api) async fn create_push_notification_config(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     task_id: web::Path<String>,
     body: Result<ConversationBody<PushConfigRequest>, ProblemDetails>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let body = body.map_err(|problem| reject_body(&request, problem));
-    let exchange = HttpExchange { request, state, caller };
+    let body = body.map_err(|problem| reject_body(&exchange.request, problem));
     exchange
         .answer(async |service| {
             service.ensure_push_notifications()?;
@@ -72,12 +66,9 @@ pub(in crate::api) async fn create_push_notification_config(
 )]
 #[get("/a2a/v1/tasks/{task_id}/pushNotificationConfigs")]
 pub(in crate::api) async fn list_push_notification_configs(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     task_id: web::Path<String>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let exchange = HttpExchange { request, state, caller };
     exchange.answer(async |service| service.list_push_configs(&task_id).await.map(json_response)).await
 }
 
@@ -99,13 +90,10 @@ pub(in crate::api) async fn list_push_notification_configs(
 )]
 #[get("/a2a/v1/tasks/{task_id}/pushNotificationConfigs/{config_id}")]
 pub(in crate::api) async fn get_push_notification_config(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ProblemDetails> {
     let (task_id, config_id) = path.into_inner();
-    let exchange = HttpExchange { request, state, caller };
     exchange.answer(async |service| service.get_push_config(&task_id, &config_id).await.map(json_response)).await
 }
 
@@ -127,12 +115,9 @@ pub(in crate::api) async fn get_push_notification_config(
 )]
 #[delete("/a2a/v1/tasks/{task_id}/pushNotificationConfigs/{config_id}")]
 pub(in crate::api) async fn delete_push_notification_config(
-    request: HttpRequest,
-    state: web::Data<ApiState>,
-    caller: Caller,
+    exchange: HttpExchange,
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, ProblemDetails> {
     let (task_id, config_id) = path.into_inner();
-    let exchange = HttpExchange { request, state, caller };
     exchange.answer(async |service| service.delete_push_config(&task_id, &config_id).await.map(json_response)).await
 }
