@@ -7,26 +7,14 @@ use serde_json::{Value, json};
 use crate::{
     a2a_client::{HTTP, RPC, applied, in_context, items, state, texts},
     program::TestProgram,
+    two_replicas::TwoReplicas,
 };
-use k8sops_testing::{
-    eventually,
-    provider::{FakeProviders, ProviderApi},
-    redis::{RedisFlavor, RedisServer},
-};
+use k8sops_testing::{eventually, provider::ProviderApi};
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn task_is_followed_on_another_replica_that_takes_it_over() {
-    let (redis, providers) = (RedisServer::start(RedisFlavor::Debian).await, FakeProviders::start().await);
-    let redis_url = redis.url();
-    let env = [
-        ("LLM_PROVIDER", "test-openai-chat"),
-        ("LLM_MODEL", "m"),
-        ("MEMORY_BACKEND", "redis"),
-        ("REDIS_URL", &*redis_url),
-    ];
-    let yaml = providers.settings_yaml();
-    let (owner, other) = (TestProgram::start(&yaml, &env).await, TestProgram::start(&yaml, &env).await);
+    let TwoReplicas { redis: _redis, providers, one: owner, other } = TwoReplicas::start().await;
     providers.script(ProviderApi::Chat, "m", ["hello", "the answer"].map(|text| ProviderApi::Chat.text(text)));
     let send = async |program: &TestProgram, id: &str| {
         let mut params = in_context("c", id, "hi");

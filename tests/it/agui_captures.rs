@@ -11,14 +11,13 @@ use tokio::process::Command;
 use crate::{
     agui_client::{RunRequest, approve, open_run, outcome, parse_events, types},
     clients::run_in_folder,
-    program::TestProgram,
     service::{ServiceSetup, TestService},
+    two_replicas::TwoReplicas,
 };
 use k8sops_models::{ModelError, ModelErrorKind};
 use k8sops_testing::{
     counting_server::CountingMcpServer,
-    provider::{FakeProviders, ProviderApi},
-    redis::{RedisFlavor, RedisServer},
+    provider::ProviderApi,
     scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
     testbed,
 };
@@ -97,16 +96,7 @@ async fn runs_that_end_early_are_valid() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn run_that_another_replica_takes_over_is_valid() {
-    let (redis, providers) = (RedisServer::start(RedisFlavor::Debian).await, FakeProviders::start().await);
-    let redis_url = redis.url();
-    let env = [
-        ("LLM_PROVIDER", "test-openai-chat"),
-        ("LLM_MODEL", "m"),
-        ("MEMORY_BACKEND", "redis"),
-        ("REDIS_URL", &*redis_url),
-    ];
-    let yaml = providers.settings_yaml();
-    let (one, other) = (TestProgram::start(&yaml, &env).await, TestProgram::start(&yaml, &env).await);
+    let TwoReplicas { redis: _redis, providers, one, other } = TwoReplicas::start().await;
     let replies = [ProviderApi::Chat.truncated(2).stall(), ProviderApi::Chat.text("the final word")];
     providers.script(ProviderApi::Chat, "m", replies);
     let request = RunRequest::message("t-1", "m-1", "hi");

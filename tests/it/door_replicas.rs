@@ -7,42 +7,17 @@ use serde_json::{Value, json};
 use crate::{
     agui_client::{RunRequest, open_run, outcome, read_events, said},
     program::TestProgram,
+    two_replicas::TwoReplicas,
 };
-use k8sops_testing::{
-    provider::{FakeProviders, ProviderApi},
-    redis::{RedisFlavor, RedisServer},
-};
+use k8sops_testing::provider::ProviderApi;
 
-/// Two replicas of one store, of which one owns the session of a thread and stands still.
-struct StoppedOwner {
-    _redis: RedisServer,
-    _providers: FakeProviders,
-    owner: TestProgram,
-    other: TestProgram,
-}
-
-impl StoppedOwner {
-    async fn start() -> Self {
-        let (redis, providers) = (RedisServer::start(RedisFlavor::Debian).await, FakeProviders::start().await);
-        let redis_url = redis.url();
-        let env = [
-            ("LLM_PROVIDER", "test-openai-chat"),
-            ("LLM_MODEL", "m"),
-            ("MEMORY_BACKEND", "redis"),
-            ("REDIS_URL", &*redis_url),
-        ];
-        let yaml = providers.settings_yaml();
-        let (owner, other) = (TestProgram::start(&yaml, &env).await, TestProgram::start(&yaml, &env).await);
-        providers.script(ProviderApi::Chat, "m", ["hello", "the answer"].map(|text| ProviderApi::Chat.text(text)));
-        read_events(open(&owner, &RunRequest::message("t-1", "m-1", "hi")).await).await;
-        owner.process.send_signal(Signal::SIGSTOP);
-        Self { _redis: redis, _providers: providers, owner, other }
-    }
-
-    async fn stop(self) {
-        self.owner.stop().await;
-        self.other.stop().await;
-    }
+/// Starts two replicas, of which one owns the session of a thread and stands still.
+async fn start_with_stopped_owner() -> TwoReplicas {
+    let replicas = TwoReplicas::start().await;
+    replicas.providers.script(ProviderApi::Chat, "m", ["hello", "the answer"].map(|text| ProviderApi::Chat.text(text)));
+    read_events(open(&replicas.one, &RunRequest::message("t-1", "m-1", "hi")).await).await;
+    replicas.one.process.send_signal(Signal::SIGSTOP);
+    replicas
 }
 
 /// Returns the text of an event of chat completions or of the Responses API.
@@ -61,10 +36,10 @@ async fn open(program: &TestProgram, request: &RunRequest<'_>) -> Response {
 #[tokio::test(flavor = "multi_thread")]
 async fn message_that_no_owner_has_read_is_followed() {
     for request in [RunRequest::message("t-1", "m-2", "hi"), RunRequest::attach("t-1")] {
-        let replicas = StoppedOwner::start().await;
+        let replicas = start_with_stopped_owner().await;
         drop(open(&replicas.other, &RunRequest::message("t-1", "m-2", "hi")).await);
         let followed = open(&replicas.other, &request).await;
-        replicas.owner.process.send_signal(Signal::SIGCONT);
+        replicas.one.process.send_signal(Signal::SIGCONT);
         let events = read_events(followed).await;
         assert_eq!((said(&events).as_str(), &outcome(&events)["type"]), ("the answer", &"success".into()));
         replicas.stop().await;
@@ -74,7 +49,7 @@ async fn message_that_no_owner_has_read_is_followed() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn question_that_no_owner_has_read_is_followed_by_mcp() {
-    let replicas = StoppedOwner::start().await;
+    let replicas = start_with_stopped_owner().await;
     let other = &replicas.other;
     let sessions: Value = other.request(Method::GET, "/v1/sessions").send().await.unwrap().json().await.unwrap();
     let session = &sessions["sessions"][0]["session_id"];
@@ -94,7 +69,7 @@ async fn question_that_no_owner_has_read_is_followed_by_mcp() {
     drop(asked);
     let resumed = request(Method::GET).header("last-event-id", stream).send().await.unwrap();
     let repeated = request(Method::POST).json(&ask).send().await.unwrap();
-    replicas.owner.process.send_signal(Signal::SIGCONT);
+    replicas.one.process.send_signal(Signal::SIGCONT);
     for response in [resumed, repeated] {
         assert_eq!(response.status(), 200);
         let body = response.text().await.unwrap();
@@ -112,7 +87,7 @@ async fn message_that_no_owner_has_read_is_not_sent_twice() {
         ("/v1/chat/completions", json!({"model": "k8sops", "messages": history, "stream": true})),
         ("/v1/responses", json!({"model": "k8sops", "input": history, "stream": true})),
     ] {
-        let replicas = StoppedOwner::start().await;
+        let replicas = start_with_stopped_owner().await;
         let other = &replicas.other;
         let post =
             |retries: &str| other.request(Method::POST, path).header("x-stainless-retry-count", retries).json(&body);
@@ -121,7 +96,7 @@ async fn message_that_no_owner_has_read_is_not_sent_twice() {
         drop(first);
         let repeated = post("1").send().await.unwrap();
         assert_eq!((repeated.status().as_u16(), &repeated.headers()["x-k8sops-session"]), (200, &session), "{path}");
-        replicas.owner.process.send_signal(Signal::SIGCONT);
+        replicas.one.process.send_signal(Signal::SIGCONT);
         let body = repeated.text().await.unwrap();
         let said: String = body.lines().filter_map(read_delta).collect();
         assert_eq!(said, "the answer", "{path}: {body}");

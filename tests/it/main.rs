@@ -16,6 +16,8 @@ mod program;
 mod responses_client;
 #[path = "../support/service.rs"]
 mod service;
+#[path = "../support/two_replicas.rs"]
+mod two_replicas;
 
 mod a2a_clients;
 mod a2a_door;
