@@ -38,6 +38,13 @@ async fn ai_sdk_streams_a_chat() {
 
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
+async fn frameworks_for_node_run_turns_over_both_doors_of_openai() {
+    let demo = start_demo().await;
+    assert_eq!(run_with_packages("node_frameworks.mjs", &[&demo.url]).await.trim(), "done");
+}
+
+#[ignore = "needs the test bed: bash tests/run.sh"]
+#[tokio::test(flavor = "multi_thread")]
 async fn openai_sdk_reads_responses_from_any_place() {
     let (demo, folder) = (start_demo().await, TempDir::new().unwrap());
     let mut read = Command::new(testbed::path("K8SOPS_TEST_PYTHON"));
