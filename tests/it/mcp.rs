@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use k8sops_models::{ChatRequest, tokens};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::service::{ServiceSetup, TestService};
+use crate::{
+    diagnoses::{MAX_DIAGNOSIS_TOKENS, TokenCount},
+    service::{ServiceSetup, TestService},
+};
 use k8sops_testing::{
     TEST_TIMEOUT,
     child_program::ChildProgram,
@@ -48,17 +50,6 @@ fn tool_names(tools: &Value) -> Vec<&str> {
 fn tool_ends(frames: &[Value]) -> Vec<(&str, &str)> {
     let ends = frames.iter().filter(|f| f["type"] == "tool_end");
     ends.map(|f| (f["status"].as_str().unwrap(), f["content"].as_str().unwrap())).collect()
-}
-
-/// Most tokens of the prompts of a diagnosis with four looks.
-const MAX_DIAGNOSIS_TOKENS: usize = 15_000;
-
-fn count_prompt_tokens(request: &ChatRequest) -> usize {
-    let messages = request.messages.iter().map(|message| serde_json::to_string(message).unwrap());
-    let tools = request.tools.iter().map(|tool| {
-        json!({"name": tool.name, "description": tool.description, "parameters": tool.input_schema}).to_string()
-    });
-    tokens::count(&request.system) + messages.chain(tools).map(|text| tokens::count(&text)).sum::<usize>()
 }
 
 fn two_calls() -> Arc<ScriptedModel> {
@@ -172,9 +163,8 @@ async fn kubernetes_server_explains_a_crashing_pod() {
     let ends = tool_ends(&frames);
     assert!(ends[0].1.contains("CrashLoopBackOff"), "{ends:?}");
     assert!(ends[1].1.contains("FATAL missing env PAYMENTS_DB_URL"), "{ends:?}");
-    let prompts: Vec<usize> = model.requests().iter().map(count_prompt_tokens).collect();
-    println!("{} tokens in the prompts of a diagnosis: {prompts:?}", prompts.iter().sum::<usize>());
-    assert!(prompts.iter().sum::<usize>() <= MAX_DIAGNOSIS_TOKENS, "{prompts:?}");
+    let tokens = TokenCount::sum(&model.requests());
+    assert!(tokens.total() <= MAX_DIAGNOSIS_TOKENS, "{tokens}");
     service.stop().await;
     drop(cluster);
 }

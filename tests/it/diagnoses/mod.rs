@@ -29,7 +29,7 @@ mod release;
 /// Most tokens of the descriptions of all tools of one request: those of the server, and the built-in ones.
 const MAX_TOOL_TOKENS: usize = 1_300;
 /// Most tokens of a diagnosis: all that its requests send.
-const MAX_DIAGNOSIS_TOKENS: usize = 15_000;
+pub(crate) const MAX_DIAGNOSIS_TOKENS: usize = 15_000;
 /// Most tokens of all messages that a run sends, those that it sends again counted again.
 const MAX_MESSAGE_TOKENS: usize = 10_000;
 
@@ -183,8 +183,8 @@ impl ClusterService {
     }
 }
 
-/// Tokens of the requests of a run.
-struct TokenCount {
+/// Tokens of what the requests of a run send to a provider.
+pub(crate) struct TokenCount {
     requests: usize,
     prompt: usize,
     tools: usize,
@@ -192,7 +192,7 @@ struct TokenCount {
 }
 
 impl TokenCount {
-    fn sum(requests: &[ChatRequest]) -> Self {
+    pub(crate) fn sum(requests: &[ChatRequest]) -> Self {
         let mut sum = Self { requests: requests.len(), prompt: 0, tools: 0, messages: 0 };
         for request in requests {
             sum.prompt += tokens::count(&request.system);
@@ -203,12 +203,16 @@ impl TokenCount {
             for message in &request.messages {
                 sum.messages += match message.as_ref() {
                     ChatMessage::User(message) => tokens::count(&message.content),
-                    ChatMessage::Assistant(message) => message
-                        .tool_calls
-                        .iter()
-                        .map(|call| tokens::count(&call.name) + tokens::count(&call.arguments.to_string()))
-                        .sum(),
-                    ChatMessage::Tool(message) => tokens::count(&message.content),
+                    ChatMessage::Assistant(message) => {
+                        let calls = message.tool_calls.iter().map(|call| {
+                            let arguments = call.arguments.to_string();
+                            tokens::count(call.id.as_str()) + tokens::count(&call.name) + tokens::count(&arguments)
+                        });
+                        tokens::count(&message.content) + calls.sum::<usize>()
+                    }
+                    ChatMessage::Tool(message) => {
+                        tokens::count(message.tool_call_id.as_str()) + tokens::count(&message.content)
+                    }
                 };
             }
         }
@@ -217,7 +221,7 @@ impl TokenCount {
 }
 
 impl TokenCount {
-    fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.prompt + self.tools + self.messages
     }
 }
