@@ -1,7 +1,7 @@
 //! `/v1/sessions/{session_id}/messages/{message_id}/feedback`: what a user thinks of a reply.
 
 use actix_web::{post, web};
-use k8sops_core::{EventBody, MessageFeedback, MessageId, ReplyFeedback, SessionId};
+use k8sops_core::{EventBody, MessageFeedback, MessageId, ReplyFeedback, SessionEvent, SessionId};
 
 use super::{
     caller::{Caller, CanWrite},
@@ -53,15 +53,16 @@ pub(super) async fn rate_message(
         let (comment, by) = (comment.clone(), by.clone());
         return Ok(web::Json(MessageFeedback { message_id, rating: *rating, comment, by, command_id: None }));
     }
-    let command_id = key.into_command_id();
-    let command = feedback_command(&caller.user, command_id.clone(), message_id, body);
-    let event =
-        state.sessions.apply_command(session_id, command, |event| event.body.command_id() == Some(&command_id)).await?;
+    let RateMessage { rating, comment } = body.clone();
+    let command = feedback_command(&caller.user, key.into_command_id(), message_id, body);
+    // Another request may log the same rating first. This one is not logged then, and that one answers it.
+    let is_this_rating = |event: &SessionEvent| match &event.body {
+        EventBody::MessageFeedback(e) => (e.message_id, e.rating, &e.comment) == (message_id, rating, &comment),
+        _ => false,
+    };
+    let event = state.sessions.apply_command_after(loaded.last_seq(), session_id, command, is_this_rating).await?;
     match &event.body {
-        EventBody::MessageFeedback(feedback) => {
-            state.metrics.count_message_feedback(feedback.rating.as_str());
-            Ok(web::Json(feedback.clone()))
-        }
+        EventBody::MessageFeedback(feedback) => Ok(web::Json(feedback.clone())),
         _ => Err(SessionsError::Pending.into()),
     }
 }

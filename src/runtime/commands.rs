@@ -242,9 +242,24 @@ impl Sessions {
         command: SessionCommand,
         done: impl Fn(&SessionEvent) -> bool,
     ) -> Result<Arc<SessionEvent>, SessionsError> {
+        self.apply_command_after(u64::MAX, session, command, done).await
+    }
+
+    /// Submits a command and waits for the event that `done` accepts, which may precede the command but comes after the
+    /// event `seq`.
+    ///
+    /// # Errors
+    /// As [`Self::apply_command`].
+    pub async fn apply_command_after(
+        &self,
+        seq: u64,
+        session: SessionId,
+        command: SessionCommand,
+        done: impl Fn(&SessionEvent) -> bool,
+    ) -> Result<Arc<SessionEvent>, SessionsError> {
         let receipt = self.submit_command(session, command).await?;
         // A caller that may submit may read the result.
-        let mut cursor = self.open_cursor_unchecked(None, session, receipt.seq).await?;
+        let mut cursor = self.open_cursor_unchecked(None, session, seq.min(receipt.seq)).await?;
         let event = tokio::time::timeout(APPLY_TIMEOUT, async {
             while let Some(frame) = cursor.next().await? {
                 if let StreamFrame::Event(event) = frame

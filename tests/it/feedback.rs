@@ -74,6 +74,20 @@ async fn reply_is_rated_over_a_websocket() {
     // Sent again, it has no effect.
     socket.send(rate).await;
     assert_eq!(socket.until("ack").await.pop().unwrap()["duplicate"], true);
+    // The same rating by other commands, over both ways and in one batch, is neither logged nor counted.
+    let same = |id: &str| json!({"type": "feedback", "command_id": id, "message_id": reply, "rating": "down", "comment": "no"});
+    for id in ["f2", "f3"] {
+        socket.send(same(id)).await;
+    }
+    socket.until("ack").await;
+    socket.until("ack").await;
+    let path = format!("{session}/messages/{}/feedback", reply.as_str().unwrap());
+    service.post(&path, json!({"rating": "down", "comment": "no"})).await;
+    // What differs, if only in its comment, is another rating.
+    socket.send(json!({"type": "feedback", "command_id": "f4", "message_id": reply, "rating": "down"})).await;
+    assert_eq!(socket.until("message_feedback").await.pop().unwrap()["command_id"], "f4");
+    let log = service.log(&session).await;
+    assert_eq!(log.iter().filter(|event| event["type"] == "message_feedback").count(), 2, "{log:?}");
     let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
     for (fields, code) in [
         (json!({"message_id": unknown, "rating": "up"}), "message_not_found"),
@@ -86,5 +100,20 @@ async fn reply_is_rated_over_a_websocket() {
         assert_eq!(socket.until("error").await.pop().unwrap()["code"], code);
     }
     let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("k8sops_message_feedback_total{rating=\"down\"} 1"), "{metrics}");
+    assert!(metrics.contains("k8sops_message_feedback_total{rating=\"down\"} 2"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn same_rating_of_many_requests_at_once_is_logged_once() {
+    let service = TestService::with(&ScriptedModel::new([vec![text("it is DNS")]])).await;
+    let session = service.create_session().await;
+    let frames = service.turn(&session, "why?").await;
+    let reply = frames.iter().find(|frame| frame["type"] == "assistant_message").unwrap()["message_id"].clone();
+    let path = format!("{session}/messages/{}/feedback", reply.as_str().unwrap());
+    let rate = || service.post(&path, json!({"rating": "up"}));
+    for rated in futures_util::future::join_all((0..8).map(|_| rate())).await {
+        assert_eq!(rated["rating"], "up");
+    }
+    let log = service.log(&session).await;
+    assert_eq!(log.iter().filter(|event| event["type"] == "message_feedback").count(), 1, "{log:?}");
 }

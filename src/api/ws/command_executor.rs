@@ -66,7 +66,6 @@ impl CommandExecutor {
             ClientFrame::Resolve(..) => drop(Caller::<CanApprove>::new(self.caller.clone())?),
             _ => drop(Caller::<CanWrite>::new(self.caller.clone())?),
         }
-        let mut rating = None;
         let command = match frame {
             ClientFrame::Message(message) => message_command(user, command_id, message, &self.state.server)?,
             ClientFrame::Cancel => cancel_command(user, command_id),
@@ -76,14 +75,9 @@ impl CommandExecutor {
             ClientFrame::Answer(input_id, answer) => input_command(user, command_id, input_id, answer)?,
             ClientFrame::Settings(patch) => settings_command(user, command_id, patch)?,
             ClientFrame::Feedback(message_id, feedback) => {
-                rating = Some(feedback.rating);
                 feedback_command(user, command_id, message_id, feedback.checked()?)
             }
         };
-        let receipt = self.state.sessions.submit_command(self.session, command).await?;
-        if let Some(rating) = rating.filter(|_| !receipt.duplicate) {
-            self.state.metrics.count_message_feedback(rating.as_str());
-        }
-        Ok(receipt)
+        Ok(self.state.sessions.submit_command(self.session, command).await?)
     }
 }

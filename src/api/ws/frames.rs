@@ -111,7 +111,7 @@ pub(in crate::api) const COMMANDS: [(&str, &str, &str); 7] = [
     ("deny", "ApprovalAnswer", "Denies a pending tool call."),
     ("answer", "InputAnswer", "Answers a question of an MCP server."),
     ("settings", "SettingsPatch", "Changes settings from the next run on."),
-    ("feedback", "ReplyRating", "Rates a reply of the agent."),
+    ("feedback", "ReplyRating", "Rates a reply of the agent. The same rating again has no effect."),
 ];
 
 /// A command of a client.

@@ -1,6 +1,6 @@
 //! What a session actor learns: the answers to its operations, and what happens meanwhile.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8sops_core::{
     ApprovalId, CommandBody, EventDraft, InboxEntry, InputId, LogTruncated, LostMessages, MemorySaved, MessageId,
@@ -70,15 +70,25 @@ pub(super) enum ActorInput {
 pub(super) struct InboxContents {
     /// Those that wait, the oldest first.
     pub(super) waiting: Vec<InboxEntry>,
-    /// Positions of messages that are in the log already: an inbox that was restored from a backup has them again.
+    /// Positions of commands whose effect is in the log already: messages, which an inbox that was restored from a backup has
+    /// again, and ratings that repeat the newest one of their reply.
     pub(super) logged: Vec<u64>,
 }
 
 impl InboxContents {
-    /// Separates the messages that a projection has.
+    /// Separates the commands that change nothing of a projection.
     pub(super) fn new(entries: Vec<InboxEntry>, state: &SessionState) -> Self {
-        let is_logged = |entry: &InboxEntry| match entry.command.body {
-            CommandBody::Message { message_id, .. } => state.has_user_message(message_id),
+        let mut rated = HashMap::new();
+        let is_logged = |entry: &InboxEntry| match &entry.command.body {
+            CommandBody::Message { message_id, .. } => state.has_user_message(*message_id),
+            CommandBody::Feedback { message_id, rating, comment } => {
+                let newest = rated.entry(*message_id).or_insert_with(|| {
+                    let feedback = state.find_reply(*message_id)?.feedback.as_ref()?;
+                    Some((feedback.rating, feedback.comment.clone()))
+                });
+                let given = Some((*rating, comment.clone()));
+                std::mem::replace(newest, given.clone()) == given
+            }
             _ => false,
         };
         let (logged, waiting): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_logged);

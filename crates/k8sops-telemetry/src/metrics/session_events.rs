@@ -44,6 +44,7 @@ impl Metrics {
                 self.count_usage(self.event_labels(e.provider.as_deref(), e.model.as_deref()), e.usage);
             }
             EventBody::Warning(e) => self.count_warning(e),
+            EventBody::MessageFeedback(e) => self.count_message_feedback(e.rating.as_str()),
             _ => {}
         }
     }
