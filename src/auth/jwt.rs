@@ -56,7 +56,11 @@ impl JwtBackend {
         if let Some(verified) = current.as_ref().and_then(|keys| keys.verified_token(&digest)) {
             return Ok(verified.to_identity(token));
         }
-        let header = decode_header(token).map_err(|_| AuthRejection::Invalid("the token is not a JWT".into()))?;
+        let header = decode_header(token).map_err(|_| {
+            AuthRejection::Invalid(
+                "the token is not a JWT; use one that your identity provider issues for this service".into(),
+            )
+        })?;
         // Only algorithms that the operator allows are accepted, whatever the token declares.
         if !self.config.algorithms.contains(&header.alg) {
             return Err(AuthRejection::Invalid("the token's algorithm is not allowed (AUTH_JWT_ALGORITHMS)".into()));
@@ -94,7 +98,9 @@ impl JwtBackend {
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         let decoded = decode::<Map<String, Value>>(token, &key.key, &validation).map_err(|error| {
             AuthRejection::Invalid(match error.kind() {
-                ErrorKind::ExpiredSignature => "the token has expired".into(),
+                ErrorKind::ExpiredSignature => {
+                    "the token has expired; get a new one from your identity provider".into()
+                }
                 ErrorKind::ImmatureSignature => "the token is not valid yet (nbf)".into(),
                 ErrorKind::InvalidIssuer => "the token comes from another issuer (iss)".into(),
                 ErrorKind::InvalidAudience => "the token is for another audience (aud)".into(),

@@ -1,8 +1,8 @@
 /** The place to write in. */
 
 import {html, useEffect, useRef, useState} from '../../vendor/preact.js';
-import {tabStore} from '../wire/stored.js';
 import {NewAttachments, readFiles} from './attachments.js';
+import {readDraft, restoreDraft, writeDraft} from './drafts.js';
 import {IconButton} from './elements.js';
 import {Icon} from './icons.js';
 
@@ -14,12 +14,14 @@ import {Icon} from './icons.js';
  *   `onSend` could not send comes back.
  */
 export function Composer({draftKey, running, disabled = '', settings, onSend, onStop, onSettings, onProblem}) {
-  const stored = `k8sops.draft.${draftKey}`;
-  const [text, setText] = useState(() => tabStore.read(stored));
-  const [attachments, setAttachments] = useState(/** @type {NewAttachment[]} */ ([]));
+  const [{text, attachments}, setDraft] = useState(() => readDraft(draftKey));
   const chooser = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const change = (/** @type {Partial<import('./drafts.js').Draft>} */ change) => {
+    writeDraft(draftKey, {...readDraft(draftKey), ...change});
+    setDraft(readDraft(draftKey));
+  };
   const attach = (/** @type {FileList | undefined} */ files) =>
-    readFiles(files ?? []).then((read) => setAttachments((old) => [...old, ...read]), onProblem);
+    readFiles(files ?? []).then((read) => change({attachments: [...readDraft(draftKey).attachments, ...read]}), onProblem);
   /** @param {Event} event @param {DataTransfer | null} data */
   const takeFiles = (event, data) => {
     if (!data?.files.length) return;
@@ -27,20 +29,15 @@ export function Composer({draftKey, running, disabled = '', settings, onSend, on
     attach(data.files);
   };
   const area = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
-  useEffect(() => setText(tabStore.read(stored)), [stored]);
-  const change = (/** @type {string} */ value) => {
-    setText(value);
-    tabStore.write(stored, value);
-  };
+  useEffect(() => setDraft(readDraft(draftKey)), [draftKey]);
   const send = async (/** @type {'enqueue' | 'interrupt'} */ onBusy) => {
     if (!text.trim() || disabled) return;
     const sent = onSend(text.trim(), onBusy, attachments);
-    change('');
-    setAttachments([]);
+    change({text: '', attachments: []});
     area.current?.focus();
     if ((await sent) !== false) return;
-    change(text);
-    setAttachments(attachments);
+    restoreDraft(draftKey, {text, attachments});
+    setDraft(readDraft(draftKey));
   };
   /** @param {KeyboardEvent} event */
   const onKey = (event) => {
@@ -54,11 +51,11 @@ export function Composer({draftKey, running, disabled = '', settings, onSend, on
     send('enqueue');
   }} onDragOver=${(/** @type {DragEvent} */ event) => event.preventDefault()}
     onDrop=${(/** @type {DragEvent} */ event) => takeFiles(event, event.dataTransfer)}>
-    <${NewAttachments} attachments=${attachments} onRemove=${(/** @type {number} */ at) => setAttachments(attachments.filter((_, other) => other !== at))} />
+    <${NewAttachments} attachments=${attachments} onRemove=${(/** @type {number} */ at) => change({attachments: attachments.filter((_, other) => other !== at)})} />
     <textarea ref=${area} id="composer" rows="1" placeholder=${running ? 'Add to the investigation…' : 'What is broken?'}
       aria-label="Message"
       value=${text} disabled=${Boolean(disabled)} onKeyDown=${onKey} onPaste=${(/** @type {ClipboardEvent} */ event) => takeFiles(event, event.clipboardData)}
-      onInput=${(/** @type {any} */ event) => change(event.target.value)} />
+      onInput=${(/** @type {any} */ event) => change({text: event.target.value})} />
     <div class="composer-bar">
       <button type="button" class="chip model" onClick=${onSettings} title="Settings of this session"><${Icon} name="settings" />
         ${settings ? html`<span class="ellipsis">${settings.provider}/${settings.model}</span>` : 'Settings'}

@@ -32,6 +32,7 @@ export function SignIn({problem, onSignedIn}) {
     <h1>${byProxy ? 'You are not signed in' : 'Sign in to k8sops'}</h1>
     ${byProxy
       ? html`<p>This service trusts a proxy to say who you are, and the proxy did not: ${problem.message}</p>
+          <p>Sign in there again. The text that you were writing stays on this tab.</p>
           <button type="button" class="button primary" onClick=${() => location.reload()}>Try again</button>`
       : html`<form class="form" onSubmit=${signIn}>
           <label class="field"><span>API key or token</span>

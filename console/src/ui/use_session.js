@@ -4,6 +4,7 @@ import {useEffect, useMemo, useState} from '../../vendor/preact.js';
 import {closeSession, emptyState, foldFrames} from '../view/fold.js';
 import {sendCommand} from '../wire/api.js';
 import {openSessionStream} from '../wire/session_stream.js';
+import {restoreDraft} from './drafts.js';
 
 /** @typedef {import('../../types/view').SessionState} SessionState */
 /** @typedef {import('../../types/view').OutgoingMessage} OutgoingMessage */
@@ -41,6 +42,8 @@ export function useSession(sessionId) {
         await sendCommand(`sessions/${sessionId}/messages`, {content: text, attachments, on_busy: onBusy}, {commandId});
         change(commandId, {state: 'queued'});
       } catch (problem) {
+        // The view of the session ends with the sign-in.
+        if (problem.status === 401) restoreDraft(sessionId, {text, attachments});
         change(commandId, {state: 'failed', error: problem.message});
       }
     };

@@ -64,15 +64,20 @@ export async function callApi(method, path, {body, commandId, keepalive} = {}) {
   if (readToken()) headers.authorization = `Bearer ${readToken()}`;
   if (body !== undefined) headers['content-type'] = 'application/json';
   if (commandId) headers['idempotency-key'] = commandId;
-  const sent = fetch(apiUrl(path), {method, headers, keepalive, body: body === undefined ? undefined : JSON.stringify(body)});
+  // The API never redirects.
+  const sent = fetch(apiUrl(path), {method, headers, keepalive, redirect: 'manual', body: body === undefined ? undefined : JSON.stringify(body)});
   const response = await sent.catch(() => {
     throw new ApiProblem({code: 'unreachable', detail: 'The service cannot be reached.'}, 0);
   });
   readClock(response);
   if (response.status === 204) return /** @type {T} */ (null);
   const text = await response.text();
-  if (response.ok) return JSON.parse(text);
-  const problem = new ApiProblem(parseObject(text), response.status, response.headers.get('www-authenticate') ?? '');
+  const isPage = response.headers.get('content-type')?.startsWith('text/html');
+  if (response.ok && !isPage) return JSON.parse(text);
+  const problem =
+    response.type === 'opaqueredirect' || (response.ok && isPage)
+      ? new ApiProblem({code: 'unauthenticated', detail: 'it asks you to sign in again.'}, 401, 'Proxy')
+      : new ApiProblem(parseObject(text), response.status, response.headers.get('www-authenticate') ?? '');
   if (problem.status === 401) reportUnauthenticated(problem);
   throw problem;
 }

@@ -11,7 +11,7 @@ import {startService} from './service.mjs';
 /**
  * @param {Record<string, Reply>} replies By a word in the message of the user.
  * @param {{env?: Record<string, string>, yaml?: string}} [options]
- * @returns {Promise<{service: Service, restart: () => Promise<Service>, stop: () => Promise<void>}>}
+ * @returns {Promise<{service: Service, restart: (changed?: Record<string, string>) => Promise<Service>, stop: () => Promise<void>}>}
  */
 export async function startScripted(replies, {env = {}, yaml = ''} = {}) {
   const words = Object.keys(replies);
@@ -29,9 +29,9 @@ export async function startScripted(replies, {env = {}, yaml = ''} = {}) {
   let service = await startService(variables, {yaml});
   return {
     service,
-    async restart() {
+    async restart(changed = {}) {
       const {folder, url} = service;
-      service = await startService(variables, {yaml, folder, port: Number(new URL(url).port)});
+      service = await startService({...variables, ...changed}, {yaml, folder, port: Number(new URL(url).port)});
       return service;
     },
     async stop() {
