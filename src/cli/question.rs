@@ -90,8 +90,8 @@ pub(super) struct QuestionAttachment {
 pub(super) struct QuestionLimits {
     /// The most bytes of the words.
     pub(super) message_bytes: usize,
-    /// The most bytes of a message on its way, as JSON.
-    pub(super) frame_bytes: usize,
+    /// The most bytes of a message with attachments on its way, as JSON over REST.
+    pub(super) body_bytes: usize,
     /// The most bytes of all attachments together.
     pub(super) attachment_bytes: usize,
     /// The most attachments; 0 if the service accepts none.
@@ -102,7 +102,7 @@ impl QuestionLimits {
     /// No limits, to find out whether there is a question at all.
     pub(super) const NONE: Self = Self {
         message_bytes: usize::MAX,
-        frame_bytes: usize::MAX,
+        body_bytes: usize::MAX,
         attachment_bytes: usize::MAX / 2,
         attachments: usize::MAX,
     };
@@ -111,10 +111,11 @@ impl QuestionLimits {
     pub(super) async fn fetch(client: &ApiClient) -> Result<Self, ApiClientError> {
         let info = client.get_info().await?;
         let limit = |name: &str| info["limits"][name].as_u64().and_then(|bytes| usize::try_from(bytes).ok());
+        let attachment_bytes = limit("max_attachment_bytes").unwrap_or(0);
         Ok(Self {
             message_bytes: limit("max_message_bytes").unwrap_or(DEFAULT_MESSAGE_BYTES),
-            frame_bytes: limit("max_frame_bytes").unwrap_or(DEFAULT_FRAME_BYTES),
-            attachment_bytes: limit("max_attachment_bytes").unwrap_or(0),
+            body_bytes: limit("max_frame_bytes").unwrap_or(DEFAULT_FRAME_BYTES) + 2 * attachment_bytes,
+            attachment_bytes,
             attachments: limit("max_attachments").unwrap_or(0),
         })
     }
@@ -186,8 +187,8 @@ pub(super) fn compose_question(
     if inputs.len() > limits.attachments {
         return Err(QuestionError::TooManyInputs(limits.attachments));
     }
-    // The frame has the words, too, and its own fields.
-    let room = limits.frame_bytes.saturating_sub(2 * text.len() + 1024);
+    // The body has the words, too, and its own fields.
+    let room = limits.body_bytes.saturating_sub(2 * text.len() + 1024);
     let attachments = attach_inputs(&inputs, limits.attachment_bytes, room, &mut notes);
     Ok(ComposedQuestion { text, attachments, notes })
 }
@@ -208,10 +209,11 @@ fn attach_inputs(
             let shortened = inputs.iter().zip(&fitted).filter(|(_, (_, left_out))| *left_out > 0);
             notes.extend(shortened.map(|(input, (_, left_out))| {
                 format!(
-                    "{} of {} from the middle of {} are left out, because a message has a limit",
+                    "{} of {} from the middle of {} are left out: the service accepts {} with a message",
                     format_bytes(*left_out),
                     format_bytes(input.total_bytes),
-                    input.name
+                    input.name,
+                    format_bytes(max_bytes as u64)
                 )
             }));
             return attachments;
@@ -354,7 +356,7 @@ mod tests {
     }
 
     fn limits(bytes: usize) -> QuestionLimits {
-        QuestionLimits { message_bytes: bytes, attachment_bytes: bytes, frame_bytes: usize::MAX, attachments: 3 }
+        QuestionLimits { message_bytes: bytes, attachment_bytes: bytes, body_bytes: usize::MAX, attachments: 3 }
     }
 
     fn compose(words: &str, bytes: &[u8], max: usize) -> ComposedQuestion {
@@ -412,8 +414,8 @@ mod tests {
     }
 
     #[test]
-    fn input_that_grows_as_json_fits_into_a_frame() {
-        let limits = QuestionLimits { frame_bytes: 40_000, ..limits(20_000) };
+    fn input_that_grows_as_json_fits_into_a_request() {
+        let limits = QuestionLimits { body_bytes: 40_000, ..limits(20_000) };
         let log = "\u{1b}[31mERROR\u{1b}[0m \"quoted\"\n".repeat(2_000);
         let composed = compose_question("why?", vec![input(log.as_bytes())], limits).unwrap();
         let size = serde_json::to_string(&composed.attachments).unwrap().len();

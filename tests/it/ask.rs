@@ -141,6 +141,32 @@ async fn standard_input_and_files_are_part_of_the_question() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attachments_are_as_large_as_the_service_accepts() {
+    let (service, _model, _tools) = start_service(Vec::new()).await;
+    let log: String = (0..).map(|n| format!("line {n} is fine\n")).take(60_000).collect();
+    // Larger than a frame of a WebSocket, and exactly what fits; then one byte more.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.log");
+    std::fs::write(&file, &log[..1 << 20]).unwrap();
+    let whole = ask(&service.base, &["why?", "-f", file.to_str().unwrap()], b"").await;
+    let more = ask(&service.base, &["-c", "and this?"], log[..=1 << 20].as_bytes()).await;
+    assert_eq!((whole.code, more.code), (0, 0), "{} {}", whole.stderr, more.stderr);
+    assert!(!whole.stderr.contains("left out"), "{}", whole.stderr);
+    let said = "left out: the service accepts 1.0 MiB with a message";
+    assert!(more.stderr.contains(said), "{}", more.stderr);
+    let sessions = service.get("/v1/sessions").await;
+    let session = sessions["sessions"][0]["session_id"].as_str().unwrap();
+    let messages = service.get(&format!("/v1/sessions/{session}/messages")).await;
+    let sent: Vec<u64> = messages["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|message| message["attachments"][0]["bytes"].as_u64())
+        .collect();
+    assert!(sent[0] == 1 << 20 && sent[1] <= 1 << 20 && sent[1] > 1_000_000, "{sent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_usage_asks_nothing() {
     let (service, model, _tools) = start_service(Vec::new()).await;
     for (arguments, input, said) in [

@@ -399,7 +399,7 @@ impl ApiClient {
         Ok(bytes.map_err(|source| ApiClientError::Unreachable { address: self.address(), source })?.to_vec())
     }
 
-    fn build_request(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiClientError> {
+    pub(super) fn build_request(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiClientError> {
         let url = self.base.join(path).map_err(|_| ApiClientError::InvalidUrl(path.to_owned()))?;
         let request = self.http.request(method, url);
         Ok(match self.authorization_header() {
@@ -409,7 +409,7 @@ impl ApiClient {
     }
 
     /// Sends a request, and returns the response if it is a success.
-    async fn send_built(&self, request: RequestBuilder) -> Result<Response, ApiClientError> {
+    pub(super) async fn send_built(&self, request: RequestBuilder) -> Result<Response, ApiClientError> {
         let unreachable = |source| ApiClientError::Unreachable { address: self.address(), source };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
@@ -435,7 +435,7 @@ pub(in crate::cli) fn problem_message(status: u16, body: &[u8]) -> String {
 }
 
 /// Returns the path of a session. The service rejects an invalid id; here it only must not become another path.
-fn session_path(id: &str) -> String {
+pub(super) fn session_path(id: &str) -> String {
     format!("sessions/{}", escape_segment(id))
 }
 

@@ -6,6 +6,7 @@ mod account_stream;
 mod api_client;
 mod found_session;
 mod local_service;
+mod message_upload;
 mod session_connection;
 
 pub use self::{access::ServiceOptions, api_client::ApiClientError};

@@ -3,10 +3,10 @@
 //! It reconnects with exponential backoff, resumes after the last event that was received, and keeps every command until
 //! the service acknowledges it. A command that is sent again carries the same id, so the service applies it once.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, stream::SplitSink};
 use serde_json::Value;
 use tokio::{
     sync::mpsc,
@@ -18,7 +18,10 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest as _, http::header::AUTHORIZATION},
 };
 
-use super::api_client::{ApiClient, problem_message};
+use super::{
+    api_client::{ApiClient, problem_message},
+    message_upload::has_attachments,
+};
 
 /// Time limit of opening the WebSocket.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -191,20 +194,20 @@ impl ConnectionTask {
 
     async fn exchange_messages(&mut self, socket: SessionSocket) -> ConnectionEnd {
         let (mut outgoing, mut incoming) = socket.split();
-        for unacknowledged in &mut self.unacknowledged {
-            unacknowledged.times_sent += 1;
-            if let Err(error) = outgoing.send(Message::text(unacknowledged.command.to_string())).await {
-                return error.into();
+        let mut commands = mem::take(&mut self.unacknowledged);
+        while let Some(command) = commands.pop_front() {
+            if let Err(end) = self.submit_command(command, &mut outgoing).await {
+                self.unacknowledged.append(&mut commands);
+                return end;
             }
         }
         loop {
             let message = tokio::select! {
                 command = self.pending.recv() => {
                     let Some(command) = command else { return ConnectionEnd::HandleDropped };
-                    let text = command.to_string();
-                    self.unacknowledged.push_back(UnacknowledgedCommand { command, times_sent: 1 });
-                    if let Err(error) = outgoing.send(Message::text(text)).await {
-                        return error.into();
+                    let command = UnacknowledgedCommand { command, times_sent: 0 };
+                    if let Err(end) = self.submit_command(command, &mut outgoing).await {
+                        return end;
                     }
                     continue;
                 }
@@ -224,12 +227,32 @@ impl ConnectionTask {
                 Ok(Some(Ok(_))) => continue,
             };
             let Ok(frame) = serde_json::from_str::<Value>(&text) else { continue };
-            if let Some(frame) = self.track_frame(frame)
-                && self.reports.send(ConnectionEvent::Frame(frame)).await.is_err()
-            {
-                return ConnectionEnd::HandleDropped;
+            if let Err(end) = self.report_frame(frame).await {
+                return end;
             }
         }
+    }
+
+    /// Sends a command and keeps it until it is acknowledged.
+    async fn submit_command(
+        &mut self,
+        command: UnacknowledgedCommand,
+        outgoing: &mut SplitSink<SessionSocket, Message>,
+    ) -> Result<(), ConnectionEnd> {
+        let UnacknowledgedCommand { command, times_sent } = command;
+        self.unacknowledged.push_back(UnacknowledgedCommand { command: command.clone(), times_sent: times_sent + 1 });
+        if !has_attachments(&command) {
+            return Ok(outgoing.send(Message::text(command.to_string())).await?);
+        }
+        match self.client.upload_message(&self.session, &command).await {
+            Ok(reply) => self.report_frame(reply).await,
+            Err(error) => Err(ConnectionEnd::Retry(SessionConnectionError::Closed(error.to_string()))),
+        }
+    }
+
+    async fn report_frame(&mut self, frame: Value) -> Result<(), ConnectionEnd> {
+        let Some(frame) = self.track_frame(frame) else { return Ok(()) };
+        self.reports.send(ConnectionEvent::Frame(frame)).await.map_err(|_| ConnectionEnd::HandleDropped)
     }
 
     /// Updates the cursor and the unacknowledged commands. Returns `None` for a frame that the user must not see again.
