@@ -74,10 +74,11 @@ export async function callApi(method, path, {body, commandId, keepalive} = {}) {
   const text = await response.text();
   const isPage = response.headers.get('content-type')?.startsWith('text/html');
   if (response.ok && !isPage) return JSON.parse(text);
-  const problem =
-    response.type === 'opaqueredirect' || (response.ok && isPage)
-      ? new ApiProblem({code: 'unauthenticated', detail: 'it asks you to sign in again.'}, 401, 'Proxy')
-      : new ApiProblem(parseObject(text), response.status, response.headers.get('www-authenticate') ?? '');
+  // A page is the answer of a proxy, which wants the caller to sign in there.
+  const asksToSignIn = response.type === 'opaqueredirect' || (isPage && (response.ok || response.status === 401));
+  const problem = asksToSignIn
+    ? new ApiProblem({code: 'unauthenticated', detail: 'it asks you to sign in again.'}, 401, 'Proxy')
+    : new ApiProblem(parseObject(text), response.status, response.headers.get('www-authenticate') ?? '');
   if (problem.status === 401) reportUnauthenticated(problem);
   throw problem;
 }

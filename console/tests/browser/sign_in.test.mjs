@@ -86,16 +86,13 @@ test('a message that is sent after the proxy forgot the user is not lost', async
   const proxy = await startLoginProxy(scripted.service.url);
   t.after(proxy.stop);
 
-  for (const [name, url] of Object.entries({passing: proxy.passing, redirecting: proxy.redirecting})) {
+  const firstViews = {passing: SIGNED_OUT, redirecting: {name: 'Log in here'}, refusing: {name: '401 Authorization Required'}};
+  for (const [name, url] of Object.entries(proxy.urls)) {
     const visited = await visit(browser, url, {ignored: EXPECTED});
     const {page} = visited;
     const login = () => page.context().addCookies([{name: 'user', value: 'anna', url}]);
-    if (name === 'passing') {
-      await page.getByRole('heading', SIGNED_OUT).waitFor();
-      await checkPage(visited, 'no user');
-    } else {
-      await page.getByRole('heading', {name: 'Log in here'}).waitFor();
-    }
+    await page.getByRole('heading', firstViews[name]).waitFor();
+    if (name === 'passing') await checkPage(visited, 'no user');
     await login();
     await page.goto(`${url}/`);
     await page.getByRole('heading', WELCOME).waitFor();
