@@ -72,7 +72,6 @@ pub(super) struct AccountStreamQuery {
 #[get("/events")]
 pub(super) async fn stream_account(
     request: HttpRequest,
-    payload: web::Payload,
     state: web::Data<ApiState>,
     caller: Caller,
     QueryParameters(query): QueryParameters<AccountStreamQuery>,
@@ -83,7 +82,7 @@ pub(super) async fn stream_account(
     let extent = |follows: bool| if follows { StreamExtent::Live } else { StreamExtent::Known };
     if is_handshake(&request) {
         let feed = AccountFeed::open(&state, &caller, after, extent(query.follow.unwrap_or(true))).await?;
-        return open_account_socket(&request, payload, &state, feed);
+        return open_account_socket(&request, &state, feed);
     }
     let format =
         if preferred_media_type(&request, &[SSE, NDJSON]) == NDJSON { StreamFormat::Ndjson } else { StreamFormat::Sse };

@@ -1,20 +1,21 @@
 //! `/v1/events` as a WebSocket: the server sends what changes of the account, and the client sends nothing.
 
-use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::CloseCode;
+use actix_http::ws::CloseCode;
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::FutureExt as _;
 use k8sops_telemetry::{OpenStreamGuard, StreamKind};
 
 use super::{
     receiver::{ClientMessage, ReceiveError, WsReceiver},
-    sender::{DisconnectReason, WsSender},
+    sender::DisconnectReason,
+    socket::WsSocket,
+    upgrade::accept_handshake,
 };
 use crate::api::{
     account_feed::{AccountFeed, AccountOutput},
     event_stream::StreamStop,
     problem::ProblemDetails,
-    request_body::declares_body,
     state::ApiState,
-    ws_handshake::SUBPROTOCOL,
 };
 
 /// A client that has answered so many pings in a row with nothing is gone.
@@ -25,32 +26,20 @@ const MAX_CLIENT_FRAME_BYTES: usize = 4096;
 /// Answers a handshake, and sends the feed to the client.
 pub(in crate::api) fn open_account_socket(
     request: &HttpRequest,
-    payload: web::Payload,
     state: &ApiState,
     feed: AccountFeed,
 ) -> Result<HttpResponse, ProblemDetails> {
-    if declares_body(request) {
-        return Err(ProblemDetails::invalid(
-            "a handshake must not have a body: remove Content-Length and Transfer-Encoding",
-        ));
-    }
-    let (response, socket, messages) = actix_ws::handle_with_protocols(request, payload, &[SUBPROTOCOL])
-        .map_err(|error| ProblemDetails::invalid(error.to_string()))?;
-    let connection = AccountSocket {
-        feed,
-        receiver: WsReceiver::new(messages, MAX_CLIENT_FRAME_BYTES),
-        sender: WsSender::new(socket),
-        unanswered_pings: 0,
-        _counted: state.metrics.track_stream(StreamKind::WebSocket),
-    };
-    drop(actix_web::rt::spawn(connection.run()));
-    Ok(response)
+    let counted = state.metrics.track_stream(StreamKind::WebSocket);
+    accept_handshake(request, |mut socket| {
+        let receiver = WsReceiver::new(&mut socket, MAX_CLIENT_FRAME_BYTES);
+        AccountSocket { feed, receiver, socket, unanswered_pings: 0, _counted: counted }.run().boxed_local()
+    })
 }
 
 struct AccountSocket {
     feed: AccountFeed,
     receiver: WsReceiver,
-    sender: WsSender,
+    socket: WsSocket,
     unanswered_pings: u32,
     _counted: OpenStreamGuard,
 }
@@ -63,7 +52,7 @@ impl AccountSocket {
             }
         };
         if let DisconnectReason::Close(code, why) = reason {
-            self.sender.close(code, why).await;
+            self.socket.close(code, why).await;
         }
     }
 
@@ -71,7 +60,7 @@ impl AccountSocket {
     async fn exchange_frame(&mut self) -> Result<(), DisconnectReason> {
         tokio::select! {
             output = self.feed.next() => self.send_output(output).await,
-            message = self.receiver.receive() => {
+            message = self.receiver.receive(&mut self.socket) => {
                 self.unanswered_pings = 0;
                 self.handle_message(message).await
             }
@@ -80,13 +69,13 @@ impl AccountSocket {
 
     async fn send_output(&mut self, output: Option<AccountOutput>) -> Result<(), DisconnectReason> {
         match output {
-            Some(AccountOutput::Frame(frame)) => self.sender.send_text(frame.json).await,
+            Some(AccountOutput::Frame(frame)) => self.socket.send_text(frame.json).await,
             Some(AccountOutput::Quiet) if self.unanswered_pings >= MAX_UNANSWERED_PINGS => {
                 Err(DisconnectReason::ClientGone)
             }
             Some(AccountOutput::Quiet) => {
                 self.unanswered_pings += 1;
-                self.sender.send_ping().await
+                self.socket.send_ping().await
             }
             None => Err(self.end_of_feed()),
         }
@@ -107,7 +96,7 @@ impl AccountSocket {
 
     async fn handle_message(&mut self, message: Result<ClientMessage, ReceiveError>) -> Result<(), DisconnectReason> {
         match message {
-            Ok(ClientMessage::Ping(payload)) => self.sender.send_pong(&payload).await,
+            Ok(ClientMessage::Ping(payload)) => self.socket.send_pong(payload).await,
             Ok(ClientMessage::Pong) => Ok(()),
             Ok(ClientMessage::Close) => Err(DisconnectReason::Close(CloseCode::Normal, "")),
             Ok(ClientMessage::Text(_) | ClientMessage::Binary) => Err(DisconnectReason::Close(

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_ws::CloseCode;
+use actix_http::ws::CloseCode;
 use k8sops_core::{FrameDetail, StoreError, StreamFrame};
 use k8sops_telemetry::OpenStreamGuard;
 use serde_json::Value;
@@ -16,12 +16,13 @@ use super::{
     command_executor::CommandExecutor,
     frames::CommandReply,
     receiver::{ClientMessage, ReceiveError, WsReceiver},
-    sender::{DisconnectReason, WsSender},
+    sender::DisconnectReason,
+    socket::WsSocket,
 };
 use crate::{
     api::{
         client_cursor::ClientCursor,
-        event_stream::{StreamGuard, StreamStop, damage_warning, wait_for_store_retry},
+        event_stream::{CHUNK_BYTES, StreamGuard, StreamStop, damage_warning, wait_for_store_retry},
         problem::ProblemDetails,
     },
     runtime::StoreWatch,
@@ -47,7 +48,7 @@ pub(super) struct WsConnection {
     pub(super) executor: Arc<CommandExecutor>,
     pub(super) cursor: ClientCursor,
     pub(super) receiver: WsReceiver,
-    pub(super) sender: WsSender,
+    pub(super) socket: WsSocket,
     pub(super) detail: FrameDetail,
     /// When the client last sent anything.
     pub(super) last_received: Instant,
@@ -59,13 +60,18 @@ pub(super) struct WsConnection {
 impl WsConnection {
     /// Sends `hello`, and exchanges frames until the connection ends.
     pub(super) async fn run(mut self: Box<Self>, hello: String) {
-        let reason = match self.sender.send_text(hello).await {
+        let reason = match self.socket.send_text(hello).await {
             Err(reason) => reason,
             Ok(()) => self.exchange_frames().await,
         };
         if let DisconnectReason::Close(code, why) = reason {
-            self.sender.close(code, why).await;
+            self.into_socket().close(code, why).await;
         }
+    }
+
+    /// Drops all but the socket: what the connection holds is free, although the client may take its time to close.
+    fn into_socket(self: Box<Self>) -> WsSocket {
+        self.socket
     }
 
     /// Sends and receives frames until there is a reason to disconnect.
@@ -86,7 +92,7 @@ impl WsConnection {
                     }
                 }),
                 // Commands are executed one after another, so that they take effect in their order.
-                message = self.receiver.receive(), if executing.is_none() => {
+                message = self.receiver.receive(&mut self.socket), if executing.is_none() => {
                     // Boxed: most connections only receive events, and should not reserve memory for executing a command.
                     Box::pin(self.handle_message(message, &mut executing)).await
                 }
@@ -107,7 +113,12 @@ impl WsConnection {
         match frame {
             Ok(Some(frame)) => {
                 self.store_watch.record_success();
-                self.sender.send_text(frame.encode_json(self.detail)).await
+                self.socket.queue_text(frame.encode_json(self.detail))?;
+                // Frames that are ready go in one write.
+                if self.cursor.has_ready_frame() && self.socket.unsent_bytes() < CHUNK_BYTES {
+                    return Ok(());
+                }
+                self.socket.send_queued().await
             }
             Ok(None) => {
                 Err(DisconnectReason::Close(CloseCode::Normal, "the session was deleted, has expired, or is lost"))
@@ -118,7 +129,7 @@ impl WsConnection {
                 Ok(())
             }
             Err(error) => {
-                self.sender.send_text(damage_warning(&error).to_json()).await?;
+                self.socket.send_text(damage_warning(&error).to_json()).await?;
                 Err(DisconnectReason::Close(CloseCode::Error, "the session's log cannot be read"))
             }
         }
@@ -128,7 +139,7 @@ impl WsConnection {
         if self.last_received.elapsed() > SILENCE_TIMEOUT {
             return Err(DisconnectReason::ClientGone);
         }
-        self.sender.send_ping().await
+        self.socket.send_ping().await
     }
 
     async fn handle_message(
@@ -152,7 +163,7 @@ impl WsConnection {
                 );
                 self.executor.reject(Value::Null, problem)
             }
-            ClientMessage::Ping(payload) => return self.sender.send_pong(&payload).await,
+            ClientMessage::Ping(payload) => return self.socket.send_pong(payload).await,
             ClientMessage::Pong => return Ok(()),
             ClientMessage::Close => return Err(DisconnectReason::Close(CloseCode::Normal, "")),
         };
@@ -163,7 +174,7 @@ impl WsConnection {
         if !reply.is_accepted() {
             self.receiver.count_idle().map_err(|error| self.disconnect_reason(&error))?;
         }
-        self.sender.send_text(reply.to_json()).await
+        self.socket.send_text(reply.to_json()).await
     }
 
     fn disconnect_reason(&self, error: &ReceiveError) -> DisconnectReason {

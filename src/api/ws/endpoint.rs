@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actix_http::ws::{CloseCode, Frame};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, http::header, web};
-use actix_ws::{CloseCode, Message, MessageStream};
-use futures_util::StreamExt;
+use futures_util::FutureExt as _;
 use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
 use k8sops_telemetry::{StreamKind, trace_context};
 use serde::Deserialize;
@@ -20,7 +20,8 @@ use super::{
     connection::WsConnection,
     frames::{AuthFrame, CommandReply},
     receiver::WsReceiver,
-    sender::WsSender,
+    socket::WsSocket,
+    upgrade::accept_handshake,
 };
 use crate::{
     api::{
@@ -32,9 +33,8 @@ use crate::{
         extractors::{QueryParameters, SessionPath, UserToken},
         problem::ProblemDetails,
         problem_code::ProblemCode,
-        request_body::declares_body,
         state::ApiState,
-        ws_handshake::{SUBPROTOCOL, is_handshake},
+        ws_handshake::is_handshake,
     },
     auth::CallerIdentity,
 };
@@ -102,7 +102,6 @@ pub(super) struct WebSocketQuery {
 #[get("/sessions/{session_id}/ws")]
 pub(in crate::api) async fn open_websocket(
     request: HttpRequest,
-    payload: web::Payload,
     state: web::Data<ApiState>,
     path: SessionPath,
     QueryParameters(query): QueryParameters<WebSocketQuery>,
@@ -121,26 +120,14 @@ pub(in crate::api) async fn open_websocket(
         Some(identity) => Some(AuthorizedStream::open(&state, identity, session, start).await?),
         None => None,
     };
-    if declares_body(&request) {
-        return Err(ProblemDetails::invalid(
-            "a handshake must not have a body: remove Content-Length and Transfer-Encoding",
-        ));
-    }
-    let (response, socket, messages) = actix_ws::handle_with_protocols(&request, payload, &[SUBPROTOCOL])
-        .map_err(|error| ProblemDetails::invalid(error.to_string()))?;
-    let socket = OpenSocket {
-        state,
-        session,
-        form,
-        context: trace_context::current_request(),
-        sender: WsSender::new(socket),
-        messages,
-    };
+    let opening = SocketOpening { state, session, form, context: trace_context::current_request() };
     match authorized {
-        Some(stream) => socket.spawn_connection(stream),
-        None => drop(actix_web::rt::spawn(socket.authenticate(request, start))),
+        Some(stream) => accept_handshake(&request, |socket| opening.connect(socket, stream).boxed_local()),
+        None => {
+            let handshake = request.clone();
+            accept_handshake(&request, move |socket| opening.authenticate(socket, handshake, start).boxed_local())
+        }
     }
-    Ok(response)
 }
 
 /// A stream that a caller may read, before its first frame is sent.
@@ -166,51 +153,64 @@ impl AuthorizedStream {
     }
 }
 
-/// A WebSocket after its handshake.
-struct OpenSocket {
+/// What a WebSocket needs besides its connection and the stream.
+struct SocketOpening {
     state: web::Data<ApiState>,
     session: SessionId,
     form: StreamForm,
     context: RequestContext,
-    sender: WsSender,
-    messages: MessageStream,
 }
 
-impl OpenSocket {
-    /// Starts the task that exchanges frames with the client.
-    fn spawn_connection(self, stream: AuthorizedStream) {
-        let Self { state, session, form, context, sender, messages } = self;
+impl SocketOpening {
+    /// Exchanges frames with the client.
+    fn connect(self, mut socket: WsSocket, stream: AuthorizedStream) -> impl Future<Output = ()> {
+        let Self { state, session, form, context } = self;
         let AuthorizedStream { caller, hello, cursor, guard } = stream;
         let connection = WsConnection {
             cursor: ClientCursor::new(cursor, form),
-            receiver: WsReceiver::new(messages, state.server.max_frame_bytes),
+            receiver: WsReceiver::new(&mut socket, state.server.max_frame_bytes),
             store_watch: state.sessions.watch_store(),
             _counted: state.metrics.track_stream(StreamKind::WebSocket),
             executor: Arc::new(CommandExecutor { state, caller: caller.identity, session, context }),
-            sender,
+            socket,
             detail: form.detail,
             last_received: Instant::now(),
             guard,
         };
-        drop(actix_web::rt::spawn(Box::new(connection).run(hello.to_json())));
+        Box::new(connection).run(hello.to_json())
     }
 
     /// Waits for the first message with the client's credentials, and then runs the connection or closes it.
-    async fn authenticate(mut self, request: HttpRequest, start: StreamStart) {
-        self.messages = self.messages.max_frame_size(MAX_AUTH_FRAME_BYTES);
+    async fn authenticate(self, socket: WsSocket, request: HttpRequest, start: StreamStart) {
+        // Boxed, so that its memory is free while the WebSocket is open.
+        let authorized = Box::pin(self.authorize(socket, request, start)).await;
+        if let Some((socket, stream)) = authorized {
+            self.connect(socket, stream).await;
+        }
+    }
+
+    /// Waits for the credentials, and opens the stream. Closes the connection if they do not suffice.
+    async fn authorize(
+        &self,
+        mut socket: WsSocket,
+        request: HttpRequest,
+        start: StreamStart,
+    ) -> Option<(WsSocket, AuthorizedStream)> {
+        socket.limit_frame_bytes(MAX_AUTH_FRAME_BYTES);
         let first = tokio::select! {
-            first = timeout(AUTH_TIMEOUT, self.messages.next()) => first,
+            first = timeout(AUTH_TIMEOUT, socket.next_frame()) => first,
             () = self.state.shutdown.cancelled() => {
-                return self.sender.close(CloseCode::Away, "the service is shutting down; reconnect").await;
+                socket.close(CloseCode::Away, "the service is shutting down; reconnect").await;
+                return None;
             }
         };
         let frame = match &first {
-            Ok(Some(Ok(Message::Text(text)))) => serde_json::from_str::<AuthFrame>(text).ok(),
+            Ok(Some(Ok(Frame::Text(text)))) => serde_json::from_slice::<AuthFrame>(text).ok(),
             _ => None,
         };
         let Some(AuthFrame::Auth { token, mcp_token }) = frame else {
-            let why = "the first message must be {\"type\": \"auth\", \"token\": …}";
-            return self.sender.close(CloseCode::Policy, why).await;
+            socket.close(CloseCode::Policy, "the first message must be {\"type\": \"auth\", \"token\": …}").await;
+            return None;
         };
         let authorized = async {
             let mut identity = identify_caller(&self.state, &request, Some(&token)).await?;
@@ -221,11 +221,12 @@ impl OpenSocket {
             AuthorizedStream::open(&self.state, identity, self.session, start).await
         };
         match authorized.await {
-            Ok(stream) => self.spawn_connection(stream),
+            Ok(stream) => Some((socket, stream)),
             Err(problem) => {
                 let code = problem.code.name();
-                let _ = self.sender.send_text(CommandReply::rejected(Value::Null, problem).to_json()).await;
-                self.sender.close(CloseCode::Policy, &code).await;
+                let _ = socket.send_text(CommandReply::rejected(Value::Null, problem).to_json()).await;
+                socket.close(CloseCode::Policy, &code).await;
+                None
             }
         }
     }

@@ -7,6 +7,8 @@
 //! - `frames`: commands and replies
 //! - `receiver`: reads frames, and notices floods
 //! - `sender`: writes frames with a time limit
+//! - `socket`: the connection, and what has memory for it
+//! - `upgrade`: lets a WebSocket take over the connection of its handshake
 
 mod account_socket;
 mod command_executor;
@@ -17,7 +19,10 @@ mod frames;
 pub(super) mod fuzzing;
 mod receiver;
 mod sender;
+mod socket;
+mod upgrade;
 
 pub(super) use account_socket::open_account_socket;
 pub(super) use endpoint::open_websocket;
 pub(super) use frames::{COMMANDS, WebSocketSchemas};
+pub use upgrade::serve_upgrade;

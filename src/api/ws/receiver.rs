@@ -1,11 +1,12 @@
 //! Receives the messages of a client, and notices a client that floods the connection with frames that do nothing.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
+use actix_http::ws::{Frame, Item, ProtocolError};
 use actix_web::web::Bytes;
-use actix_ws::{Item, Message, MessageStream, ProtocolError};
-use futures_util::StreamExt;
 use tokio::{task::yield_now, time::Instant};
+
+use super::socket::WsSocket;
 
 /// How many idle frames a client may send in a period: far more than the pings of any client.
 const MAX_IDLE_FRAMES: usize = 1000;
@@ -46,7 +47,6 @@ pub(super) enum ReceiveError {
 
 /// Reads a client's frames and puts the pieces of a message together.
 pub(super) struct WsReceiver {
-    frames: MessageStream,
     max_message_bytes: usize,
     partial: Option<PartialMessage>,
     idle_frames: IdleFrameCounter,
@@ -62,9 +62,9 @@ struct PartialMessage {
 }
 
 impl WsReceiver {
-    pub(super) fn new(frames: MessageStream, max_message_bytes: usize) -> Self {
+    pub(super) fn new(socket: &mut WsSocket, max_message_bytes: usize) -> Self {
+        socket.limit_frame_bytes(max_message_bytes);
         Self {
-            frames: frames.max_frame_size(max_message_bytes),
             max_message_bytes,
             partial: None,
             idle_frames: IdleFrameCounter::new(),
@@ -74,14 +74,14 @@ impl WsReceiver {
     }
 
     /// Waits for the next message. No message is lost if the future is dropped.
-    pub(super) async fn receive(&mut self) -> Result<ClientMessage, ReceiveError> {
+    pub(super) async fn receive(&mut self, socket: &mut WsSocket) -> Result<ClientMessage, ReceiveError> {
         loop {
             // Frames that have arrived are ready without waiting, and a client can send them faster than they are read.
             if self.frames_in_turn >= FRAMES_PER_TURN {
                 self.frames_in_turn = 0;
                 yield_now().await;
             }
-            let frame = self.frames.next().await.ok_or(ReceiveError::Disconnected)?;
+            let frame = socket.next_frame().await.ok_or(ReceiveError::Disconnected)?;
             self.frames_in_turn += 1;
             if let Some(message) = self.accept(frame.map_err(|error| receive_error(&error))?)? {
                 return Ok(message);
@@ -95,25 +95,26 @@ impl WsReceiver {
     }
 
     /// Returns the message that a frame completes, if it does.
-    fn accept(&mut self, frame: Message) -> Result<Option<ClientMessage>, ReceiveError> {
+    fn accept(&mut self, frame: Frame) -> Result<Option<ClientMessage>, ReceiveError> {
         self.last_message_bytes = match &frame {
-            Message::Text(text) => text.len(),
-            Message::Binary(bytes) => bytes.len(),
+            Frame::Text(bytes) | Frame::Binary(bytes) => bytes.len(),
             _ => 0,
         };
         Ok(Some(match frame {
-            Message::Text(text) => ClientMessage::Text(text.into()),
-            Message::Binary(_) => ClientMessage::Binary,
-            Message::Ping(payload) => {
+            Frame::Text(bytes) => {
+                ClientMessage::Text(String::from_utf8(bytes.into()).map_err(|_| ReceiveError::Invalid)?)
+            },
+            Frame::Binary(_) => ClientMessage::Binary,
+            Frame::Ping(payload) => {
                 self.count_idle()?;
                 ClientMessage::Ping(payload)
             }
-            Message::Pong(_) | Message::Nop => {
+            Frame::Pong(_) => {
                 self.count_idle()?;
                 ClientMessage::Pong
             }
-            Message::Close(_) => ClientMessage::Close,
-            Message::Continuation(piece) => return self.accept_piece(piece),
+            Frame::Close(_) => ClientMessage::Close,
+            Frame::Continuation(piece) => return self.accept_piece(piece),
         }))
     }
 
@@ -155,7 +156,7 @@ impl WsReceiver {
 fn receive_error(error: &ProtocolError) -> ReceiveError {
     match error {
         ProtocolError::Overflow => ReceiveError::TooLarge,
-        ProtocolError::Io(error) if error.kind() != io::ErrorKind::InvalidData => ReceiveError::Disconnected,
+        ProtocolError::Io(_) => ReceiveError::Disconnected,
         _ => ReceiveError::Invalid,
     }
 }

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use actix_ws::{CloseCode, CloseReason, Closed, Session};
+use actix_http::ws::{CloseCode, CloseReason, Message};
+use actix_web::web::Bytes;
 use tokio::time::timeout;
 
+use super::{socket::WsSocket, upgrade::close_connection};
+
 /// How long a client may take to accept a frame. A client that was disconnected resumes from its cursor.
-pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a close frame may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest payload of a control frame.
+const MAX_CONTROL_BYTES: usize = 125;
 
 /// Why a connection ends.
 pub(super) enum DisconnectReason {
@@ -18,63 +23,67 @@ pub(super) enum DisconnectReason {
     Close(CloseCode, &'static str),
 }
 
-/// Sends frames to a client. A client that does not accept a frame in time counts as gone.
-pub(super) struct WsSender(Session);
-
-impl WsSender {
-    pub(super) fn new(session: Session) -> Self {
-        Self(session)
+/// A client that does not accept a frame in time counts as gone.
+impl WsSocket {
+    pub(super) async fn send_text(&mut self, json: String) -> Result<(), DisconnectReason> {
+        self.queue_text(json)?;
+        self.send_queued().await
     }
 
-    pub(super) async fn send_text(&mut self, json: String) -> Result<(), DisconnectReason> {
-        within_limit(self.0.text(json)).await
+    /// Queues a text, which goes in one write with those that are ready, too.
+    pub(super) fn queue_text(&mut self, json: String) -> Result<(), DisconnectReason> {
+        self.queue(Message::Text(json.into())).map_err(|_| DisconnectReason::ClientGone)
+    }
+
+    pub(super) async fn send_queued(&mut self) -> Result<(), DisconnectReason> {
+        match timeout(SEND_TIMEOUT, self.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(DisconnectReason::ClientGone),
+        }
     }
 
     pub(super) async fn send_ping(&mut self) -> Result<(), DisconnectReason> {
-        within_limit(self.0.ping(b"")).await
+        self.send_control(Message::Ping(Bytes::new())).await
     }
 
-    pub(super) async fn send_pong(&mut self, payload: &[u8]) -> Result<(), DisconnectReason> {
-        within_limit(self.0.pong(payload)).await
+    pub(super) async fn send_pong(&mut self, payload: Bytes) -> Result<(), DisconnectReason> {
+        let length = payload.len().min(MAX_CONTROL_BYTES);
+        self.send_control(Message::Pong(payload.slice(..length))).await
     }
 
-    pub(super) async fn close(&self, code: CloseCode, why: &str) {
+    async fn send_control(&mut self, message: Message) -> Result<(), DisconnectReason> {
+        self.queue(message).map_err(|_| DisconnectReason::ClientGone)?;
+        self.send_queued().await
+    }
+
+    /// Sends a close frame, and closes the connection.
+    pub(super) async fn close(mut self, code: CloseCode, why: &str) {
         let reason = CloseReason { code, description: Some(why.to_owned()) };
         // The client may be gone already.
-        let _ = timeout(CLOSE_TIMEOUT, self.0.clone().close(Some(reason))).await;
-    }
-}
-
-async fn within_limit(sent: impl Future<Output = Result<(), Closed>>) -> Result<(), DisconnectReason> {
-    match timeout(SEND_TIMEOUT, sent).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(Closed)) | Err(_) => Err(DisconnectReason::ClientGone),
+        let is_queued = self.queue(Message::Close(Some(reason))).is_ok();
+        if is_queued && matches!(timeout(CLOSE_TIMEOUT, self.flush()).await, Ok(Ok(()))) {
+            close_connection(self.into_connection()).await;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::{FromRequest as _, http::header, web};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn client_that_accepts_nothing_is_given_up() {
-        let (request, mut payload) = actix_web::test::TestRequest::default()
-            .insert_header((header::CONNECTION, "upgrade"))
-            .insert_header((header::UPGRADE, "websocket"))
-            .insert_header((header::SEC_WEBSOCKET_VERSION, "13"))
-            .insert_header((header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="))
-            .to_http_parts();
-        let payload = web::Payload::from_request(&request, &mut payload).await.unwrap();
-        // The response is not read, as when the client's receive window is full.
-        let (_response, session, _messages) = actix_ws::handle(&request, payload).unwrap();
-        let mut sender = WsSender::new(session);
-        while timeout(Duration::from_secs(1), sender.0.text("x")).await.is_ok() {}
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut socket = WsSocket::new(listener.accept().await.unwrap().0, b"");
+        let text = "x".repeat(1 << 20);
+        while timeout(Duration::from_secs(1), socket.send_text(text.clone())).await.is_ok() {}
         let limit = SEND_TIMEOUT + Duration::from_secs(1);
         let gone = |sent| matches!(sent, Ok(Err(DisconnectReason::ClientGone)));
-        assert!(gone(timeout(limit, sender.send_text("x".into())).await), "text");
-        assert!(gone(timeout(limit, sender.send_ping()).await), "ping");
-        assert!(gone(timeout(limit, sender.send_pong(b"x")).await), "pong");
+        assert!(gone(timeout(limit, socket.send_text("x".into())).await), "text");
+        assert!(gone(timeout(limit, socket.send_ping()).await), "ping");
+        assert!(gone(timeout(limit, socket.send_pong(Bytes::from_static(b"x"))).await), "pong");
     }
 }

@@ -1,0 +1,141 @@
+//! Lets a WebSocket take over the connection of its handshake.
+//!
+//! HTTP has a buffer of 8 KiB for each direction of a connection, and keeps them while it serves the connection. Most WebSockets
+//! only wait, so a WebSocket gets the connection without them.
+
+use std::{cell::RefCell, future::poll_fn, pin::pin, rc::Rc, time::Duration};
+
+use actix_codec::Framed;
+use actix_http::{
+    ConnectionType, HttpMessage as _, Request, Response,
+    body::BoxBody,
+    h1,
+};
+use actix_service::Service;
+use actix_web::{
+    Error, HttpRequest, HttpResponse,
+    body::MessageBody,
+    dev::ServiceResponse,
+    error::ErrorInternalServerError,
+    http::{StatusCode, header},
+    rt::net::TcpStream,
+};
+use futures_util::{SinkExt as _, future::LocalBoxFuture};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy, sink},
+    time::timeout,
+};
+
+use super::socket::WsSocket;
+use crate::api::{
+    problem::ProblemDetails,
+    request_body::declares_body,
+    ws_handshake::{SUBPROTOCOL, offers_subprotocol},
+};
+
+/// How much is read of what a client still sends after the end, so that it gets what was sent before.
+const MAX_DISCARDED_BYTES: u64 = 1 << 20;
+/// How long that may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is done with a connection after the handshake.
+type SocketTask = Box<dyn FnOnce(WsSocket) -> LocalBoxFuture<'static, ()>>;
+
+/// Where the handler of a handshake puts the task that takes over the connection.
+#[derive(Clone, Default)]
+struct UpgradeSlot(Rc<RefCell<Option<SocketTask>>>);
+
+/// Returns the response to a handshake. `task` gets the connection when the response is sent.
+///
+/// # Errors
+/// The request is no valid handshake.
+pub(super) fn accept_handshake(
+    request: &HttpRequest,
+    task: impl FnOnce(WsSocket) -> LocalBoxFuture<'static, ()> + 'static,
+) -> Result<HttpResponse, ProblemDetails> {
+    let slot = request.extensions().get::<UpgradeSlot>().cloned();
+    let Some(slot) = slot.filter(|_| !declares_body(request)) else {
+        return Err(ProblemDetails::invalid(
+            "a handshake must not have a body: remove Content-Length and Transfer-Encoding",
+        ));
+    };
+    let handshake = actix_http::ws::handshake(request.head());
+    let mut response = handshake.map_err(|error| ProblemDetails::invalid(error.to_string()))?;
+    if offers_subprotocol(request) {
+        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
+    }
+    *slot.0.borrow_mut() = Some(Box::new(task));
+    Ok(response.finish().map_into_boxed_body().into())
+}
+
+/// Answers a request that asks for another protocol, and lets what its handler has chosen take over the connection.
+///
+/// # Errors
+/// The connection breaks before the response is sent.
+pub async fn serve_upgrade<S, B>(
+    service: Rc<S>,
+    request: Request,
+    connection: Framed<TcpStream, h1::Codec>,
+) -> Result<(), Error>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    // Boxed, so that its memory is free while the WebSocket is open.
+    if let Some(task) = Box::pin(answer_request(service, request, connection)).await? {
+        task.await;
+    }
+    Ok(())
+}
+
+async fn answer_request<S, B>(
+    service: Rc<S>,
+    request: Request,
+    mut connection: Framed<TcpStream, h1::Codec>,
+) -> Result<Option<LocalBoxFuture<'static, ()>>, Error>
+where
+    S: Service<Request, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    let slot = UpgradeSlot::default();
+    request.extensions_mut().insert(slot.clone());
+    let mut response: Response<BoxBody> = match service.call(request).await {
+        Ok(response) => Response::from(response).map_into_boxed_body(),
+        Err(error) => error.into(),
+    };
+    let task = slot.0.take().filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS);
+    if task.is_none() {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    let (head, body) = response.into_parts();
+    connection.send(h1::Message::Item((head, body.size()))).await?;
+    if task.is_none() {
+        send_body(&mut connection, body).await?;
+    }
+    let parts = connection.into_parts();
+    match task {
+        Some(task) => Ok(Some(task(WsSocket::new(parts.io, &parts.read_buf)))),
+        None => {
+            close_connection(parts.io).await;
+            Ok(None)
+        }
+    }
+}
+
+async fn send_body(connection: &mut Framed<TcpStream, h1::Codec>, body: BoxBody) -> Result<(), Error> {
+    let mut body = pin!(body);
+    while let Some(chunk) = poll_fn(|context| body.as_mut().poll_next(context)).await {
+        let chunk = chunk.map_err(ErrorInternalServerError)?;
+        connection.send(h1::Message::Chunk(Some(chunk))).await?;
+    }
+    Ok(connection.send(h1::Message::Chunk(None)).await?)
+}
+
+/// Closes a connection so that the client gets all that was sent: it would not if bytes that have arrived were left unread.
+pub(super) async fn close_connection(mut connection: TcpStream) {
+    if connection.shutdown().await.is_ok() {
+        let mut rest = connection.take(MAX_DISCARDED_BYTES);
+        // What more there is, is lost to the client's fault.
+        let _ = Box::pin(timeout(DISCARD_TIMEOUT, copy(&mut rest, &mut sink()))).await;
+    }
+}
