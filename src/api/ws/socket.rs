@@ -92,3 +92,74 @@ impl WsSocket {
         self.connection
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    async fn socket_pair(received: &[u8]) -> (TcpStream, WsSocket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, WsSocket::new(listener.accept().await.unwrap().0, received))
+    }
+
+    fn client_frame(text: &str) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        Codec::new().client_mode().encode(Message::Text(text.to_owned().into()), &mut bytes).unwrap();
+        bytes
+    }
+
+    fn read_text(frame: Option<Result<Frame, ProtocolError>>) -> String {
+        match frame {
+            Some(Ok(Frame::Text(text))) => String::from_utf8(text.into()).unwrap(),
+            other => panic!("no text: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn idle_socket_has_no_buffers() {
+        let early = client_frame("early");
+        let (mut client, mut socket) = socket_pair(&early).await;
+        assert_eq!(read_text(socket.next_frame().await), "early");
+        let long = "x".repeat(3 * READ_BYTES);
+        client.write_all(&client_frame(&long)).await.unwrap();
+        assert_eq!(read_text(socket.next_frame().await), long);
+        socket.queue(Message::Text("answer".to_owned().into())).unwrap();
+        socket.flush().await.unwrap();
+        let mut answer = [0; 8];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"\x81\x06answer");
+        tokio::select! {
+            biased;
+            frame = socket.next_frame() => panic!("nothing was sent: {frame:?}"),
+            () = std::future::ready(()) => {}
+        }
+        assert_eq!((socket.received.capacity(), socket.unsent.capacity()), (0, 0));
+        client.shutdown().await.unwrap();
+        assert!(socket.next_frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn read_that_is_canceled_loses_nothing() {
+        let (mut client, mut socket) = socket_pair(b"").await;
+        let frame = client_frame("in two pieces");
+        let (first, second) = frame.split_at(4);
+        client.write_all(first).await.unwrap();
+        // Reads the first piece, and waits for the second.
+        while socket.received.is_empty() {
+            let reading = std::pin::pin!(socket.next_frame());
+            tokio::select! {
+                biased;
+                frame = reading => panic!("the frame is incomplete: {frame:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        client.write_all(second).await.unwrap();
+        assert_eq!(read_text(socket.next_frame().await), "in two pieces");
+    }
+}

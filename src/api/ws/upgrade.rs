@@ -135,7 +135,7 @@ async fn send_body(connection: &mut Framed<TcpStream, h1::Codec>, body: BoxBody)
 pub(super) async fn close_connection(mut connection: TcpStream) {
     if connection.shutdown().await.is_ok() {
         let mut rest = connection.take(MAX_DISCARDED_BYTES);
-        // What more there is, is lost to the client's fault.
+        // A client that sends more, or waits longer, may not get the last frames.
         let _ = Box::pin(timeout(DISCARD_TIMEOUT, copy(&mut rest, &mut sink()))).await;
     }
 }
