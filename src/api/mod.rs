@@ -77,6 +77,6 @@ pub use quota::RequestQuota;
 pub use routes::register_routes;
 pub use service::DEMO_NOTICE;
 pub use state::{ApiState, ServiceMode};
-pub use ws::serve_upgrade;
 #[cfg(any(test, fuzzing))]
 pub use ws::fuzzing::check_client_frame;
+pub use ws::serve_upgrade;

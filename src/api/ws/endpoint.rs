@@ -121,13 +121,11 @@ pub(in crate::api) async fn open_websocket(
         None => None,
     };
     let opening = SocketOpening { state, session, form, context: trace_context::current_request() };
-    match authorized {
-        Some(stream) => accept_handshake(&request, |socket| opening.connect(socket, stream).boxed_local()),
-        None => {
-            let handshake = request.clone();
-            accept_handshake(&request, move |socket| opening.authenticate(socket, handshake, start).boxed_local())
-        }
+    if let Some(stream) = authorized {
+        return accept_handshake(&request, |socket| opening.connect(socket, stream).boxed_local());
     }
+    let handshake = request.clone();
+    accept_handshake(&request, move |socket| opening.authenticate(socket, handshake, start).boxed_local())
 }
 
 /// A stream that a caller may read, before its first frame is sent.

@@ -103,7 +103,7 @@ impl WsReceiver {
         Ok(Some(match frame {
             Frame::Text(bytes) => {
                 ClientMessage::Text(String::from_utf8(bytes.into()).map_err(|_| ReceiveError::Invalid)?)
-            },
+            }
             Frame::Binary(_) => ClientMessage::Binary,
             Frame::Ping(payload) => {
                 self.count_idle()?;

@@ -6,11 +6,7 @@
 use std::{cell::RefCell, future::poll_fn, pin::pin, rc::Rc, time::Duration};
 
 use actix_codec::Framed;
-use actix_http::{
-    ConnectionType, HttpMessage as _, Request, Response,
-    body::BoxBody,
-    h1,
-};
+use actix_http::{ConnectionType, HttpMessage as _, Request, Response, body::BoxBody, h1};
 use actix_service::Service;
 use actix_web::{
     Error, HttpRequest, HttpResponse,
@@ -113,13 +109,11 @@ where
         send_body(&mut connection, body).await?;
     }
     let parts = connection.into_parts();
-    match task {
-        Some(task) => Ok(Some(task(WsSocket::new(parts.io, &parts.read_buf)))),
-        None => {
-            close_connection(parts.io).await;
-            Ok(None)
-        }
-    }
+    let Some(task) = task else {
+        close_connection(parts.io).await;
+        return Ok(None);
+    };
+    Ok(Some(task(WsSocket::new(parts.io, &parts.read_buf))))
 }
 
 async fn send_body(connection: &mut Framed<TcpStream, h1::Codec>, body: BoxBody) -> Result<(), Error> {
