@@ -77,11 +77,16 @@ impl SessionLog for RedisStore {
             return Ok(NewCommandCommit::Declined);
         }
         let receipt = CommandReceipt::for_command(command, commit.expected_seq);
-        // The session is scheduled since a command was submitted, unless that was lost. Both are sent at the same time, this first.
+        // The session is scheduled while it has an owner, unless that was lost. Both are sent at the same time, this first. It does
+        // not fail the commit, after which the log has to be opened again.
         let schedule = self.registry.schedule_session(commit.session, COMMAND_DUE_AFTER);
         let (scheduled, committed) = tokio::join!(schedule, self.run_commit(commit, Some(&receipt)));
         let (reply, lineage) = committed?;
-        scheduled?;
+        if scheduled.is_err()
+            && let Err(error) = self.registry.schedule_session(commit.session, COMMAND_DUE_AFTER).await
+        {
+            tracing::warn!(session = %commit.session, %error, "session with a new run not scheduled");
+        }
         if reply == CommitReply::Declined {
             self.held_logs.insert(commit.session);
             return Ok(NewCommandCommit::Declined);
