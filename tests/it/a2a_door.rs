@@ -260,8 +260,12 @@ async fn errors_have_the_form_of_the_binding() {
         let (code, reason) = failed_call(&service, method, params).await;
         assert_eq!((code, reason.as_str()), expected, "{method}");
     }
-    for (kind, code) in [("application/json", -32700), ("text/plain", -32005)] {
-        let request = service.request(Method::POST, RPC).header("content-type", kind).body("{nope");
+    for (kind, body, code) in [
+        ("application/json", "{nope", -32700),
+        ("text/plain", "{nope", -32005),
+        ("application/json", r#"[{"jsonrpc": "2.0", "id": 1, "method": "GetTask"}]"#, -32600),
+    ] {
+        let request = service.request(Method::POST, RPC).header("content-type", kind).body(body);
         let body: Value = request.send().await.unwrap().json().await.unwrap();
         assert_eq!((&body["error"]["code"], &body["id"]), (&json!(code), &Value::Null));
     }

@@ -14,7 +14,7 @@ use super::{
     task_stream::BindingForm,
 };
 use crate::api::{
-    caller::Caller, doors::door_body::ConversationBody, error_responses::document_errors, negotiation::JSON,
+    caller::Caller, doors::door_body::JsonBody, error_responses::document_errors, negotiation::JSON,
     problem::ProblemDetails, state::ApiState, typed_json::read_json_value,
 };
 
@@ -92,7 +92,7 @@ pub(in crate::api) async fn call_agent(
     request: HttpRequest,
     state: web::Data<ApiState>,
     caller: Caller,
-    body: Result<ConversationBody<Value>, ProblemDetails>,
+    body: Result<JsonBody, ProblemDetails>,
 ) -> Result<HttpResponse, ProblemDetails> {
     answer_request(request, state, caller, body).await
 }
@@ -102,7 +102,7 @@ pub(super) async fn call_agent_with_slash(
     request: HttpRequest,
     state: web::Data<ApiState>,
     caller: Caller,
-    body: Result<ConversationBody<Value>, ProblemDetails>,
+    body: Result<JsonBody, ProblemDetails>,
 ) -> Result<HttpResponse, ProblemDetails> {
     answer_request(request, state, caller, body).await
 }
@@ -111,7 +111,7 @@ async fn answer_request(
     request: HttpRequest,
     state: web::Data<ApiState>,
     caller: Caller,
-    body: Result<ConversationBody<Value>, ProblemDetails>,
+    body: Result<JsonBody, ProblemDetails>,
 ) -> Result<HttpResponse, ProblemDetails> {
     let body = match body.map_err(|problem| reject_body(&request, problem)) {
         Ok(body) => body.0,
