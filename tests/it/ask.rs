@@ -149,7 +149,7 @@ async fn attachments_are_as_large_as_the_service_accepts() {
     let file = folder.path().join("app.log");
     std::fs::write(&file, &log[..1 << 20]).unwrap();
     let whole = ask(&service.base, &["why?", "-f", file.to_str().unwrap()], b"").await;
-    let more = ask(&service.base, &["-c", "and this?"], log[..=1 << 20].as_bytes()).await;
+    let more = ask(&service.base, &["-c", "and this?"], &log.as_bytes()[..=1 << 20]).await;
     assert_eq!((whole.code, more.code), (0, 0), "{} {}", whole.stderr, more.stderr);
     assert!(!whole.stderr.contains("left out"), "{}", whole.stderr);
     let said = "left out: the service accepts 1.0 MiB with a message";

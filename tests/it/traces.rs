@@ -364,4 +364,20 @@ async fn log_lines_are_json_without_secrets() {
     let of_run = lines.iter().filter(|line| line["span"]["run_id"].is_string());
     assert!(of_run.clone().count() > 0 && of_run.clone().all(|line| line["span"]["session_id"].is_string()));
     assert!(lines.iter().any(|line| line["span"]["request_id"] == "request-7"), "of the request, or of its run");
+    let said = |line: &Value| line["message"].as_str().unwrap_or_default().to_owned();
+    // One line per run.
+    let ends: Vec<&Value> =
+        lines.iter().filter(|line| ["run finished", "run failed"].contains(&said(line).as_str())).collect();
+    let facts: Vec<_> = ends.iter().map(|end| (said(end), &end["level"], &end["outcome"], &end["code"])).collect();
+    let (outcome, code) = (json!("completed"), json!("auth"));
+    assert_eq!(
+        facts,
+        [
+            ("run finished".to_owned(), &json!("INFO"), &outcome, &Value::Null),
+            ("run failed".to_owned(), &json!("WARN"), &Value::Null, &code),
+        ]
+    );
+    for field in ["model", "provider", "steps", "input_tokens", "cost_usd", "duration_ms", "session", "run", "user"] {
+        assert!(ends.iter().all(|end| !end[field].is_null()), "{field}: {ends:?}");
+    }
 }
