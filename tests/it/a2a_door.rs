@@ -43,12 +43,24 @@ async fn turn_leaves_the_same_log_as_over_the_native_api() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stream_adds_up_to_the_task_over_both_bindings() {
     let tools = CountingMcpServer::new();
-    let reply = || vec![vec![text("I "), text("look."), call("look", json!({}))], vec![text("All "), text("well.")]];
-    let service = TestService::with_tools([reply(), reply()].concat(), &tools).await;
-    let over_rpc = stream(&service, "SendStreamingMessage", message("m-1", "hi")).await;
-    let request = service.request(Method::POST, &format!("{HTTP}/message:stream")).json(&message("m-2", "hi"));
-    let over_http = items(request.send().await.unwrap()).await;
-    for items in [over_rpc, over_http] {
+    let gates = [TestGate::new(), TestGate::new()];
+    let replies = gates.iter().flat_map(|gate| {
+        [
+            vec![ReplyStep::Wait(gate.clone()), text("I "), text("look."), call("look", json!({}))],
+            vec![text("All "), text("well.")],
+        ]
+    });
+    let service = TestService::with_tools(replies.collect(), &tools).await;
+    let over_rpc = rpc_request(&service, "SendStreamingMessage", &message("m-1", "hi"));
+    let over_http = service.request(Method::POST, &format!("{HTTP}/message:stream")).json(&message("m-2", "hi"));
+    for (request, gate) in [over_rpc, over_http].into_iter().zip(&gates) {
+        // A stream begins with what the task has become so far.
+        let mut stream = StreamedItems::read(request.send().await.unwrap());
+        let mut items = Vec::new();
+        while let Some(item) = stream.next().await {
+            gate.open();
+            items.push(item);
+        }
         assert!(items[0]["task"].is_object(), "{items:?}");
         let states: Vec<&Value> = items.iter().filter_map(|item| item.pointer("/statusUpdate/status/state")).collect();
         assert_eq!(states.last(), Some(&&json!("TASK_STATE_COMPLETED")), "{items:?}");

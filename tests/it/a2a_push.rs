@@ -199,8 +199,11 @@ async fn receiver_that_refuses_is_given_up_and_disturbs_nothing() {
         head.lines().find(|line| line.starts_with("x-k8sops-notification-id: ")).map(str::to_owned)
     };
     assert!(id(0).is_some() && id(0) == id(1));
-    let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("k8sops_notifications_total{outcome=\"given_up\"} 1"), "{metrics}");
+    eventually("it is counted", async || {
+        let metrics = service.request(Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+        metrics.contains("k8sops_notifications_total{outcome=\"given_up\"} 1")
+    })
+    .await;
     assert_eq!(send(&service, message("m2", "hi", &Value::Null)).await["status"]["state"], "TASK_STATE_COMPLETED");
     service.stop().await;
 }
