@@ -10,6 +10,7 @@ use crate::{
 };
 use k8sops_testing::{
     counting_server::CountingMcpServer,
+    eventually,
     redis::{RedisFailoverPair, RedisFlavor},
     scripted_model::{ReplyStep, ScriptedModel, TestGate, call, text},
 };
@@ -189,11 +190,16 @@ async fn answer_to_a_call_whose_record_is_lost_gets_the_next_response() {
     redis.stop_replication().await;
     let answer = json!({"input": approve(&asked)});
     assert_eq!(said(&create(&service, answer.clone()).await), "done");
+    let sessions = service.get("/v1/sessions").await;
+    let session = format!("/v1/sessions/{}", sessions["sessions"][0]["session_id"].as_str().unwrap());
     redis.promote_replica().await;
+    eventually("the session can be read again", async || {
+        service.request(Method::GET, &session).send().await.unwrap().status() == 200
+    })
+    .await;
 
     // The client has not got the response to its answer, and sends it again.
-    let session = &service.get("/v1/sessions").await["sessions"][0]["session_id"];
-    let mut stream = service.events(&format!("/v1/sessions/{}", session.as_str().unwrap()), "").await;
+    let mut stream = service.events(&session, "").await;
     stream.until("run_finished").await;
     let next = create(&service, answer).await;
     assert_eq!(said(&next), "I look first", "{next}");
