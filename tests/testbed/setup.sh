@@ -25,7 +25,8 @@ flock 9
 debian_packages() {
   local missing=() probe
   for probe in cc:build-essential curl:curl jq:jq unzip:unzip redis-server:redis-server \
-    redis-cli:redis-tools openssl:openssl nginx:nginx promtool:prometheus chromium:chromium; do
+    redis-cli:redis-tools openssl:openssl nginx:nginx promtool:prometheus chromium:chromium \
+    java:default-jre-headless go:golang-go; do
     PATH=$PATH:/usr/sbin command -v "${probe%%:*}" > /dev/null || missing+=("${probe#*:}")
   done
   # The fonts that the console prefers, for pictures that look the same everywhere.
@@ -173,6 +174,7 @@ K8SOPS_TEST_OPENAPI_VALIDATOR $TESTBED/venv/bin/openapi-spec-validator
 K8SOPS_TEST_SCHEMATHESIS $TESTBED/venv/bin/schemathesis
 K8SOPS_TEST_PYTHON_CLIENT $TESTBED/venv/bin/openapi-python-client
 K8SOPS_TEST_TYPESCRIPT_CLIENT $modules/openapi-typescript/bin/cli.js
+K8SOPS_TEST_OPENAPI_GENERATOR $(echo "$TESTBED"/venv/lib/python3*/site-packages/openapi_generator_cli/openapi-generator.jar)
 K8SOPS_TEST_HEY_API_CLIENT $modules/@hey-api/openapi-ts/bin/run.js
 K8SOPS_TEST_REDOCLY $modules/@redocly/cli/bin/cli.js
 K8SOPS_TEST_TSC $modules/typescript/bin/tsc
