@@ -205,23 +205,26 @@ async fn invalid_frames_close_the_socket_with_a_code() {
     }
     assert_eq!(socket.closed().await, CloseCode::Size);
 
-    // tungstenite does not send invalid text, so the frame is written by hand: FIN + text, masked with zeros.
-    let address = service.base.strip_prefix("http://").unwrap();
-    let mut raw = TcpStream::connect(address).await.unwrap();
-    let handshake = format!(
-        "GET {session}/ws HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    raw.write_all(handshake.as_bytes()).await.unwrap();
-    raw.write_all(&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe]).await.unwrap();
-    let mut all = Vec::new();
-    timeout(TEST_TIMEOUT, tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut all))
-        .await
-        .expect("the service closes the connection")
-        .unwrap();
-    // 0x88 is a close frame; 1007 is the code for data that does not match the message's type.
-    let code = 1007u16.to_be_bytes();
-    assert!(all.windows(4).any(|w| w[0] == 0x88 && w[2..] == code), "no close frame with 1007");
+    // tungstenite does not send these, so they are written by hand and masked with zeros: invalid text, and text that says to be
+    // compressed.
+    for frame in [[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe], [0xc1, 0x82, 0, 0, 0, 0, b'h', b'i']] {
+        let address = service.base.strip_prefix("http://").unwrap();
+        let mut raw = TcpStream::connect(address).await.unwrap();
+        let handshake = format!(
+            "GET {session}/ws HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        raw.write_all(handshake.as_bytes()).await.unwrap();
+        raw.write_all(&frame).await.unwrap();
+        let mut all = Vec::new();
+        timeout(TEST_TIMEOUT, tokio::io::AsyncReadExt::read_to_end(&mut raw, &mut all))
+            .await
+            .expect("the service closes the connection")
+            .unwrap();
+        // 0x88 is a close frame; 1007 is the code for data that does not match the message's type.
+        let code = 1007u16.to_be_bytes();
+        assert!(all.windows(4).any(|w| w[0] == 0x88 && w[2..] == code), "no close frame with 1007 after {frame:?}");
+    }
 
     assert_eq!(service.turn(&session, "still there?").await.last().unwrap()["outcome"], "completed");
 }
@@ -331,11 +334,15 @@ async fn send_bytes(service: &TestService, bytes: &[u8]) -> TcpStream {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_to_upgrade_what_is_no_websocket_is_answered() {
     let service = TestService::start(ServiceSetup::default()).await;
+    let session = service.create_session().await;
     for (request, status, part) in [
         ("GET /v1/info HTTP/1.1\r\n", "200", "\"version\""),
         ("GET /v1/none HTTP/1.1\r\n", "404", "not_found"),
         ("POST /v1/sessions HTTP/1.1\r\ncontent-type: application/json\r\n", "201", "session_id"),
         ("HEAD /v1/info HTTP/1.1\r\n", "200", "content-length"),
+        // The body would be lost.
+        ("POST /v1/sessions HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 2\r\n", "400", "body"),
+        (&format!("GET {session}/events?follow=false HTTP/1.1\r\n"), "200", "\r\n\r\nretry: "),
     ] {
         let head = format!("{request}host: 127.0.0.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n");
         let mut client = send_bytes(&service, head.as_bytes()).await;
@@ -343,6 +350,7 @@ async fn request_to_upgrade_what_is_no_websocket_is_answered() {
         timeout(TEST_TIMEOUT, client.read_to_string(&mut response)).await.unwrap().unwrap();
         assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {response}");
         assert!(response.contains("connection: close") && response.contains(part), "{request}: {response}");
+        assert!(!response.contains("transfer-encoding"), "{request}: {response}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Receives the messages of a client, and notices a client that floods the connection with frames that do nothing.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use actix_http::ws::{Frame, Item, ProtocolError};
 use actix_web::web::Bytes;
@@ -156,7 +156,8 @@ impl WsReceiver {
 fn receive_error(error: &ProtocolError) -> ReceiveError {
     match error {
         ProtocolError::Overflow => ReceiveError::TooLarge,
-        ProtocolError::Io(_) => ReceiveError::Disconnected,
+        // The codec reports wrong bits of a frame as invalid data.
+        ProtocolError::Io(error) if error.kind() != io::ErrorKind::InvalidData => ReceiveError::Disconnected,
         _ => ReceiveError::Invalid,
     }
 }

@@ -11,11 +11,16 @@ use actix_web::{
 
 /// How much is read at once.
 const READ_BYTES: usize = 8 * 1024;
+/// Upper bound of the bytes of a frame before its payload (RFC 6455, section 5.2).
+const MAX_FRAME_HEAD_BYTES: usize = 14;
+/// The largest frame unless it is limited.
+const DEFAULT_FRAME_BYTES: usize = 64 * 1024;
 
 /// The connection of a WebSocket after the handshake.
 pub(super) struct WsSocket {
     connection: TcpStream,
     codec: Codec,
+    max_frame_bytes: usize,
     received: BytesMut,
     unsent: BytesMut,
 }
@@ -23,12 +28,15 @@ pub(super) struct WsSocket {
 impl WsSocket {
     /// Takes over a connection. `received` is what the client has sent after the handshake.
     pub(super) fn new(connection: TcpStream, received: &[u8]) -> Self {
-        Self { connection, codec: Codec::new(), received: BytesMut::from(received), unsent: BytesMut::new() }
+        let codec = Codec::new().max_size(DEFAULT_FRAME_BYTES);
+        let (received, unsent) = (BytesMut::from(received), BytesMut::new());
+        Self { connection, codec, max_frame_bytes: DEFAULT_FRAME_BYTES, received, unsent }
     }
 
     /// Limits the size of the client's frames.
     pub(super) fn limit_frame_bytes(&mut self, max_bytes: usize) {
         self.codec = std::mem::take(&mut self.codec).max_size(max_bytes);
+        self.max_frame_bytes = max_bytes;
     }
 
     /// Returns the next frame, or `None` after the client has closed the connection.
@@ -37,6 +45,10 @@ impl WsSocket {
     pub(super) async fn next_frame(&mut self) -> Option<Result<Frame, ProtocolError>> {
         loop {
             match self.codec.decode(&mut self.received) {
+                // The codec checks the size of a frame once it is whole.
+                Ok(None) if self.received.len() > self.max_frame_bytes + MAX_FRAME_HEAD_BYTES => {
+                    return Some(Err(ProtocolError::Overflow));
+                }
                 Ok(None) => {}
                 Ok(Some(frame)) => return Some(Ok(frame)),
                 Err(error) => return Some(Err(error)),
@@ -142,6 +154,16 @@ mod tests {
         assert_eq!((socket.received.capacity(), socket.unsent.capacity()), (0, 0));
         client.shutdown().await.unwrap();
         assert!(socket.next_frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn frame_that_is_too_large_is_refused_before_it_is_whole() {
+        // A text frame of 4 GiB, masked with zeros, of which a part follows.
+        let mut bytes = vec![0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        bytes.resize(3000, b'x');
+        let (_client, mut socket) = socket_pair(&bytes).await;
+        socket.limit_frame_bytes(2000);
+        assert!(matches!(socket.next_frame().await, Some(Err(ProtocolError::Overflow))));
     }
 
     #[tokio::test]

@@ -3,10 +3,18 @@
 //! HTTP has a buffer of 8 KiB for each direction of a connection, and keeps them while it serves the connection. Most WebSockets
 //! only wait, so a WebSocket gets the connection without them.
 
-use std::{cell::RefCell, future::poll_fn, pin::pin, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    future::{poll_fn, ready},
+    pin::pin,
+    rc::Rc,
+    time::Duration,
+};
 
 use actix_codec::Framed;
-use actix_http::{ConnectionType, HttpMessage as _, Request, Response, body::BoxBody, h1};
+use actix_http::{
+    ConnectionType, HttpMessage as _, Payload, Request, Response, body::BoxBody, error::PayloadError, h1,
+};
 use actix_service::Service;
 use actix_web::{
     Error, HttpRequest, HttpResponse,
@@ -16,7 +24,7 @@ use actix_web::{
     http::{StatusCode, header},
     rt::net::TcpStream,
 };
-use futures_util::{SinkExt as _, future::LocalBoxFuture};
+use futures_util::{SinkExt as _, future::LocalBoxFuture, stream::once};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy, sink},
     time::timeout,
@@ -86,7 +94,7 @@ where
 
 async fn answer_request<S, B>(
     service: Rc<S>,
-    request: Request,
+    mut request: Request,
     mut connection: Framed<TcpStream, h1::Codec>,
 ) -> Result<Option<LocalBoxFuture<'static, ()>>, Error>
 where
@@ -95,6 +103,10 @@ where
 {
     let slot = UpgradeSlot::default();
     request.extensions_mut().insert(slot.clone());
+    if request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        // The connection is handed over without a body. A handler must not take that for an empty one.
+        *request.payload() = Payload::Stream { payload: Box::pin(once(ready(Err(PayloadError::Incomplete(None))))) };
+    }
     let mut response: Response<BoxBody> = match service.call(request).await {
         Ok(response) => Response::from(response).map_into_boxed_body(),
         Err(error) => error.into(),
@@ -102,6 +114,8 @@ where
     let task = slot.0.take().filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS);
     if task.is_none() {
         response.head_mut().set_connection_type(ConnectionType::Close);
+        // A stream is written as it is, and ends with the connection.
+        response.head_mut().no_chunking(true);
     }
     let (head, body) = response.into_parts();
     connection.send(h1::Message::Item((head, body.size()))).await?;
