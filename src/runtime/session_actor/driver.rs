@@ -182,7 +182,12 @@ impl<'a> ActorDriver<'a> {
                 self.operation = Some(OperationInProgress::Other(Box::pin(ready(answer))));
             }
             ActorEffect::DeclineMessage => self.offer = None,
-            ActorEffect::ReleaseCapacity => self.shared.admission.release(self.session),
+            ActorEffect::ReleaseCapacity => {
+                // The capacity of a message that is offered is reserved.
+                if self.offer.is_none() && self.offers.is_empty() {
+                    self.shared.admission.release(self.session);
+                }
+            }
             ActorEffect::ReportFailure(error) => {
                 self.failures.record_failure(self.shared, self.session, self.slot, &error);
             }

@@ -69,6 +69,8 @@ impl SessionResources {
             }
             ActorEffect::CommitMessage(message, batch, start) => {
                 self.open_run_span(&start);
+                let user = self.projection.read(|state| state.summary.user_id.clone());
+                self.shared.admission.mark_running(self.session, &user);
                 let commit = self.writer.start_commit(batch, Some(message));
                 return Some(OperationInProgress::Commit(Box::new(commit), Some(start)));
             }

@@ -64,6 +64,21 @@ async fn message_whose_start_is_not_written_is_answered_once() {
 }
 
 #[tokio::test]
+async fn message_that_is_being_accepted_counts_as_a_run() {
+    let gate = TestGate::new();
+    let fixture = RuntimeFixture::new(&ScriptedModel::new([vec![text("hello")]])).await;
+    *fixture.store.slow.lock() = Some(gate.clone());
+    let (said, ()) = tokio::join!(fixture.submit(message("hi", OnBusy::Enqueue)), async {
+        gate.arrived().await;
+        let limits = CapacityLimits { sessions_per_user: 9, runs: 1, runs_per_user: 9 };
+        let other = fixture.sessions.0.admission.reserve(&limits, SessionId::new(), &fixture.user);
+        assert!(matches!(other, Err(SessionsError::Overloaded(1))), "{other:?}");
+        gate.open();
+    });
+    said.unwrap();
+}
+
+#[tokio::test]
 async fn message_that_is_being_accepted_is_refused_when_its_session_is_deleted() {
     let gate = TestGate::new();
     let fixture = RuntimeFixture::new(&ScriptedModel::new([vec![text("hello")]])).await;
