@@ -121,8 +121,8 @@ impl SessionFile {
         }
     }
 
-    /// See [`SessionLog::commit_new_command`](k8sops_core::SessionLog::commit_new_command). The command and the commit are two
-    /// lines, as if they were written one after the other, so that any version can read them.
+    /// See [`SessionLog::commit_new_command`](k8sops_core::SessionLog::commit_new_command). The command and the commit are one
+    /// line, so that a power failure leaves both or none: sectors that were not written are only expected in the last line.
     pub(super) fn stage_new_command(
         &mut self,
         commit: &LogCommit<'_>,
@@ -134,15 +134,15 @@ impl SessionFile {
             return Ok(LineWrite::Done(NewCommandCommit::Declined));
         };
         let position = entry.position;
-        let inbox = LogLine {
-            seq: self.summary.last_seq,
+        let record = CommitRecord { epoch: commit.epoch.0, events: commit.events.to_vec(), consumed: vec![position] };
+        let line = LogLine {
+            seq: commit.last_seq(),
+            commit: Some(record),
             inbox: Some(entry.clone()),
             format: self.format_to_name(),
             ..LogLine::default()
         };
-        let record = CommitRecord { epoch: commit.epoch.0, events: commit.events.to_vec(), consumed: vec![position] };
-        let line = LogLine { seq: commit.last_seq(), commit: Some(record), ..LogLine::default() };
-        let bytes = [inbox.to_bytes(), line.to_bytes()].concat();
+        let bytes = line.to_bytes();
         let event_bytes = commit.events.iter().map(|event| event.estimated_bytes()).sum::<u64>();
         let summary = commit.summary.clone();
         let apply = move |file: &mut Self| {

@@ -24,7 +24,7 @@ use k8sops_core::{InboxEntry, SessionEvent, SessionState};
 /// How many bytes of a line's beginning are enough for [`parse_seq`] and [`is_checkpoint`].
 pub(super) const LINE_HEAD_BYTES: usize = 48;
 
-/// A line. One of `commit`, `inbox` and `checkpoint` is set.
+/// A line. One of `commit`, `inbox` and `checkpoint` is set, or `commit` with the `inbox` entry that it consumes.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct LogLine {
     pub(super) seq: u64,
