@@ -178,7 +178,7 @@ pub trait SessionLog: Send + Sync + 'static {
 
     /// Accepts a command and appends the events that it causes, with one wait for durability. It has the result of
     /// [`Inbox::submit_command`](super::Inbox::submit_command) and a commit that consumes the command. Of a write that did not
-    /// return, nothing may be left, or the command in the inbox, or all of it.
+    /// return, nothing may be left, or all of it.
     ///
     /// A command is declined unless it is new and the inbox is empty, so that no command overtakes another. A commit that
     /// consumes commands or writes a checkpoint is declined as well. The errors are those of [`Self::commit_events`].
