@@ -110,14 +110,9 @@ impl PatientClient<'_> {
             match &message {
                 None => drop(store.commit_events(commit).await?),
                 Some(message) => {
-                    if store.commit_new_command(commit, message).await? == NewCommandCommit::Declined {
-                        // A failed attempt has left the message.
-                        let known = store.submit_command(session, message.clone()).await?;
-                        assert!(known.duplicate, "nothing else waits");
-                        let waiting = store.list_inbox(session).await?;
-                        let consumed: Vec<u64> = waiting.iter().map(|entry| entry.position).collect();
-                        store.commit_events(LogCommit { consumed: &consumed, ..commit }).await?;
-                    }
+                    // A failed attempt leaves the message with its run, or neither.
+                    let end = store.commit_new_command(commit, message).await?;
+                    assert!(matches!(end, NewCommandCommit::Committed { .. }), "nothing else waits");
                 }
             }
             client.messages = seen;
