@@ -40,6 +40,9 @@ pub(crate) struct TestService {
     pub base: String,
     /// The key or token that every request contains.
     pub token: Option<String>,
+    /// Whether reads are repeated while the store is away, as clients do: with a server that fails over, any first read can
+    /// find its connection broken.
+    pub repeats_reads: bool,
     http: Client,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
@@ -95,7 +98,7 @@ impl TestService {
         let task = tokio::spawn(app.run_until_stopped(stop.clone()));
         // A stream may take long in total, as with a model on a busy machine.
         let http = Client::builder().no_proxy().read_timeout(TEST_TIMEOUT).build().unwrap();
-        Self { base, token: None, http, stop, task, data, state }
+        Self { base, token: None, repeats_reads: false, http, stop, task, data, state }
     }
 
     /// Shuts the service down, and returns its data folder for the next service.
@@ -140,7 +143,19 @@ impl TestService {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
-        ok(self.request(Method::GET, path).send().await.unwrap()).await
+        ok(self.read(self.request(Method::GET, path)).await).await
+    }
+
+    /// Sends a request that can be repeated.
+    async fn read(&self, request: RequestBuilder) -> Response {
+        let send = async || request.try_clone().unwrap().send().await.unwrap();
+        let is_away = |response: &Response| response.status() == StatusCode::SERVICE_UNAVAILABLE;
+        let response = send().await;
+        if !(self.repeats_reads && is_away(&response)) {
+            return response;
+        }
+        let again = async || Some(send().await).filter(|response| !is_away(response));
+        eventually("the store is back", again).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
@@ -171,29 +186,23 @@ impl TestService {
             .send()
             .await
             .unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        EventStream::new(response).rest().await
+        EventStream::new(accepted(response).await).rest().await
     }
 
     /// Returns the events of a session so far.
     pub(crate) async fn log(&self, session: &str) -> Vec<Value> {
-        let response = self
+        let request = self
             .request(Method::GET, &format!("{session}/events?follow=false"))
-            .header("accept", "application/x-ndjson")
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        let text = response.text().await.unwrap();
+            .header("accept", "application/x-ndjson");
+        let text = accepted(self.read(request).await).await.text().await.unwrap();
         let frames = text.lines().filter(|l| !l.is_empty()).map(|line| serde_json::from_str(line).unwrap());
         frames.filter(|frame: &Value| frame["seq"].is_u64()).collect()
     }
 
     /// Opens a stream of the session's events.
     pub(crate) async fn events(&self, session: &str, query: &str) -> EventStream {
-        let response = self.request(Method::GET, &format!("{session}/events{query}")).send().await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        EventStream::new(response)
+        let response = self.read(self.request(Method::GET, &format!("{session}/events{query}"))).await;
+        EventStream::new(accepted(response).await)
     }
 }
 
@@ -211,10 +220,15 @@ pub(crate) fn info(provider: &str, model: &str) -> ProviderInfo {
 }
 
 async fn ok(response: Response) -> Value {
+    let response = accepted(response).await;
+    serde_json::from_str(&response.text().await.unwrap()).unwrap()
+}
+
+/// Returns the response, or fails with what it says of the refusal.
+async fn accepted(response: Response) -> Response {
     let status = response.status();
-    let text = response.text().await.unwrap();
-    assert!(status.is_success(), "{status}: {text}");
-    serde_json::from_str(&text).unwrap()
+    assert!(status.is_success(), "{status}: {}", response.text().await.unwrap());
+    response
 }
 
 pub(crate) async fn problem(response: Response) -> (u16, Value) {
