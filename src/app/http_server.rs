@@ -63,6 +63,7 @@ pub(super) async fn serve_http(
                 .h1_allow_half_closed(false)
                 // Tokens are small packets. Nagle's algorithm would delay each until the previous one is acknowledged, up to 40 ms.
                 .tcp_nodelay(true)
+                .on_connect_ext(api::describe_connection)
                 // Without it, a WebSocket would keep the buffers of HTTP, 16 KiB, as long as it is open.
                 .upgrade(fn_factory(move || {
                     let app = app_service(&upgrades).new_service(());

@@ -98,6 +98,7 @@ mod terminal;
 mod tickets;
 mod tool_search;
 mod traces;
+mod upgrades;
 mod usage;
 mod user_tokens;
 mod websocket;

@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     process::Command,
     time::timeout,
@@ -322,55 +322,4 @@ async fn websocat_holds_a_conversation() {
     }
     assert!(frames.iter().any(|f| f["type"] == "user_message" && f["content"].as_str().unwrap().trim() == "hi there"));
     assert_eq!(shown_text(&frames), "hello from here");
-}
-
-/// Opens a connection to the service and sends these bytes.
-async fn send_bytes(service: &TestService, bytes: &[u8]) -> TcpStream {
-    let mut client = TcpStream::connect(service.base.trim_start_matches("http://")).await.unwrap();
-    client.write_all(bytes).await.unwrap();
-    client
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn request_to_upgrade_what_is_no_websocket_is_answered() {
-    let service = TestService::start(ServiceSetup::default()).await;
-    let session = service.create_session().await;
-    for (request, status, part) in [
-        ("GET /v1/info HTTP/1.1\r\n", "200", "\"version\""),
-        ("GET /v1/none HTTP/1.1\r\n", "404", "not_found"),
-        ("POST /v1/sessions HTTP/1.1\r\ncontent-type: application/json\r\n", "201", "session_id"),
-        ("HEAD /v1/info HTTP/1.1\r\n", "200", "content-length"),
-        // The body would be lost.
-        ("POST /v1/sessions HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: 2\r\n", "400", "body"),
-        (&format!("GET {session}/events?follow=false HTTP/1.1\r\n"), "200", "\r\n\r\nretry: "),
-    ] {
-        let head = format!("{request}host: 127.0.0.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n");
-        let mut client = send_bytes(&service, head.as_bytes()).await;
-        let mut response = String::new();
-        timeout(TEST_TIMEOUT, client.read_to_string(&mut response)).await.unwrap().unwrap();
-        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {response}");
-        assert!(response.contains("connection: close") && response.contains(part), "{request}: {response}");
-        assert!(!response.contains("transfer-encoding"), "{request}: {response}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn frame_sent_with_the_handshake_is_a_command() {
-    let service = TestService::start(ServiceSetup::default()).await;
-    let session = service.create_session().await;
-    let mut bytes = format!(
-        "GET {session}/ws HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .into_bytes();
-    // A masked text frame of two bytes.
-    bytes.extend([0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
-    let mut client = send_bytes(&service, &bytes).await;
-    let mut received = Vec::new();
-    let reading = async {
-        while !String::from_utf8_lossy(&received).contains("\"ack\"") {
-            assert_ne!(client.read_buf(&mut received).await.unwrap(), 0, "{}", String::from_utf8_lossy(&received));
-        }
-    };
-    timeout(TEST_TIMEOUT, reading).await.unwrap();
 }

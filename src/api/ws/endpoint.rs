@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_http::ws::{CloseCode, Frame};
-use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, http::header, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, get, web};
 use futures_util::FutureExt as _;
 use k8sops_core::{EventCursor, RequestContext, SessionId, StreamFrame};
 use k8sops_telemetry::{StreamKind, trace_context};
@@ -32,9 +32,8 @@ use crate::{
         event_stream::{StreamGuard, StreamStart, open_cursor},
         extractors::{QueryParameters, SessionPath, UserToken},
         problem::ProblemDetails,
-        problem_code::ProblemCode,
         state::ApiState,
-        ws_handshake::is_handshake,
+        ws_handshake::{is_handshake, require_websocket},
     },
     auth::CallerIdentity,
 };
@@ -107,10 +106,7 @@ pub(in crate::api) async fn open_websocket(
     QueryParameters(query): QueryParameters<WebSocketQuery>,
 ) -> Result<HttpResponse, ProblemDetails> {
     if !is_handshake(&request) {
-        let detail = "connect with a WebSocket client, or use …/events for SSE and NDJSON";
-        let mut response = ProblemDetails::new(ProblemCode::UpgradeRequired, detail).response();
-        response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
-        return Ok(response);
+        return Ok(require_websocket("connect with a WebSocket client, or use …/events for SSE and NDJSON"));
     }
     let session = path.session_id;
     let form = StreamForm::from_query(query.compact, query.hold.as_deref(), state.server.stream_hold)?;

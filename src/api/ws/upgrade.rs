@@ -5,20 +5,26 @@
 
 use std::{
     cell::RefCell,
-    future::{poll_fn, ready},
-    pin::pin,
+    future::poll_fn,
+    io,
+    pin::{Pin, pin},
     rc::Rc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use actix_codec::Framed;
 use actix_http::{
-    ConnectionType, HttpMessage as _, Payload, Request, Response, body::BoxBody, error::PayloadError, h1,
+    ConnectionType, HttpMessage as _, Payload, Request, Response,
+    body::BoxBody,
+    error::PayloadError,
+    h1,
+    ws::{HandshakeError, handshake},
 };
 use actix_service::Service;
 use actix_web::{
     Error, HttpRequest, HttpResponse,
-    body::MessageBody,
+    body::{BodySize, MessageBody},
     dev::ServiceResponse,
     error::ErrorInternalServerError,
     http::{StatusCode, header},
@@ -34,14 +40,17 @@ use super::socket::WsSocket;
 use crate::api::{
     problem::ProblemDetails,
     request_body::declares_body,
-    ws_handshake::{SUBPROTOCOL, offers_subprotocol},
+    ws_handshake::{SUBPROTOCOL, offers_subprotocol, require_websocket},
 };
 
-/// How much is read of what a client still sends after the end, so that it gets what was sent before.
+/// How much is read of what a client sends that nothing waits for: beside a stream, and after the end, so that it gets what was sent
+/// before.
 const MAX_DISCARDED_BYTES: u64 = 1 << 20;
-/// How long that may take.
+/// How long that may take after the end.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What the codec of HTTP writes.
+type ResponsePart = h1::Message<(Response<()>, BodySize)>;
 /// What is done with a connection after the handshake.
 type SocketTask = Box<dyn FnOnce(WsSocket) -> LocalBoxFuture<'static, ()>>;
 
@@ -49,7 +58,8 @@ type SocketTask = Box<dyn FnOnce(WsSocket) -> LocalBoxFuture<'static, ()>>;
 #[derive(Clone, Default)]
 struct UpgradeSlot(Rc<RefCell<Option<SocketTask>>>);
 
-/// Returns the response to a handshake. `task` gets the connection when the response is sent.
+/// Returns the response to a handshake. `task` gets the connection when the response is sent, unless the handshake is of a version of
+/// the protocol that is not ours.
 ///
 /// # Errors
 /// The request is no valid handshake.
@@ -63,8 +73,13 @@ pub(super) fn accept_handshake(
             "a handshake must not have a body: remove Content-Length and Transfer-Encoding",
         ));
     };
-    let handshake = actix_http::ws::handshake(request.head());
-    let mut response = handshake.map_err(|error| ProblemDetails::invalid(error.to_string()))?;
+    let mut response = match handshake(request.head()) {
+        Ok(response) => response,
+        Err(HandshakeError::UnsupportedVersion) => {
+            return Ok(require_websocket("this service speaks version 13 of the WebSocket protocol (RFC 6455)"));
+        }
+        Err(error) => return Err(ProblemDetails::invalid(error.to_string())),
+    };
     if offers_subprotocol(request) {
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL));
     }
@@ -105,7 +120,7 @@ where
     request.extensions_mut().insert(slot.clone());
     if request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
         // The connection is handed over without a body. A handler must not take that for an empty one.
-        *request.payload() = Payload::Stream { payload: Box::pin(once(ready(Err(PayloadError::Incomplete(None))))) };
+        *request.payload() = Payload::Stream { payload: Box::pin(once(async { Err(PayloadError::Incomplete(None)) })) };
     }
     let mut response: Response<BoxBody> = match service.call(request).await {
         Ok(response) => Response::from(response).map_into_boxed_body(),
@@ -130,13 +145,43 @@ where
     Ok(Some(task(WsSocket::new(parts.io, &parts.read_buf))))
 }
 
+/// Sends a body until its end, or until the client sends no more: that ends a stream of any other connection, too.
 async fn send_body(connection: &mut Framed<TcpStream, h1::Codec>, body: BoxBody) -> Result<(), Error> {
     let mut body = pin!(body);
-    while let Some(chunk) = poll_fn(|context| body.as_mut().poll_next(context)).await {
-        let chunk = chunk.map_err(ErrorInternalServerError)?;
-        connection.send(h1::Message::Chunk(Some(chunk))).await?;
+    let mut connection = Pin::new(connection);
+    let mut discarded = 0;
+    let mut is_complete = false;
+    poll_fn(|context| {
+        loop {
+            if poll_closed(connection.io_ref(), &mut discarded, context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(connection.as_mut().flush::<ResponsePart>(context))?;
+            if is_complete {
+                return Poll::Ready(Ok(()));
+            }
+            let chunk = ready!(body.as_mut().poll_next(context)).transpose().map_err(ErrorInternalServerError)?;
+            is_complete = chunk.is_none();
+            connection.as_mut().write(h1::Message::Chunk(chunk))?;
+        }
+    })
+    .await
+}
+
+/// Resolves when the client has closed its side of the connection. What it sends before that is not read: it expects a WebSocket.
+fn poll_closed(connection: &TcpStream, discarded: &mut u64, context: &mut Context<'_>) -> Poll<()> {
+    let mut bytes = [0; 1024];
+    while *discarded < MAX_DISCARDED_BYTES {
+        if ready!(connection.poll_read_ready(context)).is_err() {
+            return Poll::Ready(());
+        }
+        match connection.try_read(&mut bytes) {
+            Ok(length @ 1..) => *discarded += length as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return Poll::Ready(()),
+        }
     }
-    Ok(connection.send(h1::Message::Chunk(None)).await?)
+    Poll::Pending
 }
 
 /// Closes a connection so that the client gets all that was sent: it would not if bytes that have arrived were left unread.

@@ -9,14 +9,15 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::agent_card::{AgentCard, CardCredentials, PushSupport, describe_agent};
-use crate::api::{negotiation::JSON, state::ApiState};
+use crate::api::{negotiation::JSON, public_base::public_base, state::ApiState};
 
 /// How long clients may keep the card. It says by which host it was asked for, so that no proxy may keep it.
 const CACHE_CONTROL: &str = "private, max-age=300";
 
 /// Returns the card of the agent for A2A clients: what it can do, and where.
 ///
-/// The addresses in it are those by which the card was asked for, as `Host`, `Forwarded` and `X-Forwarded-*` say.
+/// The addresses in it are those by which the card was asked for, as `Host`, `Forwarded` and `X-Forwarded-*` say. If they name none,
+/// it is the address that the client has connected to.
 #[utoipa::path(
     operation_id = "get_agent_card", tag = "door: a2a",
     responses(
@@ -26,10 +27,7 @@ const CACHE_CONTROL: &str = "private, max-age=300";
 )]
 #[get("/.well-known/agent-card.json")]
 pub(in crate::api) async fn get_agent_card(request: HttpRequest, state: web::Data<ApiState>) -> HttpResponse {
-    let base = {
-        let connection = request.connection_info();
-        format!("{}://{}", connection.scheme(), connection.host())
-    };
+    let base = public_base(&request);
     let credentials = match state.authenticator.accepts_tokens() {
         true => CardCredentials::BearerToken,
         false => CardCredentials::NotHere,
