@@ -8,12 +8,17 @@ import {showInvisible} from '../view/visible_text.js';
 import {readYamlObject, writeYaml} from '../view/yaml.js';
 import {sendCommand} from '../wire/api.js';
 import {DiffView} from './diff_view.js';
+import {useFormDraft} from './drafts.js';
 import {ProblemLine, useClock} from './elements.js';
 import {Icon} from './icons.js';
 import {WholeText} from './tool_output.js';
 
 /** @typedef {import('../../types/wire').ApprovalRequest} ApprovalRequest */
 /** @typedef {import('../../types/view').ToolApproval} ToolApproval */
+/** @typedef {{edited: string | null, denying: boolean, comment: string}} AnswerDraft */
+
+/** @type {AnswerDraft} */
+const NO_ANSWER = {edited: null, denying: false, comment: ''};
 
 /**
  * @param {{request: ApprovalRequest, sessionId: string, context?: any, canAnswer: boolean, onAnswered?: () => void}} props
@@ -91,10 +96,8 @@ function Preview({request}) {
 /** @param {{request: ApprovalRequest, path: string, onAnswered: () => void, expired: boolean}} props */
 function ApprovalAnswer({request, path, onAnswered, expired}) {
   const original = useMemo(() => writeYaml(request.arguments), [request.approval_id]);
-  const [edited, setEdited] = useState(/** @type {string | null} */ (null));
-  const [denying, setDenying] = useState(false);
+  const [{edited, denying, comment}, change, forget] = useFormDraft(`approval.${request.approval_id}`, NO_ANSWER);
   const [showArguments, setShowArguments] = useState(!request.preview);
-  const [comment, setComment] = useState('');
   const [problem, setProblem] = useState(/** @type {any} */ (null));
   const [busy, setBusy] = useState(false);
   const commands = useRef(new Map());
@@ -114,10 +117,14 @@ function ApprovalAnswer({request, path, onAnswered, expired}) {
     setProblem(null);
     try {
       await sendCommand(path, body, {commandId: commands.current.get(sameAnswer)});
+      forget();
       onAnswered();
     } catch (found) {
       setProblem(found);
-      if (found.code === 'approval_closed') onAnswered();
+      if (found.code === 'approval_closed') {
+        forget();
+        onAnswered();
+      }
     }
     setBusy(false);
   };
@@ -131,13 +138,13 @@ function ApprovalAnswer({request, path, onAnswered, expired}) {
       <span>Arguments to run with, as YAML</span>
       <textarea class="mono" rows=${Math.min(16, edited.split('\n').length + 1)} spellcheck="false" ref=${focusOnce} value=${edited}
         aria-invalid=${Boolean(parsed?.error)}
-        onInput=${(/** @type {any} */ event) => setEdited(event.target.value)} />
+        onInput=${(/** @type {any} */ event) => change({edited: event.target.value})} />
     </label>`}
     ${parsed?.error && html`<${ProblemLine} problem=${{message: parsed.error}} />`}
     ${(denying || edited !== null) && html`<label class="field">
       <span>${denying ? 'Why not? The model reads it.' : 'Comment (optional). The model reads it.'}</span>
       <input type="text" ref=${denying ? focusOnce : null} value=${comment} maxlength="1000"
-        onInput=${(/** @type {any} */ event) => setComment(event.target.value)} />
+        onInput=${(/** @type {any} */ event) => change({comment: event.target.value})} />
     </label>`}
     <${ProblemLine} problem=${problem} />
     <div class="buttons">
@@ -148,13 +155,12 @@ function ApprovalAnswer({request, path, onAnswered, expired}) {
       ${denying
         ? html`<button type="button" class="button deny solid" disabled=${busy || expired} onClick=${() => answer('deny')}>
           <${Icon} name="cross" /> Deny</button>`
-        : html`<button type="button" class="button deny" disabled=${busy || expired} onClick=${() => setDenying(true)}>
+        : html`<button type="button" class="button deny" disabled=${busy || expired} onClick=${() => change({denying: true})}>
           <${Icon} name="cross" /> Deny…</button>`}
       ${edited === null && !denying && html`<button type="button" class="button" disabled=${busy || expired}
-        onClick=${() => setEdited(original)}><${Icon} name="edit" /> Edit</button>`}
+        onClick=${() => change({edited: original})}><${Icon} name="edit" /> Edit</button>`}
       ${(edited !== null || denying) && html`<button type="button" class="button quiet" disabled=${busy} onClick=${() => {
-        setEdited(null);
-        setDenying(false);
+        change({edited: null, denying: false});
         setProblem(null);
       }}>Back</button>`}
       ${expired && html`<span class="muted">The time to answer is over.</span>`}

@@ -6,11 +6,15 @@ import {listFields, readAnswer} from '../view/schema_form.js';
 import {personName} from '../view/timeline.js';
 import {showInvisible} from '../view/visible_text.js';
 import {sendCommand} from '../wire/api.js';
+import {useFormDraft} from './drafts.js';
 import {ProblemLine, useClock} from './elements.js';
 import {Icon} from './icons.js';
 
 /** @typedef {import('../../types/view').InputItem} InputItem */
 /** @typedef {import('../view/schema_form.js').FormField} FormField */
+
+/** @type {Record<string, any>} The values of the fields by their names. */
+const NOTHING_ENTERED = {};
 
 /** @param {{item: InputItem, sessionId: string, owner: string}} props */
 export function InputCard({item, sessionId, owner}) {
@@ -37,14 +41,14 @@ export function InputCard({item, sessionId, owner}) {
 /** @param {{request: import('../../types/wire').InputRequest, sessionId: string}} props */
 function InputAnswer({request, sessionId}) {
   const fields = useMemo(() => listFields(request.schema), [request.input_id]);
-  const [values, setValues] = useState(/** @type {Record<string, any>} */ ({}));
+  const [values, change, forget] = useFormDraft(`input.${request.input_id}`, NOTHING_ENTERED);
   const [problem, setProblem] = useState(/** @type {any} */ (null));
   const [busy, setBusy] = useState(false);
   const answer = async (/** @type {'accept' | 'decline' | 'cancel'} */ action) => {
     setBusy(true);
     setProblem(null);
     const content = action === 'accept' && request.schema ? {content: readAnswer(fields, values)} : {};
-    await sendCommand(`sessions/${sessionId}/inputs/${request.input_id}`, {action, ...content}).catch(setProblem);
+    await sendCommand(`sessions/${sessionId}/inputs/${request.input_id}`, {action, ...content}).then(forget, setProblem);
     setBusy(false);
   };
   const submit = (/** @type {Event} */ event) => {
@@ -57,7 +61,7 @@ function InputAnswer({request, sessionId}) {
       ${/^https?:/i.test(request.url) ? html`<a
         href=${request.url} target="_blank" rel="noopener noreferrer">${request.url}</a>` : html`<code>${request.url}</code>`}</p>`}
     ${fields.map((field) => html`<${FieldInput} key=${field.name} field=${field} value=${values[field.name] ?? field.initial}
-      onChange=${(/** @type {any} */ value) => setValues((old) => ({...old, [field.name]: value}))} />`)}
+      onChange=${(/** @type {any} */ value) => change({[field.name]: value})} />`)}
     <${ProblemLine} problem=${problem} />
     <div class="buttons">
       <button class="button approve" disabled=${busy}><${Icon} name="check" /> ${request.url ? 'Done' : 'Answer'}</button>

@@ -45,7 +45,7 @@ test('a token that expires brings the sign-in back, and nothing that was written
   t.after(issuer.close);
   // What has expired is accepted for a month, until the service is started with another tolerance.
   const env = {AUTH_MODE: 'jwt', AUTH_JWT_ISSUER: issuer.url, AUTH_JWT_AUDIENCE: AUDIENCE, AUTH_JWT_CLOCK_SKEW: '30d'};
-  const scripted = await startScripted({}, {env});
+  const scripted = await startScripted({scale: {call: {name: 'apply_change', arguments: {name: 'web', replicas: 3}}}}, {env});
   t.after(scripted.stop);
   const visited = await visit(browser, scripted.service.url, {ignored: EXPECTED});
   const {page} = visited;
@@ -59,6 +59,12 @@ test('a token that expires brings the sign-in back, and nothing that was written
   await checkNotShared(page, expired);
   await ask(page, 'hello');
   await page.getByText('Done ·').waitFor();
+  await ask(page, 'scale the web');
+  const card = page.locator('.approval-card');
+  await card.getByRole('button', {name: 'Edit'}).click();
+  const edited = card.getByRole('textbox', {name: 'Arguments to run with, as YAML'});
+  await edited.fill('name: web\nreplicas: 5\n');
+  await card.getByRole('textbox', {name: /^Comment/}).fill('3 are too few');
   await page.locator('#composer').fill('why is checkout slow?');
   await page.locator('input[type=file]').setInputFiles(LOG);
   await page.locator('.composer').getByText('app.log').waitFor();
@@ -70,8 +76,12 @@ test('a token that expires brings the sign-in back, and nothing that was written
   await checkPage(visited, 'an expired token');
   const fresh = issuer.issue('anna', 3600);
   await signIn(page, fresh);
-  await page.getByText('Done ·').waitFor();
+  await card.waitFor();
+  assert.equal(await edited.inputValue(), 'name: web\nreplicas: 5\n');
   assert.equal(await page.locator('#composer').inputValue(), 'why is checkout slow?');
+  await card.getByRole('button', {name: 'Approve as edited'}).click();
+  await page.getByText('“3 are too few”').waitFor();
+  await page.getByText('Done ·').nth(1).waitFor();
   await page.locator('.composer').getByText('app.log').waitFor();
   await page.keyboard.press('c');
   await page.locator('#composer').press('Enter');
