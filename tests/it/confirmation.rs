@@ -47,8 +47,9 @@ impl ConfirmedService {
             ("REDIS_CONFIRM_TIMEOUT", timeout.into()),
         ];
         let servers = vec![tools.connector()];
-        let service =
+        let mut service =
             TestService::start(ServiceSetup { env, model: Some(model), servers, ..ServiceSetup::default() }).await;
+        service.repeats_reads = true;
         service.wait_for_mcp_servers().await;
         Self { service, tools }
     }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     redis_store::store_config,
-    service::{ServiceSetup, TestService, assert_gapless, frame_types, shown_text},
+    service::{EventStream, ServiceSetup, TestService, assert_gapless, frame_types, shown_text},
 };
 use k8sops_testing::{
     eventually,
@@ -48,10 +48,12 @@ async fn count_watchers(redis: &RedisServer, session: &str) -> usize {
     redis.cli(&["ZCARD", &session_key(session, "watchers")]).await.trim().parse().unwrap()
 }
 
-/// The pieces of text among frames, each with its offset.
-fn tokens(frames: &[Value]) -> Vec<(u64, &str)> {
-    let tokens = frames.iter().filter(|frame| frame["type"] == "token");
-    tokens.map(|frame| (frame["offset"].as_u64().unwrap(), frame["content"].as_str().unwrap())).collect()
+/// Reads frames until their tokens show this text, in as many pieces as it comes in.
+async fn read_text(stream: &mut EventStream, seen: &mut Vec<Value>, expected: &str) {
+    while shown_text(seen).len() < expected.len() {
+        seen.extend(stream.until("token").await);
+    }
+    assert_eq!(shown_text(seen), expected);
 }
 
 /// A reply that stops before each of its pieces but the first.
@@ -88,18 +90,17 @@ async fn previews_are_written_while_another_replica_has_watchers() {
     assert_eq!(count_previews(&redis, &session).await, 1, "no other replica has watchers");
     // A watcher in the middle of the message.
     let mut there = other.events(&session, "").await;
-    let mut seen = there.until("token").await;
-    assert_eq!(tokens(&seen), [(0, "one two ")]);
+    let mut seen = Vec::new();
+    read_text(&mut there, &mut seen, "one two ").await;
     gates[1].open();
     gates[2].arrived().await;
-    seen.extend(there.until("token").await);
-    assert_eq!(tokens(&seen), [(0, "one two "), (8, "three ")]);
+    read_text(&mut there, &mut seen, "one two three ").await;
     // A second one, when the first one is gone.
     drop(there);
     eventually("the announcement is withdrawn", async || count_watchers(&redis, &session).await == 0).await;
     let mut again = other.events(&session, "").await;
-    let mut seen = again.until("token").await;
-    assert_eq!(tokens(&seen), [(0, "one two three ")]);
+    let mut seen = Vec::new();
+    read_text(&mut again, &mut seen, "one two three ").await;
     gates[2].open();
     seen.extend(again.until("run_finished").await);
     assert_eq!(shown_text(&seen), "one two three four");
@@ -160,13 +161,12 @@ async fn lost_notifications_delay_and_lose_nothing() {
     one.post(&format!("{session}/messages"), json!({"content": "go"})).await;
     gates[0].arrived().await;
     let mut there = other.events(&session, "").await;
-    let mut seen = there.until("token").await;
+    let mut seen = Vec::new();
+    read_text(&mut there, &mut seen, "one ").await;
     // Written when the owner renewed its lease, or read before that.
     gates[0].open();
     gates[1].arrived().await;
-    while !tokens(&seen).iter().any(|(_, content)| content.contains("two")) {
-        seen.extend(there.until("token").await);
-    }
+    read_text(&mut there, &mut seen, "one two ").await;
     // A command whose notification is lost is found at the renewal.
     other.post(&format!("{session}/messages"), json!({"content": "and?"})).await;
     gates[1].open();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::service::EventStream;
+use crate::service::{EventStream, SLOW_DISK_TIMEOUT};
 
 /// Returns a command that runs the program under test, with an empty environment.
 pub(crate) fn k8sops_command() -> Command {
@@ -40,6 +40,7 @@ impl TestProgram {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs([("K8SOPS_PORT", "0"), ("MEMORY_BACKEND", "memory"), ("MEMORY_FILESYSTEM_PATH", ".")])
             .envs([("K8SOPS_CONFIG", "k8sops.yaml"), ("LOG_FORMAT", "json")])
+            .env("REDIS_CONFIRM_TIMEOUT", SLOW_DISK_TIMEOUT)
             .envs(env.iter().copied());
         let process = ChildProgram::start(command).await;
         Self { process, token: None, dir, http: reqwest::Client::builder().no_proxy().build().unwrap() }

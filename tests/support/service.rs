@@ -24,6 +24,9 @@ use k8sops_testing::{
     scripted_model::{ReplyStep, ScriptedModel},
 };
 
+/// How long Redis may take to write to the disk of a machine that runs many tests.
+pub(crate) const SLOW_DISK_TIMEOUT: &str = "30s";
+
 /// How the service of a test differs from the default.
 #[derive(Default)]
 pub(crate) struct ServiceSetup {
@@ -76,6 +79,7 @@ impl TestService {
             ("K8SOPS_PORT".into(), "0".into()),
             ("MEMORY_BACKEND".into(), "filesystem".into()),
             ("MEMORY_FILESYSTEM_PATH".into(), data.path().to_str().unwrap().into()),
+            ("REDIS_CONFIRM_TIMEOUT".into(), SLOW_DISK_TIMEOUT.into()),
         ]);
         env.extend(setup.env.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let yaml = setup.yaml.map(|text| ("test.yaml".into(), text));
