@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{inner::RuntimeInner, lease::LeaseValidity, preview_writer::PreviewWriter, session_actor::RunEnding};
-use k8sops_agent::{LogClosed, PreviewChunk, RunLog, RunView, StartConfirmation};
+use k8sops_agent::{LogClosed, PreparedMessages, PreviewChunk, RunLog, RunView, StartConfirmation};
 use k8sops_core::{
     ConfirmableWrite, EventBody, EventDraft, MemorySaved, MessageId, MessageOpening, RunId, SessionFeed, SessionId,
     SessionState, ToolCallId, ToolProgress,
@@ -28,12 +28,14 @@ pub(super) struct SessionProjection {
     // A synchronous lock: held for a copy or for a few events, never across an await.
     state: RwLock<SessionState>,
     changes: watch::Sender<u64>,
+    /// What runs computed of its messages.
+    pub(super) prepared: Arc<PreparedMessages>,
 }
 
 impl SessionProjection {
     pub(super) fn new(state: SessionState) -> Self {
         let changes = watch::Sender::new(state.last_seq());
-        Self { state: RwLock::new(state), changes }
+        Self { state: RwLock::new(state), changes, prepared: Arc::default() }
     }
 
     pub(super) fn read<T>(&self, look: impl FnOnce(&SessionState) -> T) -> T {

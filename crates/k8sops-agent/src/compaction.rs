@@ -5,7 +5,7 @@ use std::{fmt::Write as _, sync::Arc};
 use crate::{
     cancellation::wait_until_stopped,
     completion::OneShotCompletion,
-    context::{self, count_message_tokens},
+    context::{self, RequestContext},
     history,
     model_selection::{ModelAttempt, ModelRouting},
     request_ladder::without_rejected_content,
@@ -88,13 +88,11 @@ impl Run {
         let limit = self.limits.context.max_request_tokens(routing.context_window);
         let tools = self.tools.tool_specs(&view.messages);
         let system = self.system_prompt(view);
-        let before = context::estimate_request_tokens(view, limit, &system, &tools).await;
-        if before <= limit {
-            return Ok(false);
-        }
-        let Some(oldest) = oldest_turns(view, limit).filter(|_| !routing.summary_unavailable) else {
+        let context = self.request_context(view, limit);
+        let Some(before) = context.estimate_excess_tokens(&system, &tools).await else { return Ok(false) };
+        let Some(oldest) = oldest_turns(&context).filter(|_| !routing.summary_unavailable) else {
             // A single turn whose outputs are stubs already: its first steps are dropped.
-            limit_conversation_bytes(view, limit, before, routing);
+            limit_conversation_bytes(&context, before, routing);
             return Ok(false);
         };
         let most = (limit / SUMMARY_SHARE).clamp(SUMMARY_BOUNDS.0, SUMMARY_BOUNDS.1);
@@ -117,7 +115,7 @@ impl Run {
                 let warning = SessionWarning { dropped_call, ..SessionWarning::new("not_summarised", message) };
                 self.log.append_events(vec![EventBody::Warning(warning)]).await?;
                 routing.summary_unavailable = true;
-                limit_conversation_bytes(view, limit, before, routing);
+                limit_conversation_bytes(&context, before, routing);
                 return Ok(false);
             }
             SummaryOutcome::Failed(error) => {
@@ -142,7 +140,7 @@ impl Run {
             up_to_seq: oldest.up_to_seq,
             summary: summary.as_str().into(),
         });
-        let left = context::estimate_request_tokens(&after, limit, &system, &tools).await;
+        let left = self.request_context(&after, limit).estimate_request_tokens(&system, &tools).await;
         self.log.append_events(vec![EventBody::ContextCompacted(compacted(left))]).await?;
         Ok(true)
     }
@@ -224,26 +222,25 @@ impl Run {
 }
 
 /// Limits the conversation of this run in bytes. If it cannot be truncated that far, the model decides.
-fn limit_conversation_bytes(view: &RunView, limit: usize, before: usize, routing: &mut ModelRouting) {
-    let bytes = context::build_conversation(view, limit, None, None)
-        .map_or(0, |messages| history::conversation_bytes(&messages));
-    let room = bytes / before.max(1) * limit;
-    if routing.max_bytes.is_none_or(|known| room < known)
-        && context::build_conversation(view, limit, Some(room), None).is_some()
-    {
+fn limit_conversation_bytes(context: &RequestContext<'_>, before: usize, routing: &mut ModelRouting) {
+    let bytes = context.build_conversation(None).map_or(0, |messages| history::conversation_bytes(&messages));
+    let room = bytes / before.max(1) * context.limit;
+    if routing.max_bytes.is_none_or(|known| room < known) && context.build_conversation(Some(room)).is_some() {
         routing.max_bytes = Some(room);
     }
 }
 
 /// Returns all turns but the newest ones that may stay; `None` when there is only one turn. Turns start with a user message, so
 /// that calls keep their results.
-fn oldest_turns(view: &RunView, limit: usize) -> Option<SummaryRange<'_>> {
-    let recent = context::messages_after_summary(view);
-    let fitted = history::with_stubs(recent, limit);
+fn oldest_turns<'a>(context: &RequestContext<'a>) -> Option<SummaryRange<'a>> {
+    let limit = context.limit;
+    let recent = context::messages_after_summary(context.view);
+    let mut prepared = context.prepared.lock(context.time_zone);
+    let fitted = history::with_stubs(recent, limit, |message| prepared.stub(message));
     let mut cut = None;
     let mut kept = 0;
     for (at, message) in fitted.iter().enumerate().rev() {
-        kept += count_message_tokens(message);
+        kept += prepared.count_tokens(message);
         if !matches!(message.as_ref(), ChatMessage::User(_)) {
             continue;
         }

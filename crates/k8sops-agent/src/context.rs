@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::{
     history,
+    prepared_messages::{PreparedMessages, measure_messages},
     run_log::RunView,
-    user_text::{describe_attachments, describe_circumstances, render_user_message},
 };
 use k8sops_core::{ChatMessage, UserMessage, run_long_work};
 use k8sops_models::{ToolSpec, tokens};
@@ -33,36 +33,8 @@ impl ContextPolicy {
 
 /// Upper bound of the average bytes per token of a conversation: a provider that counts fewer tokens counts wrongly.
 const MAX_BYTES_PER_TOKEN: usize = 6;
-/// Estimated tokens of a message besides its text: role, ids, the fence around a result.
-const MESSAGE_OVERHEAD_TOKENS: usize = 8;
-
-/// The bytes of a tool's description and schema, to tell how long counting them takes.
-const TYPICAL_TOOL_BYTES: usize = 400;
-
-/// Counts the tokens of a message.
-pub(crate) fn count_message_tokens(message: &ChatMessage) -> usize {
-    let text = match message {
-        ChatMessage::User(m) => {
-            let circumstances = describe_circumstances(m, None).unwrap_or_default();
-            let attachments = describe_attachments(&m.attachments).unwrap_or_default();
-            tokens::count(&render_user_message(m)) + tokens::count(&circumstances) + tokens::count(&attachments)
-        }
-        ChatMessage::Assistant(m) => {
-            let calls = m.tool_calls.iter();
-            let calls: usize = calls
-                .map(|c| tokens::count(&c.name) + tokens::count(&c.arguments.to_string()) + MESSAGE_OVERHEAD_TOKENS)
-                .sum();
-            tokens::count(&m.content) + calls
-        }
-        ChatMessage::Tool(m) => tokens::count(&m.content) + 2 * MESSAGE_OVERHEAD_TOKENS,
-    };
-    text + MESSAGE_OVERHEAD_TOKENS
-}
-
-fn count_tool_tokens(tool: &ToolSpec) -> usize {
-    let schema = serde_json::to_string(&tool.input_schema).unwrap_or_default();
-    tokens::count(&tool.name) + tokens::count(&tool.description) + tokens::count(&schema) + MESSAGE_OVERHEAD_TOKENS
-}
+/// As many bytes are counted in the time in which a message is rendered.
+const MESSAGE_WORK_BYTES: usize = 64;
 
 /// Returns the messages that the summary does not replace.
 pub(crate) fn messages_after_summary(view: &RunView) -> &[Arc<ChatMessage>] {
@@ -82,75 +54,116 @@ pub(crate) fn summary_message(view: &RunView) -> Option<Arc<ChatMessage>> {
     Some(Arc::new(ChatMessage::User(UserMessage { seq: compaction.up_to_seq, ..UserMessage::unlogged(content) })))
 }
 
-/// Returns the conversation as it is sent: the summary, then the messages after it, truncated to `max_bytes` if a model
-/// rejected a longer one. `None` when it cannot be truncated that far.
-pub(crate) fn build_conversation(
-    view: &RunView,
-    limit: usize,
-    max_bytes: Option<usize>,
-    time_zone: Option<&str>,
-) -> Option<Vec<Arc<ChatMessage>>> {
-    let summary = summary_message(view);
-    let summary_bytes = summary.as_ref().map_or(0, |m| history::conversation_bytes(std::slice::from_ref(m)));
-    let max_bytes = max_bytes.map(|bytes| bytes.saturating_sub(summary_bytes));
-    let mut kept = history::with_stubs(messages_after_summary(view), limit);
-    if let Some(max_bytes) = max_bytes {
-        // An attachment is a part of its message until that is rendered.
-        history::stub_to_bytes(&mut kept, max_bytes);
+/// The conversation that requests are built from.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestContext<'a> {
+    pub(crate) view: &'a RunView,
+    /// What is known of its messages.
+    pub(crate) prepared: &'a Arc<PreparedMessages>,
+    /// Upper bound of a request in tokens.
+    pub(crate) limit: usize,
+    /// The time zone in which the model reads times.
+    pub(crate) time_zone: Option<&'a str>,
+}
+
+impl RequestContext<'_> {
+    /// Returns the conversation as it is sent: the summary, then the messages after it, truncated to `max_bytes` if a model
+    /// rejected a longer one. `None` when it cannot be truncated that far.
+    pub(crate) fn build_conversation(&self, max_bytes: Option<usize>) -> Option<Vec<Arc<ChatMessage>>> {
+        let summary = summary_message(self.view);
+        let summary_bytes = history::conversation_bytes(summary.as_slice());
+        let max_bytes = max_bytes.map(|bytes| bytes.saturating_sub(summary_bytes));
+        let mut prepared = self.prepared.lock(self.time_zone);
+        let mut kept =
+            history::with_stubs(messages_after_summary(self.view), self.limit, |message| prepared.stub(message));
+        if let Some(max_bytes) = max_bytes {
+            // An attachment is a part of its message until that is rendered.
+            history::stub_to_bytes(&mut kept, max_bytes);
+        }
+        let mut messages = Vec::with_capacity(2 * kept.len() + 1);
+        prepared.start_request();
+        for message in &kept {
+            messages.extend_from_slice(prepared.render(message));
+        }
+        if let Some(max_bytes) = max_bytes {
+            messages = history::truncate_to_bytes(&messages, max_bytes)?;
+        }
+        messages.splice(0..0, summary);
+        Some(messages)
     }
-    let mut messages = Vec::new();
-    for message in kept {
-        let ChatMessage::User(m) = message.as_ref() else {
-            messages.push(message);
-            continue;
+
+    /// Estimates the tokens of the next request if they may be more than the limit. Nothing is tokenized if the length of the
+    /// conversation says already that they are not.
+    pub(crate) async fn estimate_excess_tokens(&self, system: &Arc<str>, tools: &Arc<[ToolSpec]>) -> Option<usize> {
+        self.prepare_messages().await;
+        let max_tokens = {
+            let mut prepared = self.prepared.lock(self.time_zone);
+            let messages = messages_after_summary(self.view).iter();
+            let messages = messages.map(|message| prepared.max_tokens(message)).sum::<usize>();
+            let summary = measure_messages(summary_message(self.view).as_slice(), str::len);
+            messages + summary + prepared.max_fixed_tokens(system, tools)
         };
-        let bare = UserMessage { recalled: Vec::new(), attachments: Vec::new(), ..m.clone() };
-        let in_front = [describe_circumstances(m, time_zone), describe_attachments(&m.attachments)];
-        for content in in_front.into_iter().flatten() {
-            messages.push(Arc::new(ChatMessage::User(UserMessage { content, ..bare.clone() })));
+        if max_tokens <= self.limit {
+            return None;
         }
-        let content = render_user_message(m);
-        messages.push(Arc::new(ChatMessage::User(UserMessage { content, ..bare })));
+        Some(self.estimate_request_tokens(system, tools).await).filter(|tokens| *tokens > self.limit)
     }
-    if let Some(max_bytes) = max_bytes {
-        messages = history::truncate_to_bytes(&messages, max_bytes)?;
-    }
-    messages.splice(0..0, summary);
-    Some(messages)
-}
 
-/// Estimates the tokens of the next request: the provider's count at its last reply and an estimate of later messages.
-/// Without a usable count, everything is estimated.
-pub(crate) async fn estimate_request_tokens(
-    view: &RunView,
-    limit: usize,
-    system: &Arc<str>,
-    tools: &Arc<[ToolSpec]>,
-) -> usize {
-    let bytes =
-        history::conversation_bytes(messages_after_summary(view)) + system.len() + tools.len() * TYPICAL_TOOL_BYTES;
-    let (view, system, tools) = (view.clone(), system.clone(), tools.clone());
-    run_long_work(bytes, move || count_request_tokens(&view, limit, &system, &tools)).await
-}
-
-fn count_request_tokens(view: &RunView, limit: usize, system: &str, tools: &[ToolSpec]) -> usize {
-    let recent = messages_after_summary(view);
-    let since = view.compaction.as_ref().map_or(0, |compaction| compaction.seq);
-    let counted = recent.iter().enumerate().rev().find_map(|(at, message)| match message.as_ref() {
-        ChatMessage::Assistant(m) if m.usage.input_tokens > 0 && m.seq > since => {
-            Some((at, usize::try_from(m.usage.total_tokens()).unwrap_or(usize::MAX)))
+    /// Estimates the tokens of the next request: the provider's count at its last reply and an estimate of later messages.
+    /// Without a usable count, everything is estimated.
+    pub(crate) async fn estimate_request_tokens(&self, system: &Arc<str>, tools: &Arc<[ToolSpec]>) -> usize {
+        let messages = messages_after_summary(self.view);
+        let kept = {
+            let mut prepared = self.prepared.lock(self.time_zone);
+            history::with_stubs(messages, self.limit, |message| prepared.stub(message))
+        };
+        let counted_since = self.view.compaction.as_ref().map_or(0, |compaction| compaction.seq);
+        let counted = messages.iter().enumerate().rev().find_map(|(at, message)| match message.as_ref() {
+            ChatMessage::Assistant(m) if m.usage.input_tokens > 0 && m.seq > counted_since => {
+                Some((at, usize::try_from(m.usage.total_tokens()).unwrap_or(usize::MAX)))
+            }
+            _ => None,
+        });
+        if let Some((at, known)) = counted {
+            let more = self.count_tokens(None, messages[at + 1..].to_vec()).await;
+            let known = known.saturating_add(more);
+            // Some servers count only tokens that were not cached, and a counted message may be a stub by now.
+            if known <= self.limit && known >= history::conversation_bytes(&kept) / MAX_BYTES_PER_TOKEN {
+                return known;
+            }
         }
-        _ => None,
-    });
-    let messages = build_conversation(view, limit, None, None).unwrap_or_default();
-    if let Some((at, known)) = counted {
-        let more: usize = recent[at + 1..].iter().map(|message| count_message_tokens(message)).sum();
-        let known = known.saturating_add(more);
-        // Some servers count only tokens that were not cached, and a counted message may be a stub by now.
-        if known <= limit && known >= history::conversation_bytes(&messages) / MAX_BYTES_PER_TOKEN {
-            return known;
-        }
+        let summary = measure_messages(summary_message(self.view).as_slice(), tokens::count);
+        summary + self.count_tokens(Some((system, tools)), kept).await
     }
-    let fixed = tokens::count(system) + tools.iter().map(count_tool_tokens).sum::<usize>();
-    fixed + messages.iter().map(|message| count_message_tokens(message)).sum::<usize>()
+
+    /// Renders the messages that are new. After a restart, all of them are.
+    async fn prepare_messages(&self) {
+        let unknown = self.prepared.lock(self.time_zone).find_unknown(messages_after_summary(self.view));
+        let bytes = history::conversation_bytes(&unknown) + unknown.len() * MESSAGE_WORK_BYTES;
+        let (prepared, time_zone) = (self.prepared.clone(), self.time_zone.map(str::to_owned));
+        let prepare = move || {
+            let mut prepared = prepared.lock(time_zone.as_deref());
+            for message in &unknown {
+                prepared.render(message);
+            }
+        };
+        run_long_work(bytes, prepare).await;
+    }
+
+    /// Counts the tokens of messages, and of the system prompt and the tools.
+    async fn count_tokens(
+        &self,
+        fixed: Option<(&Arc<str>, &Arc<[ToolSpec]>)>,
+        messages: Vec<Arc<ChatMessage>>,
+    ) -> usize {
+        let fixed = fixed.map(|(system, tools)| (system.clone(), tools.clone()));
+        let uncounted = self.prepared.lock(self.time_zone).uncounted_bytes(fixed.as_ref(), &messages);
+        let (prepared, time_zone) = (self.prepared.clone(), self.time_zone.map(str::to_owned));
+        let count = move || {
+            let mut prepared = prepared.lock(time_zone.as_deref());
+            let fixed = fixed.map_or(0, |(system, tools)| prepared.count_fixed_tokens(&system, &tools));
+            fixed + messages.iter().map(|message| prepared.count_tokens(message)).sum::<usize>()
+        };
+        run_long_work(uncounted, count).await
+    }
 }

@@ -1,8 +1,9 @@
 //! Shrinks a conversation to what a model accepts: old tool outputs and attachments become stubs, then whole turns are dropped.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use k8sops_core::{ChatMessage, MessageAttachment, ToolCallId, ToolMessage, UserMessage};
+use serde_json::Value;
 
 /// Lower bound of the average bytes per token of cluster output.
 const BYTES_PER_TOKEN: usize = 3;
@@ -14,9 +15,13 @@ const MIN_STUBBED_BYTES: usize = 512;
 /// Number of newest messages whose outputs stay: the model has just requested them.
 const KEPT_NEWEST: usize = 4;
 
-/// Returns the messages with old tool outputs replaced by stubs that say where they can be read. `limit` is in tokens. It is
-/// a fold from the beginning, so that a stub stays a stub in later calls.
-pub(crate) fn with_stubs(messages: &[Arc<ChatMessage>], limit: usize) -> Vec<Arc<ChatMessage>> {
+/// Returns the messages with old tool outputs replaced by stubs that say where they can be read, and that `stub` returns.
+/// `limit` is in tokens. It is a fold from the beginning, so that a stub stays a stub in later calls.
+pub(crate) fn with_stubs(
+    messages: &[Arc<ChatMessage>],
+    limit: usize,
+    mut stub: impl FnMut(&Arc<ChatMessage>) -> Option<Arc<ChatMessage>>,
+) -> Vec<Arc<ChatMessage>> {
     let full = limit.saturating_mul(BYTES_PER_TOKEN);
     let roomy = full / TARGET_SHARE.1 * TARGET_SHARE.0;
     let mut fitted = messages.to_vec();
@@ -50,7 +55,7 @@ pub(crate) fn stub_to_bytes(messages: &mut [Arc<ChatMessage>], room: usize) -> u
         if left <= room {
             break;
         }
-        if let Some(stub) = stub(message) {
+        if let Some(stub) = stub_message(message) {
             left = left - message_bytes(message) + message_bytes(&stub);
             *message = stub;
         }
@@ -106,7 +111,7 @@ fn message_bytes(message: &ChatMessage) -> usize {
         }
         ChatMessage::Assistant(m) => {
             m.content.len()
-                + m.tool_calls.iter().map(|call| call.arguments.to_string().len() + 64).sum::<usize>()
+                + m.tool_calls.iter().map(|call| json_bytes(&call.arguments) + 64).sum::<usize>()
                 + m.provider_data
                     .as_ref()
                     .map_or(0, |data| data.estimated_bytes() + m.reasoning.as_ref().map_or(0, String::len))
@@ -115,8 +120,26 @@ fn message_bytes(message: &ChatMessage) -> usize {
     }
 }
 
+/// Returns the length of a value as JSON.
+fn json_bytes(value: &Value) -> usize {
+    struct Length(usize);
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // A value is always JSON, and a count never fails.
+    let _ = serde_json::to_writer(&mut length, value);
+    length.0
+}
+
 /// Returns a message with its output or its attachments replaced by stubs; `None` if that saves nothing.
-fn stub(message: &ChatMessage) -> Option<Arc<ChatMessage>> {
+pub(crate) fn stub_message(message: &ChatMessage) -> Option<Arc<ChatMessage>> {
     match message {
         ChatMessage::Tool(tool) => {
             let content = stub_text(&tool.content, &tool.tool_call_id)?;
@@ -179,13 +202,13 @@ mod tests {
     #[test]
     fn what_fits_is_left_as_it_is() {
         let messages = conversation(5);
-        assert_eq!(with_stubs(&messages, 100_000), messages);
+        assert_eq!(with_stubs(&messages, 100_000, |message| stub_message(message)), messages);
     }
 
     #[test]
     fn the_oldest_results_make_room_and_the_newest_stay() {
         let messages = conversation(100);
-        let fitted = with_stubs(&messages, 22_500);
+        let fitted = with_stubs(&messages, 22_500, |message| stub_message(message));
         assert!(fitted.iter().map(|m| message_bytes(m)).sum::<usize>() <= 90_000 / 4 * 3);
         assert_eq!(fitted.len(), messages.len());
         assert_eq!(fitted[199], messages[199]);
@@ -198,7 +221,7 @@ mod tests {
         let messages = conversation(200);
         let (mut changed, mut before) = (0, Vec::new());
         for end in 1..=messages.len() {
-            let now = with_stubs(&messages[..end], 37_500);
+            let now = with_stubs(&messages[..end], 37_500, |message| stub_message(message));
             changed += usize::from(now[..before.len()] != before[..]);
             before = now;
         }

@@ -24,6 +24,7 @@
 //! | `retry_wait` | the wait before a retry, for replies, summaries and other completions |
 //! | `tool_calls`, `provenance`, `elicitation` | the tool calls of a reply: approval, execution, questions of their servers |
 //! | `context`, `history`, `compaction` | what of the conversation is sent, and the summary of the rest |
+//! | `prepared_messages` | what requests need of a message, computed once |
 //! | `user_text`, `memory_context` | a message as the model reads it, with its time and the memories recalled for it |
 //! | `unavailable_servers` | the servers that a run has to do without |
 //! | `citations`, `change_verification` | what an answer must not leave open: outputs it cites, a change it did not look at |
@@ -48,6 +49,7 @@ mod memory_context;
 mod model_selection;
 mod model_step;
 mod options;
+mod prepared_messages;
 mod prompt;
 mod provenance;
 mod reply_attempts;
@@ -73,6 +75,7 @@ pub use options::{
     AgentOptions, BudgetOptions, ContextOptions, EmbeddingOptions, LongTermMemoryOptions, PromptOptions, SpendingLimit,
     SpendingLimits,
 };
+pub use prepared_messages::PreparedMessages;
 pub use prompt::{PromptPart, prompt_parts, system_prompt};
 pub use request_ladder::without_rejected_content;
 pub use run::{Run, RunEnd};

@@ -6,7 +6,7 @@ use crate::{
     budget,
     change_verification::{find_unverified_change, request_look},
     citations::{CitedOutputs, find_citations, find_unsupported_claim},
-    context,
+    context::{self, RequestContext},
     limits::LimitReached,
     model_selection::{self, ModelCandidate, ModelRouting},
     prompt::last_step_message,
@@ -155,6 +155,11 @@ impl Run {
         self.log.append_events(vec![EventBody::Warning(warning)]).await
     }
 
+    /// Returns the conversation of this run, for requests of at most `limit` tokens.
+    pub(crate) fn request_context<'a>(&'a self, view: &'a RunView, limit: usize) -> RequestContext<'a> {
+        RequestContext { view, prepared: &self.prepared, limit, time_zone: self.settings.time_zone.as_deref() }
+    }
+
     /// Builds the request for the next reply; `None` when the conversation cannot be truncated far enough.
     fn build_request(
         &self,
@@ -164,12 +169,8 @@ impl Run {
         routing: &ModelRouting,
         form: &ConversationForm,
     ) -> Option<ChatRequest> {
-        let messages = context::build_conversation(
-            view,
-            self.limits.context.max_request_tokens(routing.context_window),
-            routing.max_bytes,
-            self.settings.time_zone.as_deref(),
-        )?;
+        let limit = self.limits.context.max_request_tokens(routing.context_window);
+        let messages = self.request_context(view, limit).build_conversation(routing.max_bytes)?;
         let mut messages = simplify_conversation(view, messages, form);
         if find_unverified_change(&view.messages, self.tools.as_ref()).is_some() {
             request_look(&mut messages);
@@ -301,13 +302,9 @@ impl Run {
             return TokenUsage::default();
         }
         let limit = self.limits.context.max_request_tokens(routing.context_window);
-        let sent = context::estimate_request_tokens(
-            view,
-            limit,
-            &self.system_prompt(view),
-            &self.tools.tool_specs(&view.messages),
-        )
-        .await;
+        let context = self.request_context(view, limit);
+        let sent =
+            context.estimate_request_tokens(&self.system_prompt(view), &self.tools.tool_specs(&view.messages)).await;
         let came = tokens::count(&partial.text) + tokens::count(&partial.reasoning);
         candidate.with_cost(TokenUsage {
             input_tokens: sent as u64,

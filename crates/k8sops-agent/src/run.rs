@@ -12,6 +12,7 @@ use crate::{
     budget::UsageSource,
     limits::RunLimits,
     model_selection::{ModelCandidate, ModelRouting},
+    prepared_messages::PreparedMessages,
     run_events::run_finished,
     run_log::{LogClosed, RunLog},
     user_text::MemoryRetriever,
@@ -35,6 +36,8 @@ pub struct Run {
     pub system: Arc<str>,
     /// Who answers its requests for approval.
     pub approval_audience: ApprovalAudience,
+    /// What requests need of the messages of its session, kept from one run to the next.
+    pub prepared: Arc<PreparedMessages>,
     /// The bounds of the run.
     pub limits: RunLimits,
     /// Cancelled by the user: the run ends with outcome `cancelled`.

@@ -165,6 +165,7 @@ impl RunContext {
         Ok(Run {
             log: Arc::new(log),
             candidates,
+            prepared: projection.prepared.clone(),
             usage_source: Arc::new(UserUsage { shared: shared.clone(), projection }),
             memory,
             tools,

@@ -383,3 +383,50 @@ async fn a_summary_that_is_rejected_is_asked_for_without_options() {
     }
     assert!(compactions(&log)[0].summary.contains("mars-17"), "{:?}", compactions(&log));
 }
+
+#[tokio::test]
+async fn message_is_rendered_and_tokenized_once_in_its_session() {
+    let log = Log::new("begin");
+    let model = Arc::new(Counting::default());
+    model.silent.store(true, Ordering::SeqCst);
+    let run = run_of(&log, &model);
+    run.run_to_completion().await.unwrap();
+    let tokenized = || run.prepared.lock(None).tokenized;
+    assert_eq!(tokenized(), 0, "its length says that it fits");
+    let mut before = sent(&model);
+    while tokenized() == 0 {
+        talk(&log, &run, 1).await;
+        before = sent(&model);
+    }
+    for _ in 0..5 {
+        let counted = tokenized();
+        again(&log, "tell me more");
+        run.run_to_completion().await.unwrap();
+        let now = sent(&model);
+        assert_eq!(tokenized() - counted, 2, "the reply of the turn before, and the message");
+        let is_same = before.iter().zip(&now).all(|(before, now)| Arc::ptr_eq(before, now));
+        assert!(is_same && now.len() == before.len() + 3, "{} after {}", now.len(), before.len());
+        before = now;
+    }
+    assert_eq!(compactions(&log), []);
+}
+
+#[tokio::test]
+async fn another_time_zone_is_told_in_all_messages() {
+    let log = Log::new("begin");
+    let model = Arc::new(Counting::default());
+    let mut run = run_of(&log, &model);
+    run.run_to_completion().await.unwrap();
+    talk(&log, &run, 1).await;
+    run.settings.time_zone = Some("Asia/Kolkata".to_owned());
+    talk(&log, &run, 1).await;
+    let sent = sent(&model);
+    let times: Vec<&str> = sent
+        .iter()
+        .filter_map(|message| match message.as_ref() {
+            ChatMessage::User(m) if m.content.starts_with("[sent ") => Some(m.content.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert!(times.len() == 3 && times.iter().all(|time| time.ends_with("in Asia/Kolkata)]")), "{times:?}");
+}

@@ -418,6 +418,7 @@ fn run(log: &Arc<Log>, model: &Arc<ScriptedModel>, tools: &Arc<Tools>) -> Run {
         tools: tools.clone(),
         settings: log.state.read().summary.settings.clone(),
         system: "be brief".into(),
+        prepared: Arc::default(),
         limits: RunLimits {
             context: ContextPolicy { threshold: 75, max_tokens: 100_000 },
             budgets: SpendingLimits::default(),
