@@ -3,10 +3,14 @@
 //! A broken connection is reconnected by the next query. There is no backoff here: the callers retry with backoff (the session
 //! actor in `src/runtime` while the store is unavailable, and `subscriber`, which reconnects its connection for notifications).
 
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use redis::{FromRedisValue, RedisError, RedisResult, aio::PubSub};
-use tokio::sync::Mutex;
+use tokio::{
+    runtime::{Handle, Id},
+    sync::Mutex,
+};
 
 use super::{
     config::RedisConfig,
@@ -22,11 +26,15 @@ use k8sops_core::StoreError;
 /// A healthy Redis responds to a short command a thousand times faster.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection to Redis that callers share, and that is opened again after it broke. It is for short commands: what is large,
-/// or blocks, holds up all others, and goes through a [`ConnectionPool`](super::pool::ConnectionPool).
+/// A connection to Redis that the callers on an async runtime share, and that is opened again after it broke. It is for short
+/// commands: what is large, or blocks, holds up all others, and goes through a
+/// [`ConnectionPool`](super::pool::ConnectionPool).
+///
+/// Each runtime has its own, because a connection is served by the runtime that opened it: with one for all, a command of a worker
+/// wakes another thread, and so does its reply.
 pub(super) struct SharedConnection {
     connector: RedisConnector,
-    slot: Mutex<ConnectionSlot>,
+    slots: RwLock<HashMap<Id, Arc<Mutex<ConnectionSlot>>>>,
 }
 
 #[derive(Default)]
@@ -44,17 +52,27 @@ struct OpenConnection {
 
 impl SharedConnection {
     pub(super) fn new(config: &RedisConfig) -> Result<Self, StoreError> {
-        Ok(Self { connector: RedisConnector::new(config, RESPONSE_TIMEOUT)?, slot: Mutex::default() })
+        Ok(Self { connector: RedisConnector::new(config, RESPONSE_TIMEOUT)?, slots: RwLock::default() })
     }
 
     /// Creates a connection that is used only while its user has these rights.
     pub(super) fn with_rights_check(config: &RedisConfig, check: ListMissingRights) -> Result<Self, StoreError> {
         let connector = RedisConnector::new(config, RESPONSE_TIMEOUT)?.with_rights_check(check);
-        Ok(Self { connector, slot: Mutex::default() })
+        Ok(Self { connector, slots: RwLock::default() })
+    }
+
+    /// Returns the slot of the current runtime.
+    fn slot_of_runtime(&self) -> Arc<Mutex<ConnectionSlot>> {
+        let runtime = Handle::current().id();
+        if let Some(slot) = self.slots.read().get(&runtime) {
+            return slot.clone();
+        }
+        self.slots.write().entry(runtime).or_default().clone()
     }
 
     async fn open(&self) -> Result<OpenConnection, StoreError> {
-        let mut slot = self.slot.lock().await;
+        let slot = self.slot_of_runtime();
+        let mut slot = slot.lock().await;
         if let Some(connection) = &slot.connection {
             return Ok(connection.clone());
         }
@@ -130,7 +148,8 @@ impl SharedConnection {
     }
 
     async fn discard(&self, broken: &OpenConnection) {
-        let mut slot = self.slot.lock().await;
+        let slot = self.slot_of_runtime();
+        let mut slot = slot.lock().await;
         if slot.generation == broken.generation {
             slot.connection = None;
         }
@@ -142,5 +161,60 @@ impl SharedConnection {
     /// The server cannot be reached.
     pub(super) async fn connect_pubsub(&self) -> RedisResult<PubSub> {
         self.connector.connect_pubsub().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use k8sops_testing::redis::{RedisFlavor, RedisServer};
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+    use crate::redis::{ConfirmationPolicy, RedisDeployment};
+
+    fn connection_to(server: &RedisServer) -> SharedConnection {
+        let config = RedisConfig {
+            urls: vec![server.url().into()],
+            topology: RedisDeployment::Single,
+            ca: None,
+            prefix: "test".into(),
+            session_ttl: None,
+            allow_eviction: false,
+            confirm: ConfirmationPolicy::None,
+            confirm_timeout: Duration::from_secs(5),
+            shallow: false,
+        };
+        SharedConnection::new(&config).unwrap()
+    }
+
+    fn runtime_of_worker() -> Runtime {
+        Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    async fn client_id(connection: &SharedConnection) -> u64 {
+        connection.query(redis::cmd("CLIENT").arg("ID")).await.unwrap()
+    }
+
+    #[ignore = "needs the test bed: bash tests/run.sh"]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_runtime_has_a_connection_which_outlives_the_others() {
+        let server = RedisServer::start(RedisFlavor::Redis8).await;
+        let shared = Arc::new(connection_to(&server));
+        let own = client_id(&shared).await;
+        let of_worker = shared.clone();
+        let (of_worker, again) = thread::spawn(move || {
+            let worker = runtime_of_worker();
+            // A runtime that shuts down ends the task of its connection.
+            worker.block_on(async { (client_id(&of_worker).await, client_id(&of_worker).await) })
+        })
+        .join()
+        .unwrap();
+        assert_ne!(own, of_worker);
+        assert_eq!(of_worker, again);
+        assert_eq!(client_id(&shared).await, own);
+        server.cli(&["CLIENT", "KILL", "ID", &own.to_string()]).await;
+        assert_ne!(client_id(&shared).await, own, "it is opened again");
     }
 }
