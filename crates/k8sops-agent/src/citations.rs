@@ -195,7 +195,8 @@ fn counted_objects(sentence: &str) -> Option<&str> {
 fn is_hypothetical(sentence: &str) -> bool {
     sentence.contains('?')
         || sentence.split_whitespace().any(|word| {
-            HYPOTHETICAL_WORDS.iter().any(|known| known.eq_ignore_ascii_case(word.trim_matches([',', '(', ':', '*'])))
+            let word = word.trim_matches([',', '(', ':', '*']);
+            HYPOTHETICAL_WORDS.iter().any(|known| known.eq_ignore_ascii_case(word))
         })
 }
 

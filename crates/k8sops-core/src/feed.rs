@@ -383,7 +383,7 @@ impl FeedState {
         }
         let is_current = after == self.newest.seq && self.published.seq == self.newest.seq;
         if let Some(open) = self.open.as_ref().filter(|_| is_current) {
-            frames.extend(position.advance_to(open));
+            position.advance_to(open, frames);
         }
         if position.progress_version < self.progress_version {
             position.progress_version = self.progress_version;

@@ -41,6 +41,12 @@ macro_rules! uuid_id {
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
             }
+
+            /// Appends the text form.
+            pub fn append_to(&self, text: &mut Vec<u8>) {
+                let id = self.0.hyphenated();
+                text.extend_from_slice(id.encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+            }
         }
 
         impl Default for $name {

@@ -56,7 +56,8 @@ const REPLACEMENT: &str = "\\ufffd";
 
 /// Rewrites each lone half as `repair` says.
 fn rewrite_lone_surrogates(json: &str, mut repair: impl FnMut(LoneSurrogate) -> String) -> Cow<'_, str> {
-    if !json.contains("\\ud") && !json.contains("\\uD") {
+    // Most texts have no escape at all, which is found out faster.
+    if !json.contains('\\') || !json.contains("\\ud") && !json.contains("\\uD") {
         return Cow::Borrowed(json);
     }
     let bytes = json.as_bytes();

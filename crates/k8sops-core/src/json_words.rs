@@ -10,13 +10,10 @@ pub fn replace_foreign_words(json: &str) -> Option<String> {
     // Everything before this position is in `replaced`, if that is not empty.
     let mut copied = 0;
     let mut at = 0;
-    let mut in_string = false;
     let bytes = json.as_bytes();
     while let Some(&byte) = bytes.get(at) {
         match byte {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => at += 1,
-            _ if in_string => {}
+            b'"' => at = string_end(bytes, at + 1),
             _ => {
                 if let Some(word) = word_at(bytes, at) {
                     replaced.push_str(&json[copied..at]);
@@ -30,6 +27,20 @@ pub fn replace_foreign_words(json: &str) -> Option<String> {
         at += 1;
     }
     (copied > 0).then(|| replaced + json.get(copied..).unwrap_or_default())
+}
+
+/// Returns the position of the quote that ends a string, or the end of the text. `at` is in the string. A function of its own,
+/// because most of an event is in strings.
+fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(rest) = bytes.get(at..) {
+        let Some(found) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else { break };
+        at += found;
+        if bytes[at] == b'"' {
+            return at;
+        }
+        at += 2;
+    }
+    bytes.len()
 }
 
 /// Returns the word at a position, if a value begins and ends with it.
@@ -55,5 +66,8 @@ mod tests {
         let repaired = replace_foreign_words(r#"{"a":NaN,"b":[-Infinity,nan],"t":"NaN, \"None\"","n":None}"#);
         assert_eq!(repaired.as_deref(), Some(r#"{"a":null,"b":[null,null],"t":"NaN, \"None\"","n":null}"#));
         assert_eq!(replace_foreign_words(r#"{"a":null,"t":"NaN","infinite":1}"#), None);
+        for cut in [r#"{"a":"NaN"#, r#"{"a":"NaN\"#, r#"{"a":"\"NaN\"#, r#"{"a""#, "\"", ""] {
+            assert_eq!(replace_foreign_words(cut), None, "{cut}");
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! How much of the open message a stream has sent, so that a cursor continues previews without gaps and repetitions.
 
+use std::collections::VecDeque;
+
 use crate::{
     event::{EventBody, SessionEvent},
     frame::{StreamFrame, TransientEvent},
@@ -32,17 +34,20 @@ pub(crate) struct StreamPosition {
 }
 
 impl StreamPosition {
-    /// The deltas of an open message that were not sent yet; they count as sent from now on.
-    pub(crate) fn advance_to(&mut self, open: &OpenMessage) -> impl Iterator<Item = StreamFrame> {
+    /// Appends the deltas of an open message that were not sent yet; they count as sent from now on.
+    pub(crate) fn advance_to(&mut self, open: &OpenMessage, frames: &mut VecDeque<StreamFrame>) {
         if self.closed_message == Some(open.message_id) || self.closed_run == Some(open.run_id) {
-            return None.into_iter().chain(None);
+            return;
         }
         let (text_at, reasoning_at) = self.sent_bytes(open.message_id);
-        let delta = |kind: DeltaKind, text: &str, at| kind.remaining_delta(open.run_id, open.message_id, text, at);
-        let reasoning = delta(DeltaKind::Reasoning, &open.reasoning, reasoning_at);
-        let text = delta(DeltaKind::Text, &open.text, text_at);
+        let mut push_delta = |kind: DeltaKind, text: &str, at| {
+            if let Some(delta) = kind.remaining_delta(open.run_id, open.message_id, text, at) {
+                frames.push_back(delta);
+            }
+        };
+        push_delta(DeltaKind::Reasoning, &open.reasoning, reasoning_at);
+        push_delta(DeltaKind::Text, &open.text, text_at);
         self.message = Some((open.message_id, open.text.len(), open.reasoning.len()));
-        reasoning.into_iter().chain(text)
     }
 
     /// The deltas that complete the preview of a message before its `assistant_message` is sent.

@@ -96,9 +96,15 @@ impl EventFramer {
         if self.framing != EventFraming::Sse || is_within_event {
             return bytes;
         }
-        while let Some((data, rest)) = split_usual_event(bytes) {
+        let mut text = match str::from_utf8(bytes) {
+            Ok(text) => text,
+            // A character may be cut at the end of the bytes.
+            Err(error) => str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+        };
+        while let Some((data, rest)) = split_usual_event(text) {
             self.push_event(String::new(), data);
-            bytes = rest;
+            bytes = &bytes[text.len() - rest.len()..];
+            text = rest;
         }
         bytes
     }
@@ -229,15 +235,11 @@ impl EventFramer {
 }
 
 /// Splits an event off that is one line of data with an object, and the blank line after it.
-fn split_usual_event(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let value = bytes.strip_prefix(b"data:")?;
-    let value = value.strip_prefix(b" ").unwrap_or(value);
-    let end = value.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
-    let (data, rest) = value.split_at(end);
-    if !(data.starts_with(b"{") && data.ends_with(b"}")) {
-        return None;
-    }
-    Some((str::from_utf8(data).ok()?, rest.strip_prefix(b"\n\n")?))
+fn split_usual_event(text: &str) -> Option<(&str, &str)> {
+    let value = text.strip_prefix("data:")?;
+    let (data, rest) = value.strip_prefix(' ').unwrap_or(value).split_once('\n')?;
+    let rest = rest.strip_prefix('\n')?;
+    (data.starts_with('{') && data.ends_with('}') && !data.contains('\r')).then_some((data, rest))
 }
 
 /// Returns whether a text is one JSON value.
