@@ -221,6 +221,14 @@ impl CommandReceipt {
         })
     }
 
+    /// Returns this first receipt of a command for a submission of the same command. The ids of a message are generated for each
+    /// submission: with the same ones, it was submitted once, and the reply of an earlier write was lost.
+    #[must_use]
+    pub fn for_known_command(self, command: &SessionCommand) -> Self {
+        let is_same_submission = command.is_message() && self.run_id == command.run_id();
+        Self { duplicate: !is_same_submission, ..self }
+    }
+
     /// Whether this is the receipt of a request with this fingerprint, as far as that is known.
     #[must_use]
     pub fn is_of_request(&self, fingerprint: &str) -> bool {

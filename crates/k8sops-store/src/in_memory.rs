@@ -254,7 +254,7 @@ impl Inbox for InMemoryStore {
         self.with_session(session, |stored| {
             let has_open_run = stored.summary.open_run.is_some();
             match stored.inbox.check_command(session, command, stored.summary.last_seq, has_open_run)? {
-                CommandAdmission::Duplicate(receipt) => Ok(receipt),
+                CommandAdmission::Known(receipt) => Ok(receipt),
                 CommandAdmission::Accepted(entry) => Ok(stored.inbox.append_entry(*entry)),
             }
         })

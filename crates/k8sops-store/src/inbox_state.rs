@@ -26,7 +26,7 @@ pub(crate) struct InboxState {
 /// What [`InboxState::check_command`] decided.
 pub(crate) enum CommandAdmission {
     /// The command was accepted before, with this receipt.
-    Duplicate(CommandReceipt),
+    Known(CommandReceipt),
     /// The command is new, and becomes this entry.
     Accepted(Box<InboxEntry>),
 }
@@ -42,7 +42,7 @@ impl InboxState {
     ) -> Result<CommandAdmission, StoreError> {
         if let Some(first) = self.find_receipt(&command.by, &command.command_id) {
             return if first.fingerprint == command.fingerprint {
-                Ok(CommandAdmission::Duplicate(CommandReceipt { duplicate: true, ..first }))
+                Ok(CommandAdmission::Known(first.for_known_command(&command)))
             } else {
                 Err(StoreError::CommandIdReused)
             };
@@ -70,7 +70,7 @@ impl InboxState {
         match self.check_command(commit.session, command.clone(), commit.expected_seq, false) {
             Ok(CommandAdmission::Accepted(entry)) => Some(*entry),
             // The command gets its first receipt, or an error, when it is submitted.
-            Ok(CommandAdmission::Duplicate(_)) | Err(_) => None,
+            Ok(CommandAdmission::Known(_)) | Err(_) => None,
         }
     }
 

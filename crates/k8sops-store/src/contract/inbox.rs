@@ -74,6 +74,20 @@ pub(super) async fn duplicate_command_returns_its_first_receipt(store: Arc<dyn S
     assert!(store.list_inbox(session).await.unwrap().is_empty());
 }
 
+pub(super) async fn message_that_its_sender_submits_again_is_no_duplicate(store: Arc<dyn SessionStore>) {
+    let store = store.as_ref();
+    let session = create_test_session(store).await;
+    let mut writer = SessionWriter::acquire(store, session, "a").await;
+    let [waiting, committed] = ["c1", "c2"].map(|id| test_command(id, message_body("hi")));
+    let committed_receipt = writer.commit_new_command(&committed, run_drafts("hi")).await.unwrap().unwrap();
+    let waiting_receipt = store.submit_command(session, waiting.clone()).await.unwrap();
+    // The ids of its run are those of the first submission, of which the sender may have got no reply.
+    for (command, receipt) in [(waiting, waiting_receipt), (committed, committed_receipt)] {
+        assert_eq!(store.submit_command(session, command).await.unwrap(), receipt);
+    }
+    assert_eq!(store.list_inbox(session).await.unwrap().len(), 1);
+}
+
 pub(super) async fn summary_tells_whether_a_message_waits(store: Arc<dyn SessionStore>) {
     let store = store.as_ref();
     let session = create_test_session(store).await;

@@ -39,6 +39,7 @@ rules![
     session_log::writes_are_confirmed,
     inbox::commands_are_consumed_with_the_commit,
     inbox::duplicate_command_returns_its_first_receipt,
+    inbox::message_that_its_sender_submits_again_is_no_duplicate,
     inbox::summary_tells_whether_a_message_waits,
     inbox::busy_session_rejects_message_on_request,
     inbox::full_inbox_rejects_commands,

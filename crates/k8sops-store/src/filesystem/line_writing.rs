@@ -108,7 +108,7 @@ impl SessionFile {
         let has_open_run = self.summary.open_run.is_some();
         let last_seq = self.summary.last_seq;
         match self.inbox.check_command(self.summary.session_id, command, last_seq, has_open_run)? {
-            CommandAdmission::Duplicate(receipt) => Ok(LineWrite::Done(receipt)),
+            CommandAdmission::Known(receipt) => Ok(LineWrite::Done(receipt)),
             CommandAdmission::Accepted(entry) => {
                 let inbox = Some((*entry).clone());
                 let line = LogLine { seq: last_seq, inbox, format: self.format_to_name(), ..LogLine::default() };

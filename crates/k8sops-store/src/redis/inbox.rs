@@ -61,9 +61,7 @@ impl Inbox for RedisStore {
                 if !first.is_of_request(&command.fingerprint) {
                     return Err(StoreError::CommandIdReused);
                 }
-                // A run id is generated for each submission: the same one means that only the reply was lost.
-                let is_same_submission = command.is_message() && first.run_id == receipt.run_id;
-                Ok(CommandReceipt { duplicate: !is_same_submission, ..first })
+                Ok(first.for_known_command(&command))
             }
             SubmitReply::Busy => Err(StoreError::Busy(session)),
             SubmitReply::InboxFull { limit } => Err(StoreError::InboxFull(limit)),
