@@ -5,6 +5,7 @@
 //! separately and corrected when it is read: it may be behind the sessions, but the sessions are never behind it. The names
 //! of keys are in [`keys`].
 
+mod background_tasks;
 #[cfg(test)]
 mod bulk_tests;
 mod config;

@@ -13,7 +13,7 @@ use super::{
         LogExtent, SmallFields, add_integrity_checks, foreign_log, has_required_fields, missing_log, name_foreign_key,
     },
     offload::offload_large,
-    registry::ListUpdate,
+    registry::{ListUpdate, RedisSessionRegistry},
     scripts::{
         ChainedEvent, CommitEvents, CommitReply, CreateReply, CreateSession, OpenWork, ReportLostBranch, ReportReply,
     },
@@ -77,16 +77,11 @@ impl SessionLog for RedisStore {
             return Ok(NewCommandCommit::Declined);
         }
         let receipt = CommandReceipt::for_command(command, commit.expected_seq);
-        // The session is scheduled while it has an owner, unless that was lost. Both are sent at the same time, this first. It does
-        // not fail the commit, after which the log has to be opened again.
-        let schedule = self.registry.schedule_session(commit.session, COMMAND_DUE_AFTER);
-        let (scheduled, committed) = tokio::join!(schedule, self.run_commit(commit, Some(&receipt)));
-        let (reply, lineage) = committed?;
-        if scheduled.is_err()
-            && let Err(error) = self.registry.schedule_session(commit.session, COMMAND_DUE_AFTER).await
-        {
-            tracing::warn!(session = %commit.session, %error, "session with a new run not scheduled");
-        }
+        // The session is scheduled while it has an owner, unless that was lost. Both are sent at the same time, this first. The commit
+        // is not held up by it, and does not fail with it: the log would have to be opened again.
+        let schedule = schedule_owned_session(self.registry.clone(), commit.session);
+        let committing = Box::pin(self.run_commit(commit, Some(&receipt)));
+        let (reply, lineage) = self.background.write_beside(schedule, committing).await?;
         if reply == CommitReply::Declined {
             self.held_logs.insert(commit.session);
             return Ok(NewCommandCommit::Declined);
@@ -400,18 +395,31 @@ impl RedisStore {
 
     /// Sends a commit, and sends it again with the same id if the reply is lost: the script writes it once.
     async fn send_commit(&self, script: &CommitEvents) -> Result<CommitReply, StoreError> {
-        let started = Instant::now();
-        let delays = ConstantBuilder::new().with_delay(COMMIT_RETRY_DELAY).with_jitter().without_max_times();
         let is_large = script.payload_bytes() > LARGE_COMMIT_BYTES;
         let send = || async {
             if is_large { self.bulk_writes.run_script(script).await } else { self.writes.run_script(script).await }
         };
-        send.retry(delays)
-            .when(|error: &StoreError| {
-                let next_attempt = started.elapsed() + COMMIT_RETRY_DELAY;
-                matches!(error, StoreError::Unavailable(_)) && next_attempt < COMMIT_RETRY_LIMIT
-            })
-            .await
+        send.retry(commit_retries()).when(is_worth_commit_retry(Instant::now())).await
+    }
+}
+
+/// Schedules a session that this process owns.
+async fn schedule_owned_session(registry: Arc<RedisSessionRegistry>, session: SessionId) {
+    let schedule = || registry.schedule_session(session, COMMAND_DUE_AFTER);
+    if let Err(error) = schedule.retry(commit_retries()).when(is_worth_commit_retry(Instant::now())).await {
+        tracing::warn!(%session, %error, "session with a new run not scheduled");
+    }
+}
+
+/// When a commit is sent again whose reply is lost, and what is sent with it.
+fn commit_retries() -> ConstantBuilder {
+    ConstantBuilder::new().with_delay(COMMIT_RETRY_DELAY).with_jitter().without_max_times()
+}
+
+fn is_worth_commit_retry(started: Instant) -> impl Fn(&StoreError) -> bool {
+    move |error| {
+        let next_attempt = started.elapsed() + COMMIT_RETRY_DELAY;
+        matches!(error, StoreError::Unavailable(_)) && next_attempt < COMMIT_RETRY_LIMIT
     }
 }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use redis::FromRedisValue;
 
 use super::{
+    background_tasks::BackgroundTasks,
     config::{RedisConfig, RedisDeployment},
     confirmation::{MAX_ROUNDS, RoundParameters, WriteConfirmer},
     connection::SharedConnection,
@@ -44,13 +45,14 @@ pub struct RedisStore {
     pub(super) bulk_writes: ConnectionPool,
     pub(super) subscriber: NotificationSubscriber,
     pub(super) keys: RedisKeys,
-    pub(super) registry: RedisSessionRegistry,
+    pub(super) registry: Arc<RedisSessionRegistry>,
     pub(super) shallow: bool,
     pub(super) session_ttl: Option<Duration>,
     pub(super) memory_cache: MemoryCache,
     pub(super) allow_eviction: bool,
     pub(super) confirmer: WriteConfirmer,
     pub(super) held_logs: HeldLogs,
+    pub(super) background: BackgroundTasks,
 }
 
 impl RedisStore {
@@ -79,7 +81,7 @@ impl RedisStore {
         let confirmer = WriteConfirmer::new(parameters, reads.clone(), is_cluster);
         Ok(Self {
             subscriber: NotificationSubscriber::spawn(reads.clone(), keys.clone()),
-            registry: RedisSessionRegistry::new(writes.clone(), reads.clone(), keys.clone()),
+            registry: Arc::new(RedisSessionRegistry::new(writes.clone(), reads.clone(), keys.clone())),
             writes,
             reads,
             bulk_reads: ConnectionPool::new(bulk_reads, BULK_CONNECTIONS, "large reads")?,
@@ -91,6 +93,7 @@ impl RedisStore {
             allow_eviction: config.allow_eviction,
             confirmer,
             held_logs: HeldLogs::default(),
+            background: BackgroundTasks::default(),
         })
     }
 
