@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    admission::RunAdmission, approvals::is_allowed_to_answer, error::SessionsError, message_offer::is_offerable,
+    admission::RunAdmission,
+    approvals::is_allowed_to_answer,
+    error::SessionsError,
+    message_offer::{OfferOutcome, is_offerable},
     sessions::Sessions,
 };
 use k8sops_core::{
@@ -64,14 +67,25 @@ impl Sessions {
             }
         };
         let by = command.by.clone();
-        let is_queued = command.is_message() && summary.is_processing();
         let command = Arc::new(command);
-        if is_offerable(&command, &summary)
-            && let Some(receipt) = self.0.offer_message(session, &command).await
+        let outcome = if is_offerable(&command, &summary) {
+            self.0.offer_message(session, &command).await
+        } else {
+            OfferOutcome::NotOffered
+        };
+        let is_queued = match &outcome {
+            OfferOutcome::Accepted(receipt) => return self.confirm_receipt(session, &by, receipt.clone()).await,
+            OfferOutcome::Declined | OfferOutcome::Begun(_) => self.is_behind_another_message(session, &command).await,
+            OfferOutcome::NotOffered => command.is_message() && summary.is_processing(),
+        };
+        let mut taken = store.submit_command(session, Arc::unwrap_or_clone(command)).await;
+        // A message that its owner still accepts is not refused.
+        if taken.is_err()
+            && let OfferOutcome::Begun(commit) = outcome
+            && let Some(receipt) = commit.wait().await
         {
-            return self.confirm_receipt(session, &by, receipt).await;
+            taken = Ok(receipt);
         }
-        let taken = store.submit_command(session, Arc::unwrap_or_clone(command)).await;
         if taken.is_err() && admission == RunAdmission::Reserved {
             self.0.admission.release(session);
         }
@@ -82,6 +96,13 @@ impl Sessions {
         // The owner does not wait: what must not happen twice is confirmed before it happens.
         self.0.wake_owner(session);
         self.confirm_receipt(session, &by, receipt).await
+    }
+
+    /// Returns whether a message that is about to be submitted has to wait for another one.
+    async fn is_behind_another_message(&self, session: SessionId, command: &SessionCommand) -> bool {
+        // The submission says what is wrong with the store.
+        let Ok(Some(now)) = self.0.dependencies.store.read_summary(session).await else { return false };
+        now.waiting || now.open_run.is_some_and(|run| Some(run) != command.run_id())
     }
 
     /// Removes secrets from the attachments of a message and shortens them, before anything is stored.

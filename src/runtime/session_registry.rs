@@ -51,7 +51,7 @@ impl Wakeup {
     }
 
     /// Offers a message to the actor. It is declined if the actor has ended, or has another one.
-    fn offer_message(&self, offer: MessageOffer) {
+    pub(super) fn offer_message(&self, offer: MessageOffer) {
         let _ = self.offers.try_send(offer);
     }
 
@@ -119,6 +119,11 @@ impl LiveSession {
         let wakeup = Arc::new(Wakeup::new(to_owner));
         self.owner = Some(wakeup.clone());
         ReservedOwner { slot: OwnerSlot { feed: self.get_or_create_feed(), wakeup }, offers }
+    }
+
+    /// Returns whether this process holds the lease.
+    fn holds_lease(&self) -> bool {
+        self.owner.as_ref().is_some_and(|wakeup| wakeup.holds_lease.load(Ordering::Relaxed))
     }
 
     fn in_use(&self) -> bool {
@@ -193,13 +198,9 @@ impl SessionRegistry {
         reserved
     }
 
-    /// Offers a message to the session's owner, if this process holds the lease.
-    pub(super) fn offer_to_lease_holder(&self, session: SessionId, offer: MessageOffer) {
-        let live = self.lock();
-        let owner = live.map.get(&session).and_then(|live| live.owner.as_ref());
-        if let Some(wakeup) = owner.filter(|wakeup| wakeup.holds_lease.load(Ordering::Relaxed)) {
-            wakeup.offer_message(offer);
-        }
+    /// Returns the session's owner, if this process holds the lease.
+    pub(super) fn lease_holder(&self, session: SessionId) -> Option<Arc<Wakeup>> {
+        self.lock().map.get(&session).filter(|live| live.holds_lease())?.owner.clone()
     }
 
     /// Wakes the session's owner, if it is in this process.
@@ -226,10 +227,7 @@ impl SessionRegistry {
 
     /// The sessions whose leases this process holds.
     pub(super) fn leased_sessions(&self) -> Vec<SessionId> {
-        let live = self.lock();
-        let holds_lease =
-            |live: &LiveSession| live.owner.as_ref().is_some_and(|wakeup| wakeup.holds_lease.load(Ordering::Relaxed));
-        live.map.iter().filter(|(_, live)| holds_lease(live)).map(|(session, _)| *session).collect()
+        self.lock().map.iter().filter(|(_, live)| live.holds_lease()).map(|(session, _)| *session).collect()
     }
 
     /// Releases an owner's slot. Returns false if the owner was notified since it last looked: it must look again.

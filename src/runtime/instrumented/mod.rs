@@ -14,29 +14,49 @@ use k8sops_telemetry::{Metrics, spans, spans::SpanContext};
 pub(super) use model::instrument_model;
 pub(super) use tools::InstrumentedTools;
 
-/// The span of the open run of a session.
+/// The span of the open run of a session, and that of a run whose message was declined and may come again.
 #[derive(Debug, Default)]
-pub(super) struct RunSpan(Option<(RunId, Span)>);
+pub(super) struct RunSpan {
+    open: Option<(RunId, Span)>,
+    declined: Option<(RunId, Span)>,
+}
 
 impl RunSpan {
-    /// Sets the span of a run that starts with the next commit.
-    pub(super) fn start(&mut self, run: RunId, span: Span) {
-        self.0 = Some((run, span));
+    /// Starts the span of a run that starts with the next commit, with `open_span` unless its message was declined before.
+    pub(super) fn start(&mut self, run: RunId, open_span: impl FnOnce() -> Span) {
+        if self.is_of(run) {
+            return;
+        }
+        let declined = self.declined.take_if(|(of, _)| *of == run);
+        self.open = Some(declined.unwrap_or_else(|| (run, open_span())));
+    }
+
+    /// Records that the message of the run was declined. The span stays open, because the run starts once its message has passed the
+    /// inbox, unless it was accepted before.
+    pub(super) fn decline(&mut self) {
+        self.close_declined();
+        self.declined = self.open.take();
+    }
+
+    fn close_declined(&mut self) {
+        if let Some((_, span)) = self.declined.take() {
+            spans::record_run_outcome(&span, "declined");
+        }
     }
 
     /// Returns whether the span is the one of a run.
-    pub(super) fn is_of(&self, run: RunId) -> bool {
-        self.0.as_ref().is_some_and(|(of, _)| *of == run)
+    fn is_of(&self, run: RunId) -> bool {
+        self.open.as_ref().is_some_and(|(of, _)| *of == run)
     }
 
     /// Returns the span; a disabled one outside runs.
     pub(super) fn current(&self) -> Span {
-        self.0.as_ref().map_or_else(Span::none, |(_, span)| span.clone())
+        self.open.as_ref().map_or_else(Span::none, |(_, span)| span.clone())
     }
 
     /// Records how the run ended, and closes the span.
     pub(super) fn finish(&mut self, event: &SessionEvent) {
-        let Some((_, span)) = self.0.take_if(|(run, _)| event.run_id == Some(*run)) else { return };
+        let Some((_, span)) = self.open.take_if(|(run, _)| event.run_id == Some(*run)) else { return };
         match &event.body {
             EventBody::RunFinished(e) => {
                 spans::record_usage(&span, &e.usage);
@@ -49,6 +69,12 @@ impl RunSpan {
             }
             _ => {}
         }
+    }
+}
+
+impl Drop for RunSpan {
+    fn drop(&mut self) {
+        self.close_declined();
     }
 }
 

@@ -133,8 +133,7 @@ impl<'a> ActorDriver<'a> {
                 if let Some(offer) = self.offer.take_if(|_| is_of_offer)
                     && let Some(receipt) = receipt
                 {
-                    // The sender of the message may be gone.
-                    let _ = offer.accepted.send(receipt);
+                    offer.accept(receipt);
                 }
                 input
             }
@@ -182,6 +181,14 @@ impl<'a> ActorDriver<'a> {
                 self.operation = Some(OperationInProgress::Other(Box::pin(ready(answer))));
             }
             ActorEffect::DeclineMessage => self.offer = None,
+            ActorEffect::CommitMessage(..) => {
+                if self.offer.as_mut().is_some_and(|offer| offer.begin_commit().is_ok()) {
+                    self.perform_owned(effect);
+                } else {
+                    self.offer = None;
+                    self.operation = Some(OperationInProgress::Other(Box::pin(ready(ActorInput::MessageDeclined))));
+                }
+            }
             ActorEffect::ReleaseCapacity => {
                 // The capacity of a message that is offered is reserved.
                 if self.offer.is_none() && self.offers.is_empty() {
@@ -198,11 +205,14 @@ impl<'a> ActorDriver<'a> {
                 }
                 self.slot.wakeup.deleted.cancel();
             }
-            effect => {
-                let operation = self.resources.as_mut().and_then(|resources| resources.perform(effect));
-                self.operation = operation.or(self.operation.take());
-            }
+            effect => self.perform_owned(effect),
         }
+    }
+
+    /// Performs an effect on the session that is owned.
+    fn perform_owned(&mut self, effect: ActorEffect) {
+        let operation = self.resources.as_mut().and_then(|resources| resources.perform(effect));
+        self.operation = operation.or(self.operation.take());
     }
 
     /// Stops the tasks of the session, and releases its lease.

@@ -31,7 +31,8 @@ pub(super) enum ActorInput {
     Committed(CommitOutcome),
     /// Answers `CommitMessage`: as after a commit, and the message is accepted.
     MessageCommitted(CommitOutcome, Box<RunStart>),
-    /// Answers `CommitMessage`: nothing was written, because the inbox has commands, or the message was accepted before.
+    /// Answers `CommitMessage`: nothing was written, because the inbox has commands, the message was accepted before, or its sender
+    /// puts it into the inbox.
     MessageDeclined,
     /// Answers `RecordCommit`.
     CommitRecorded,

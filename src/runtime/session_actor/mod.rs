@@ -30,10 +30,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use k8sops_core::{CommandReceipt, SessionCommand, SessionId};
-use tokio::sync::oneshot;
+use k8sops_core::{SessionCommand, SessionId};
 
-use super::{inner::RuntimeInner, message_offer::MessageOffer, session_registry::ReservedOwner};
+use super::{
+    inner::RuntimeInner,
+    message_offer::{MessageOffer, OfferOutcome},
+    session_registry::ReservedOwner,
+};
 use driver::ActorDriver;
 use slot_guard::SlotGuard;
 
@@ -68,22 +71,19 @@ impl RuntimeInner {
     }
 
     /// Offers a message to the owner of its session in this process. If no other process can own the session, an owner is started
-    /// for it. Returns the receipt of a message that was accepted.
-    ///
-    /// Of a message without a receipt, it is not known whether it was accepted. It can be submitted in any case, because it keeps
-    /// its id.
+    /// for it.
     pub(in crate::runtime) async fn offer_message(
         self: &Arc<Self>,
         session: SessionId,
         message: &Arc<SessionCommand>,
-    ) -> Option<CommandReceipt> {
-        let (accepted, receipt) = oneshot::channel();
-        let offer = MessageOffer { message: message.clone(), accepted };
+    ) -> OfferOutcome {
+        let (offer, answer) = MessageOffer::new(message.clone());
         if self.dependencies.store.notifications().is_some() {
-            self.registry.offer_to_lease_holder(session, offer);
+            let Some(owner) = self.registry.lease_holder(session) else { return OfferOutcome::NotOffered };
+            owner.offer_message(offer);
         } else if let Some(owner) = self.registry.offer_or_reserve_owner(session, offer) {
             self.start_owner(session, owner);
         }
-        receipt.await.ok()
+        answer.wait().await
     }
 }

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::runtime::{
     inner::RuntimeInner,
-    instrumented::RunSpan,
     log_writer::{CommitEnd, CommitResult, PendingCommit},
     memory_extraction::start_extraction,
     run_handle::TaskMessage,
@@ -128,9 +127,7 @@ impl SessionResources {
 
     fn start_run(&mut self, start: RunStart) {
         let session = self.session;
-        if !self.span.is_of(start.run_id) {
-            self.open_run_span(&start);
-        }
+        self.open_run_span(&start);
         let span = self.span.current();
         let user = self.projection.read(|state| state.summary.user_id.clone());
         self.shared.admission.mark_running(session, &user);
@@ -152,9 +149,8 @@ impl SessionResources {
     /// Opens the span of a run, before the commit of its start.
     fn open_run_span(&mut self, start: &RunStart) {
         let RunStart { run_id, cause, provider, model, attempt, .. } = start;
-        let span = spans::run_span(cause, self.session, *run_id, provider, model, *attempt);
-        self.span.start(*run_id, span.clone());
-        self.writer.span = span;
+        self.span.start(*run_id, || spans::run_span(cause, self.session, *run_id, provider, model, *attempt));
+        self.writer.span = self.span.current();
     }
 
     fn record_commit(&mut self) -> OperationInProgress {
@@ -179,7 +175,7 @@ impl SessionResources {
         let (events, receipt) = match result {
             Ok(CommitEnd::Committed(lineage, receipt)) => (self.writer.finish_commit(pending, lineage), receipt),
             Ok(CommitEnd::Declined) => {
-                self.span = RunSpan::default();
+                self.span.decline();
                 self.writer.span = self.span.current();
                 return (ActorInput::MessageDeclined, None);
             }

@@ -18,6 +18,7 @@ use tokio::task::yield_now;
 
 mod confirmation;
 mod first_token;
+mod late_offers;
 mod lost_events;
 mod scenarios;
 mod threads;
@@ -118,6 +119,10 @@ struct CommitWatch {
     checkpoints: Mutex<Vec<u64>>,
     /// Held by a test to keep a commit in flight.
     slow: Mutex<Option<TestGate>>,
+    /// Held by a test before commands are put into the inbox.
+    slow_submits: Mutex<Option<TestGate>>,
+    /// Submissions to fail from now on.
+    failing_submits: AtomicUsize,
     /// Whether no command is confirmed.
     commands_unconfirmed: AtomicBool,
     /// Whether no event is confirmed.
@@ -140,8 +145,15 @@ impl StoreHooks for CommitWatch {
         }
         if matches!(write, StoreWrite::Submit) {
             self.submits.fetch_add(1, Ordering::SeqCst);
+            if self.failing_submits.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok() {
+                return Err(StoreError::Unavailable("away".into()));
+            }
         }
         let StoreWrite::Commit(commit) = write else {
+            let slow = self.slow_submits.lock().clone().filter(|_| matches!(write, StoreWrite::Submit));
+            if let Some(gate) = slow {
+                gate.pass().await;
+            }
             yield_now().await;
             return Ok(());
         };
