@@ -83,6 +83,7 @@ mod redis_load;
 mod redis_peers;
 mod redis_refusals;
 mod redis_restored;
+mod redis_shards;
 mod redis_store;
 mod reload;
 mod replicas;

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::RwLock;
-use redis::{FromRedisValue, RedisError, RedisResult, aio::PubSub};
+use redis::{FromRedisValue, RedisError, RedisResult};
 use tokio::{
     runtime::{Handle, Id},
     sync::Mutex,
@@ -19,6 +19,7 @@ use super::{
     query::{RedisQuery, ends_connection, is_worth_retry, read_reply},
     script::{Script, ScriptCall},
     scripts::ListMissingRights,
+    subscriber_connection::SubscriberConnection,
     target::TargetConnection,
 };
 use k8sops_core::StoreError;
@@ -159,8 +160,8 @@ impl SharedConnection {
     ///
     /// # Errors
     /// The server cannot be reached.
-    pub(super) async fn connect_pubsub(&self) -> RedisResult<PubSub> {
-        self.connector.connect_pubsub().await
+    pub(super) async fn connect_subscriber(&self) -> RedisResult<SubscriberConnection> {
+        self.connector.connect_subscriber().await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{RedisResult, aio::PubSub};
+use redis::RedisResult;
 use tokio::sync::Mutex;
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     query::read_reply,
     script::ScriptCall,
     scripts::ListMissingRights,
+    subscriber_connection::SubscriberConnection,
     target::{CONNECT_TIMEOUT, ConnectionTarget, TargetConnection, timed_out},
 };
 use k8sops_core::{BackendError, StoreError, StoreOutage};
@@ -89,8 +90,8 @@ impl RedisConnector {
     ///
     /// # Errors
     /// The server cannot be reached.
-    pub(super) async fn connect_pubsub(&self) -> RedisResult<PubSub> {
-        let connecting = tokio::time::timeout(CONNECT_LIMIT, self.target.connect_pubsub());
+    pub(super) async fn connect_subscriber(&self) -> RedisResult<SubscriberConnection> {
+        let connecting = tokio::time::timeout(CONNECT_LIMIT, self.target.connect_subscriber());
         connecting.await.unwrap_or_else(|_| Err(timed_out("connecting")))
     }
 }

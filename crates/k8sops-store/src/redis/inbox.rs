@@ -46,6 +46,7 @@ impl Inbox for RedisStore {
             receipt_limit: RECEIPT_LIMIT,
             session_ttl_ms: self.session_ttl,
             inbox_channel: self.keys.session_channel(session, NotificationTopic::Inbox),
+            publish_command: self.keys.publish_command(),
             log_channel: self.keys.session_channel(session, NotificationTopic::Log),
         };
         // May be sent twice if the reply is lost: the command id makes it idempotent.

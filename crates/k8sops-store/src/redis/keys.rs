@@ -26,16 +26,62 @@
 //! The braces of `{session}` and `{user:USER}` are part of the names: they are the hash tags that keep all keys of a session,
 //! and all memories of a user, on one node of a cluster.
 
+use std::borrow::Cow;
+
+use redis::Cmd;
+
+use super::{config::RedisDeployment, script::ScriptArgument};
 use k8sops_core::{AccountTopic, EmbeddingSpace, NotificationTopic, RecordGroup, SessionId, UsageDay, UserId};
 
 #[derive(Debug, Clone)]
 pub(super) struct RedisKeys {
     prefix: String,
+    publish_command: PublishCommand,
+}
+
+/// The command that publishes to the channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PublishCommand {
+    Publish,
+    /// In a cluster, where `PUBLISH` sends the message to every node. What is published reaches the subscribers of `SSUBSCRIBE`
+    /// at the node that has the channel's slot, which is that of the keys with its hash tag.
+    ShardPublish,
+}
+
+impl PublishCommand {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "PUBLISH",
+            Self::ShardPublish => "SPUBLISH",
+        }
+    }
+}
+
+impl ScriptArgument for PublishCommand {
+    fn encode(&self) -> Cow<'_, [u8]> {
+        self.name().as_bytes().into()
+    }
 }
 
 impl RedisKeys {
-    pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned() }
+    pub(super) fn new(prefix: &str, topology: &RedisDeployment) -> Self {
+        let publish_command = match topology {
+            RedisDeployment::Cluster => PublishCommand::ShardPublish,
+            RedisDeployment::Single | RedisDeployment::Sentinel(_) => PublishCommand::Publish,
+        };
+        Self { prefix: prefix.to_owned(), publish_command }
+    }
+
+    /// The command by which scripts publish.
+    pub(super) fn publish_command(&self) -> PublishCommand {
+        self.publish_command
+    }
+
+    /// Returns the command that publishes to a channel.
+    pub(super) fn publish(&self, channel: String, payload: &str) -> Cmd {
+        let mut publish = redis::cmd(self.publish_command.name());
+        publish.arg(channel).arg(payload);
+        publish
     }
 
     fn session_key(&self, session: SessionId, name: &str) -> String {
@@ -194,7 +240,7 @@ mod tests {
 
     #[test]
     fn session_channel_is_parsed() {
-        let keys = RedisKeys::new("k8sops");
+        let keys = RedisKeys::new("k8sops", &RedisDeployment::Single);
         let session = SessionId::new();
         for topic in [NotificationTopic::Log, NotificationTopic::Inbox] {
             let channel = keys.session_channel(session, topic);

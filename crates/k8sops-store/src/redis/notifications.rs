@@ -29,6 +29,7 @@ impl Notifications for RedisStore {
             message: update.message.to_string(),
             is_whole: update.extent == PreviewExtent::Whole,
             preview_ttl_ms: PREVIEW_TTL,
+            publish_command: self.keys.publish_command(),
             log_channel: self.keys.session_channel(lease.session, NotificationTopic::Log),
             chunks: update.pieces.iter().map(to_json).collect(),
         };
@@ -64,6 +65,7 @@ impl Notifications for RedisStore {
             watchers_key: self.keys.watchers(session),
             watcher: watcher.to_owned(),
             ttl_ms: WATCHER_TTL,
+            publish_command: self.keys.publish_command(),
             inbox_channel: self.keys.session_channel(session, NotificationTopic::Inbox),
         };
         match self.writes.run_script(&announce).await? {
@@ -85,7 +87,7 @@ impl Notifications for RedisStore {
     }
 
     async fn publish_account_change(&self, topic: &AccountTopic, payload: &str) -> Result<(), StoreError> {
-        self.writes.query(redis::cmd("PUBLISH").arg(self.keys.account_channel(topic)).arg(payload)).await
+        self.writes.query(&self.keys.publish(self.keys.account_channel(topic), payload)).await
     }
 
     fn subscribe_account(&self, topic: &AccountTopic) {

@@ -348,8 +348,7 @@ impl RedisSessionRegistry {
     /// Offers a session with unfinished work to all replicas.
     pub(super) async fn offer_session(&self, session: SessionId) -> Result<(), StoreError> {
         self.schedule_session(session, Duration::ZERO).await?;
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.keys.work_channel()).arg(session.to_string());
+        let publish = self.keys.publish(self.keys.work_channel(), &session.to_string());
         // The offer is made: replicas look at the schedule every second.
         if let Err(error) = self.connection.query::<()>(&publish).await {
             tracing::debug!(%session, %error, "offer of a session not published");

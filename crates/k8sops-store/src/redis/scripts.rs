@@ -4,7 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use redis::{FromRedisValue, ParsingError, Value};
 
-use super::script::{ScriptArgument, ScriptReply, script, script_record, script_reply};
+use super::{
+    keys::PublishCommand,
+    script::{ScriptArgument, ScriptReply, script, script_record, script_reply},
+};
 
 script! {
     CreateSession = "lua/create_session.lua" -> CreateReply {
@@ -47,6 +50,7 @@ script! {
             closed_message: Option<String>,
             discard_preview: bool,
             session_ttl_ms: Option<Duration>,
+            publish_command: PublishCommand,
             log_channel: String,
             // A command that is accepted with its events; the next three are of it.
             receipt_id: Option<String>,
@@ -122,6 +126,7 @@ script! {
             command_limit: usize,
             receipt_limit: usize,
             session_ttl_ms: Option<Duration>,
+            publish_command: PublishCommand,
             inbox_channel: String,
             log_channel: String,
         }
@@ -225,7 +230,7 @@ script! {
             meta_key, log_key, checkpoint_key, inbox_key, preview_key, receipts_key, receipt_order_key, outputs_key,
             watchers_key,
         }
-        arguments { log_channel: String, inbox_channel: String, only_if_idle: bool }
+        arguments { publish_command: PublishCommand, log_channel: String, inbox_channel: String, only_if_idle: bool }
     }
 }
 
@@ -246,6 +251,7 @@ script! {
             message: String,
             is_whole: bool,
             preview_ttl_ms: Duration,
+            publish_command: PublishCommand,
             log_channel: String,
         }
         lists { chunks: Vec<u8> }
@@ -263,7 +269,7 @@ script_reply! {
 script! {
     AnnounceWatcher = "lua/announce_watcher.lua" -> AnnounceReply {
         keys { meta_key, watchers_key }
-        arguments { watcher: String, ttl_ms: Duration, inbox_channel: String }
+        arguments { watcher: String, ttl_ms: Duration, publish_command: PublishCommand, inbox_channel: String }
     }
 }
 

@@ -140,9 +140,8 @@ impl RedisStore {
     /// Returns what an operator should know about the server.
     pub(super) async fn describe_setup(&self) -> Vec<String> {
         let mut notes = vec![self.describe_confirmation().await];
-        let mut publish = redis::cmd("PUBLISH");
         // No session has this id, so that replicas ignore it.
-        publish.arg(self.keys.work_channel()).arg("-");
+        let publish = self.keys.publish(self.keys.work_channel(), "-");
         if let Err(error) = self.writes.query::<()>(&publish).await
             && error.outage() == Some(StoreOutage::AccessDenied)
         {

@@ -79,6 +79,7 @@ impl RedisStore {
             receipt_order_key: self.keys.receipt_order(session),
             outputs_key: self.keys.outputs(session),
             watchers_key: self.keys.watchers(session),
+            publish_command: self.keys.publish_command(),
             log_channel: self.keys.session_channel(session, NotificationTopic::Log),
             inbox_channel: self.keys.session_channel(session, NotificationTopic::Inbox),
             only_if_idle: condition == DeletionCondition::OnlyIfIdle,

@@ -383,6 +383,7 @@ impl RedisStore {
             closed_message,
             discard_preview,
             session_ttl_ms: self.session_ttl,
+            publish_command: self.keys.publish_command(),
             log_channel: self.keys.session_channel(session, NotificationTopic::Log),
             receipt_id: None,
             command_id: None,

@@ -62,7 +62,7 @@ impl RedisStore {
     /// # Errors
     /// The configuration is invalid.
     pub fn new(config: &RedisConfig) -> Result<Self, StoreError> {
-        let keys = RedisKeys::new(&config.prefix);
+        let keys = RedisKeys::new(&config.prefix, &config.topology);
         let rights_check = || ListMissingRights {
             any_key: keys.deployment_key(),
             commands: SCRIPT_COMMANDS.map(str::to_owned).to_vec(),

@@ -1,20 +1,20 @@
-//! The subscriber: one connection for all channels that this process listens to, opened again after it broke.
+//! The subscriber: one connection for all channels that this process listens to, opened again after it broke. In a cluster, it is
+//! one to each node.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
-use futures_util::StreamExt;
-use redis::{Msg, RedisResult, aio::PubSub};
+use redis::{Msg, RedisResult};
 use tokio::{
     sync::{Mutex, mpsc},
-    time::{interval, timeout},
+    time::{interval, sleep},
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{connection::SharedConnection, keys::RedisKeys};
+use super::{connection::SharedConnection, keys::RedisKeys, subscriber_connection::SubscriberConnection};
 use k8sops_core::{AccountTopic, NotificationTopic, SessionId, StoreNotification};
 
-/// How often the connection is checked, and how long a check may take.
+/// How often the connection is checked.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 /// The delays before connecting again.
 const RECONNECT_DELAYS: ExponentialBuilder = ExponentialBuilder::new()
@@ -105,65 +105,65 @@ impl SubscriberTask {
             let connecting = (|| self.open_subscribed())
                 .retry(RECONNECT_DELAYS)
                 .notify(|error, delay| tracing::debug!(%error, ?delay, "notification connection failed, retrying"));
-            let Ok(mut pubsub) = connecting.await else { continue };
+            let Ok(mut connection) = connecting.await else { continue };
             // Notifications may have been lost while there was no connection.
             self.enqueue(StoreNotification::All);
-            match self.forward_notifications(&mut pubsub).await {
+            match self.forward_notifications(&mut connection).await {
                 Ok(()) => return,
                 Err(error) => tracing::debug!(%error, "notification connection broken, reconnecting"),
             }
+            let delay = connection.reopening_delay();
+            drop(connection);
+            sleep(delay).await;
         }
     }
 
     /// Opens a connection with all subscriptions.
-    async fn open_subscribed(&self) -> RedisResult<PubSub> {
-        let mut pubsub = self.connection.connect_pubsub().await?;
-        pubsub.subscribe(self.keys.work_channel()).await?;
-        let channels: Vec<String> = self.channels.iter().map(|channel| self.channel_name(channel)).collect();
+    async fn open_subscribed(&self) -> RedisResult<SubscriberConnection> {
+        let mut connection = self.connection.connect_subscriber().await?;
+        let mut channels = vec![self.keys.work_channel()];
+        channels.extend(self.channels.iter().map(|channel| self.channel_name(channel)));
         for batch in channels.chunks(SUBSCRIBE_BATCH) {
-            pubsub.subscribe(batch).await?;
+            connection.subscribe(batch).await?;
         }
-        Ok(pubsub)
+        Ok(connection)
     }
 
     /// Forwards notifications until the connection breaks. Returns `Ok` when the subscriber was dropped.
-    async fn forward_notifications(&mut self, pubsub: &mut PubSub) -> RedisResult<()> {
+    async fn forward_notifications(&mut self, connection: &mut SubscriberConnection) -> RedisResult<()> {
         let mut ping = interval(PING_INTERVAL);
         ping.reset();
         loop {
             let mut changes = Vec::new();
-            let input = {
-                let mut messages = pubsub.on_message();
-                tokio::select! {
-                    message = messages.next() => match message {
-                        Some(message) => SubscriberInput::Message(message),
-                        None => return Err(connection_lost("closed by the server")),
-                    },
-                    count = self.pending_changes.recv_many(&mut changes, SUBSCRIBE_BATCH) => {
-                        if count == 0 {
-                            return Ok(());
-                        }
-                        SubscriberInput::Changes(changes)
+            let input = tokio::select! {
+                message = connection.next_message() => SubscriberInput::Message(message?),
+                count = self.pending_changes.recv_many(&mut changes, SUBSCRIBE_BATCH) => {
+                    if count == 0 {
+                        return Ok(());
                     }
-                    _ = ping.tick() => SubscriberInput::Tick,
+                    SubscriberInput::Changes(changes)
                 }
+                _ = ping.tick() => SubscriberInput::Tick,
             };
             match input {
                 SubscriberInput::Message(message) => self.forward_message(&message),
-                SubscriberInput::Changes(changes) => self.apply_changes(pubsub, changes).await?,
+                SubscriberInput::Changes(changes) => self.apply_changes(connection, changes).await?,
                 SubscriberInput::Tick => {
                     if self.overflowed {
                         self.overflowed = false;
                         self.enqueue(StoreNotification::All);
                     }
-                    let reply = timeout(PING_INTERVAL, pubsub.ping::<redis::Value>()).await;
-                    reply.map_err(|_| connection_lost("ping timed out"))??;
+                    connection.ping().await?;
                 }
             }
         }
     }
 
-    async fn apply_changes(&mut self, pubsub: &mut PubSub, changes: Vec<SubscriptionChange>) -> RedisResult<()> {
+    async fn apply_changes(
+        &mut self,
+        connection: &mut SubscriberConnection,
+        changes: Vec<SubscriptionChange>,
+    ) -> RedisResult<()> {
         let mut added = Vec::new();
         let mut removed = Vec::new();
         for change in changes {
@@ -184,11 +184,11 @@ impl SubscriberTask {
         // If one batch both adds and removes a channel, the last change wins.
         removed.retain(|channel| !self.channels.contains(channel));
         if !removed.is_empty() {
-            pubsub.unsubscribe(self.channel_names(&removed)).await?;
+            connection.unsubscribe(&self.channel_names(&removed)).await?;
         }
         added.retain(|channel| self.channels.contains(channel));
         if !added.is_empty() {
-            pubsub.subscribe(self.channel_names(&added)).await?;
+            connection.subscribe(&self.channel_names(&added)).await?;
             for channel in added {
                 if let SubscribedChannel::Session(session, topic) = channel {
                     self.enqueue(StoreNotification::Session(session, topic));
@@ -227,8 +227,4 @@ impl SubscriberTask {
     fn enqueue(&mut self, notification: StoreNotification) {
         self.overflowed |= self.queue.try_send(notification).is_err();
     }
-}
-
-fn connection_lost(reason: &'static str) -> redis::RedisError {
-    std::io::Error::new(std::io::ErrorKind::ConnectionReset, reason).into()
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use redis::{
-    Client, Cmd, IntoConnectionInfo, Pipeline, RedisError, RedisFuture, RedisResult, TlsCertificates, Value,
-    aio::{ConnectionLike, MultiplexedConnection, PubSub},
-    cluster::{ClusterClient, ClusterClientBuilder},
+    Client, Cmd, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError, RedisFuture, RedisResult, TlsCertificates,
+    Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster::{ClusterClient, ClusterClientBuilder, ClusterConfig},
     cluster_async::ClusterConnection,
     cluster_routing::{Route, SingleNodeRoutingInfo, SlotAddr},
     io::tcp::TcpSettings,
@@ -14,7 +15,11 @@ use redis::{
 use secrecy::ExposeSecret;
 use tokio::sync::Mutex;
 
-use super::config::{RedisConfig, RedisDeployment};
+use super::{
+    config::{RedisConfig, RedisDeployment},
+    shard_subscriber::ShardPushReceiver,
+    subscriber_connection::SubscriberConnection,
+};
 
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -26,7 +31,11 @@ pub(super) struct ConnectionTarget {
 
 enum TargetServers {
     Single(Client),
-    Cluster(Box<ClusterClient>, Vec<Client>),
+    Cluster {
+        client: Box<ClusterClient>,
+        /// For subscriptions, which need version 3 of the protocol.
+        subscriber: Box<ClusterClient>,
+    },
     Sentinel(Mutex<SentinelClient>),
 }
 
@@ -51,30 +60,28 @@ impl ConnectionTarget {
             TargetServers::Single(client) => {
                 client.get_multiplexed_async_connection_with_config(&config).await.map(TargetConnection::Server)
             }
-            TargetServers::Cluster(client, _) => client.get_async_connection().await.map(TargetConnection::Cluster),
+            TargetServers::Cluster { client, .. } => client.get_async_connection().await.map(TargetConnection::Cluster),
             TargetServers::Sentinel(client) => {
                 client.lock().await.get_async_connection_with_config(&config).await.map(TargetConnection::Server)
             }
         }
     }
 
-    pub(super) async fn connect_pubsub(&self) -> RedisResult<PubSub> {
+    pub(super) async fn connect_subscriber(&self) -> RedisResult<SubscriberConnection> {
         match &self.servers {
-            TargetServers::Single(client) => client.get_async_pubsub().await,
-            // A cluster forwards published messages to all of its nodes.
-            TargetServers::Cluster(_, nodes) => {
-                let mut last_error = timed_out("connecting");
-                for node in nodes {
-                    match node.get_async_pubsub().await {
-                        Ok(pubsub) => return Ok(pubsub),
-                        Err(error) => last_error = error,
-                    }
-                }
-                Err(last_error)
+            TargetServers::Single(client) => client.get_async_pubsub().await.map(SubscriberConnection::Server),
+            TargetServers::Cluster { subscriber, .. } => {
+                let receiver = ShardPushReceiver::new();
+                let config = ClusterConfig::new()
+                    .set_connection_timeout(CONNECT_TIMEOUT)
+                    .set_response_timeout(self.response_timeout)
+                    .set_push_sender(receiver.sender());
+                let connection = subscriber.get_async_connection_with_config(config).await?;
+                Ok(SubscriberConnection::Cluster(receiver.with_connection(connection)))
             }
             TargetServers::Sentinel(client) => {
                 let master = client.lock().await.async_get_client().await?;
-                master.get_async_pubsub().await
+                master.get_async_pubsub().await.map(SubscriberConnection::Server)
             }
         }
     }
@@ -98,20 +105,25 @@ impl TargetServers {
         match &config.topology {
             RedisDeployment::Single => Ok(Self::Single(client(urls().next().unwrap_or_default())?)),
             RedisDeployment::Cluster => {
-                let mut builder = ClusterClientBuilder::new(urls())
-                    .tcp_settings(tcp.clone())
-                    .connection_timeout(CONNECT_TIMEOUT)
-                    .response_timeout(response_timeout)
-                    // Enough to find a node that has just become master. The caller handles longer outages.
-                    .retries(4)
-                    .min_retry_wait(20)
-                    .max_retry_wait(300)
-                    .overall_response_timeout(Some(response_timeout));
-                if let Some(certificates) = certificates() {
-                    builder = builder.certs(certificates);
-                }
-                let nodes = urls().map(client).collect::<RedisResult<Vec<_>>>()?;
-                Ok(Self::Cluster(Box::new(builder.build()?), nodes))
+                let builder = || {
+                    let builder = ClusterClientBuilder::new(urls())
+                        .tcp_settings(tcp.clone())
+                        .connection_timeout(CONNECT_TIMEOUT)
+                        .response_timeout(response_timeout)
+                        // Enough to find a node that has just become master. The caller handles longer outages.
+                        .retries(4)
+                        .min_retry_wait(20)
+                        .max_retry_wait(300)
+                        .overall_response_timeout(Some(response_timeout));
+                    match certificates() {
+                        Some(certificates) => builder.certs(certificates),
+                        None => builder,
+                    }
+                };
+                Ok(Self::Cluster {
+                    client: Box::new(builder().build()?),
+                    subscriber: Box::new(builder().use_protocol(ProtocolVersion::RESP3).build()?),
+                })
             }
             RedisDeployment::Sentinel(master) => {
                 let nodes = urls().map(client).collect::<RedisResult<Vec<_>>>()?;

@@ -10,5 +10,5 @@ local was_announced = redis.call('ZSCORE', watchers_key, watcher)
 redis.call('ZADD', watchers_key, string.format('%.0f', now + ttl_ms), watcher)
 redis.call('PEXPIRE', watchers_key, ttl_ms)
 -- An owner that is not notified learns of it when it renews its lease.
-if not was_announced and holder and holder ~= watcher then redis.pcall('PUBLISH', inbox_channel, 'watched') end
+if not was_announced and holder and holder ~= watcher then redis.pcall(publish_command, inbox_channel, 'watched') end
 return {'announced'}

@@ -20,7 +20,7 @@ redis.call('PEXPIRE', preview_key, preview_ttl_ms)
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 for _, watcher in ipairs(redis.pcall('ZRANGEBYSCORE', watchers_key, now, '+inf', 'LIMIT', 0, 2)) do
   if watcher ~= holder then
-    redis.pcall('PUBLISH', log_channel, 'preview')
+    redis.pcall(publish_command, log_channel, 'preview')
     return {'watched'}
   end
 end

@@ -102,5 +102,5 @@ if session_ttl_ms then
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, session_ttl_ms) end
 end
 -- What is written is committed, also if the user has no right to this channel: watchers look for events every few seconds.
-if #events > 0 then redis.pcall('PUBLISH', log_channel, new_last_seq) end
+if #events > 0 then redis.pcall(publish_command, log_channel, new_last_seq) end
 return {'committed'}

@@ -5,6 +5,6 @@ if type(open_work) == 'string' and only_if_idle then
   if open_work == '1' or redis.call('XLEN', inbox_key) > 0 then return {'busy'} end
 end
 if redis.call('DEL', unpack(KEYS)) == 0 then return {'not_found'} end
-redis.pcall('PUBLISH', log_channel, 'gone')
-redis.pcall('PUBLISH', inbox_channel, 'gone')
+redis.pcall(publish_command, log_channel, 'gone')
+redis.pcall(publish_command, inbox_channel, 'gone')
 return {'deleted'}

@@ -14,7 +14,7 @@ if kept_from == 1 and is_whole then
   is_whole = redis.call('XRANGE', log_key, '-', '+', 'COUNT', 1)[1][1] == '1-0'
 end
 if not is_whole then
-  for _, channel in ipairs({log_channel, inbox_channel}) do redis.pcall('PUBLISH', channel, 'damaged') end
+  for _, channel in ipairs({log_channel, inbox_channel}) do redis.pcall(publish_command, channel, 'damaged') end
   return {'damaged', tonumber(last_seq)}
 end
 local known_receipt, is_new = find_receipt(receipts_key, receipt_id, command_id, inbox_position, newest_receipt)
@@ -43,5 +43,5 @@ if session_ttl_ms then
   for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, session_ttl_ms) end
 end
 -- A user without the right to this channel still gets its command: owners look for commands every few seconds.
-redis.pcall('PUBLISH', inbox_channel, position)
+redis.pcall(publish_command, inbox_channel, position)
 return {'accepted', tonumber(last_seq)}
