@@ -2,7 +2,8 @@
 //! disturbance. Kills replicas right after a commit.
 //!
 //! Redis says which replica owns a session (`holder` in its meta hash), and every commit is published on the session's
-//! channel. A replica can therefore be killed right after a given commit, before the work that follows the commit.
+//! channel, which `MONITOR` shows on any topology: what is published to a shard cannot be subscribed to by a pattern. A replica can
+//! therefore be killed right after a given commit, before the work that follows the commit.
 
 use std::{
     collections::HashMap,
@@ -21,8 +22,8 @@ use crate::{
     sessions::SessionRegistry,
 };
 
-/// Time until a lost subscription is opened again.
-const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(50);
+/// Time until a lost connection is opened again.
+const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 
 /// A session that made its first commit after a disturbance.
 #[derive(Clone)]
@@ -61,6 +62,17 @@ struct PendingKill {
     killed: oneshot::Sender<ReplicaReservation>,
 }
 
+/// Parses a line of `MONITOR` by which a commit is published: `1700000000.1 [0 lua] "PUBLISH" "k8sops:{SESSION}:log" "12"`. The
+/// payload is the new last seq. Other notifications have other payloads.
+fn parse_commit(command: &str) -> Option<(&str, u64)> {
+    let mut words = command.split('"').skip(1).step_by(2);
+    if !["PUBLISH", "SPUBLISH"].contains(&words.next()?) {
+        return None;
+    }
+    let id = words.next()?.strip_prefix("k8sops:{")?.strip_suffix("}:log")?;
+    Some((id, words.next()?.parse().ok()?))
+}
+
 impl CommitWatcher {
     pub(crate) fn new(cluster: Arc<ChaosCluster>, registry: Arc<SessionRegistry>) -> Arc<Self> {
         Arc::new(Self { cluster, registry, state: Mutex::default() })
@@ -74,19 +86,15 @@ impl CommitWatcher {
     pub(crate) async fn watch_node(&self, node: &RedisNode) {
         loop {
             let _: Option<()> = self.watch_connection(node).await;
-            sleep(RESUBSCRIBE_DELAY).await;
+            sleep(RECONNECT_DELAY).await;
         }
     }
 
     async fn watch_connection(&self, node: &RedisNode) -> Option<()> {
         let client = redis::Client::open(node.server.url()).expect("the URL is valid");
-        let mut subscription = client.get_async_pubsub().await.ok()?;
-        subscription.psubscribe("k8sops:{*}:log").await.ok()?;
-        let mut messages = subscription.on_message();
-        while let Some(message) = messages.next().await {
-            let id = message.get_channel_name().strip_prefix("k8sops:{").and_then(|rest| rest.strip_suffix("}:log"));
-            // The payload of a commit is the new last seq. Other notifications have other payloads.
-            if let (Some(id), Ok(seq)) = (id, message.get_payload::<u64>()) {
+        let mut commands = client.get_async_monitor().await.ok()?.into_on_message::<String>();
+        while let Some(command) = commands.next().await {
+            if let Some((id, seq)) = parse_commit(&command) {
                 self.record_commit(id, seq).await;
             }
         }

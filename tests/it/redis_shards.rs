@@ -107,6 +107,8 @@ async fn notifications_of_a_cluster_are_not_broadcast() {
             reader.unsubscribe(*session, NotificationTopic::Inbox);
         }
         eventually_within(LIMIT, "none is left", async || count_shard_channels(&cluster).await == 1).await;
+        cluster.node(0).cli(&["PUBLISH", "any", "message"]).await;
+        assert_eq!(count_broadcasts(&cluster).await, 2, "{flavor:?} counts them");
     }
 }
 

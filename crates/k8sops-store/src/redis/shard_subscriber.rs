@@ -15,7 +15,7 @@ use redis::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{outage::classify_error, subscriber_connection::connection_lost};
+use super::outage::classify_error;
 use k8sops_core::StoreOutage;
 
 /// How many messages are queued for the reader.
@@ -180,6 +180,10 @@ fn is_outage_of_shard(error: &RedisError) -> bool {
     let outage = classify_error(error).0;
     outage == StoreOutage::Unreachable && error.kind() != ErrorKind::Parse
         || matches!(outage, StoreOutage::Loading | StoreOutage::ReadOnly)
+}
+
+pub(super) fn connection_lost(reason: &'static str) -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::ConnectionReset, reason).into()
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use redis::{Msg, RedisError, RedisResult, aio::PubSub};
+use redis::{Msg, RedisResult, aio::PubSub};
 use tokio::time::timeout;
 
-use super::shard_subscriber::ShardSubscriber;
+use super::shard_subscriber::{ShardSubscriber, connection_lost};
 
 /// How long a server may take to respond to a check.
 const PING_LIMIT: Duration = Duration::from_secs(3);
@@ -66,8 +66,4 @@ impl SubscriberConnection {
             Self::Cluster(_) => Duration::from_millis(250),
         }
     }
-}
-
-pub(super) fn connection_lost(reason: &'static str) -> RedisError {
-    std::io::Error::new(std::io::ErrorKind::ConnectionReset, reason).into()
 }
