@@ -79,6 +79,7 @@ mod outputs;
 mod providers;
 mod recall;
 mod redis_bulk;
+mod redis_commands;
 mod redis_load;
 mod redis_peers;
 mod redis_refusals;
