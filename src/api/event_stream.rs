@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client_cursor::{ClientCursor, StreamForm},
+    long_response::{PIECE_BYTES, StreamPacer, encode_snapshot, is_snapshot},
     negotiation::{NDJSON, SSE},
     problem::{DAMAGE_ADVICE, ProblemDetails, log_damage},
     problem_code::ProblemCode,
@@ -206,6 +207,8 @@ impl EventStream {
             has_begun: false,
             store_watch: state.sessions.watch_store(),
             guard,
+            unsent: Bytes::new(),
+            pacer: StreamPacer::default(),
             _counted: counted,
         };
         let content_type = match format {
@@ -236,6 +239,9 @@ struct StreamWriter {
     has_begun: bool,
     store_watch: StoreWatch,
     guard: StreamGuard,
+    /// The rest of a chunk that is longer than what is sent at once.
+    unsent: Bytes,
+    pacer: StreamPacer,
     _counted: OpenStreamGuard,
 }
 
@@ -243,8 +249,12 @@ impl StreamWriter {
     fn into_chunks(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         // Boxed, because the state is moved with every chunk.
         stream::unfold(Box::new(self), |mut writer| async move {
-            let chunk = writer.next_chunk().await?;
-            Some((Ok(chunk), writer))
+            if writer.unsent.is_empty() {
+                writer.unsent = writer.next_chunk().await?;
+            }
+            let length = writer.unsent.len().min(PIECE_BYTES);
+            writer.pacer.pause_after(length).await;
+            Some((Ok(writer.unsent.split_to(length)), writer))
         })
     }
 
@@ -256,11 +266,16 @@ impl StreamWriter {
                 // How long a browser waits before it reconnects, in milliseconds.
                 chunk.extend(b"retry: 1000\n\n");
             }
-            self.write_frame(&first, &mut chunk);
+            self.write_frame(&first, None, &mut chunk);
         }
         while !self.ended && (chunk.is_empty() || (self.cursor.has_ready_frame() && chunk.len() < CHUNK_BYTES)) {
             if let Some(frame) = self.next_frame(&mut chunk).await {
-                self.write_frame(&frame, &mut chunk);
+                if is_snapshot(&frame) {
+                    let (frame, json) = encode_snapshot(frame, self.detail).await;
+                    self.write_frame(&frame, Some(&json), &mut chunk);
+                } else {
+                    self.write_frame(&frame, None, &mut chunk);
+                }
             }
         }
         (!chunk.is_empty()).then(|| Bytes::from(chunk))
@@ -318,7 +333,8 @@ impl StreamWriter {
         None
     }
 
-    fn write_frame(&mut self, frame: &StreamFrame, chunk: &mut Vec<u8>) {
+    /// Writes a frame, whose JSON may be there already.
+    fn write_frame(&mut self, frame: &StreamFrame, json: Option<&str>, chunk: &mut Vec<u8>) {
         let mut is_message_lost = false;
         if let StreamEnd::RunEnd(run_id, message_id) = self.end {
             match frame {
@@ -346,9 +362,13 @@ impl StreamWriter {
                 StreamFrame::Transient(_) => {}
             }
         }
+        let write_json = |chunk: &mut Vec<u8>| match json {
+            Some(json) => chunk.extend(json.as_bytes()),
+            None => frame.write_json(self.detail, chunk),
+        };
         match self.format {
             StreamFormat::Ndjson => {
-                frame.write_json(self.detail, chunk);
+                write_json(chunk);
                 chunk.push(b'\n');
             }
             StreamFormat::Sse => {
@@ -360,13 +380,13 @@ impl StreamWriter {
                 chunk.extend(b"event: ");
                 chunk.extend(frame.event_type().as_bytes());
                 chunk.extend(b"\ndata: ");
-                frame.write_json(self.detail, chunk);
+                write_json(chunk);
                 chunk.extend(b"\n\n");
             }
         }
         if is_message_lost {
             let warning = TransientEvent::Warning(SessionWarning::message_lost(1));
-            self.write_frame(&StreamFrame::Transient(warning), chunk);
+            self.write_frame(&StreamFrame::Transient(warning), None, chunk);
         }
     }
 }

@@ -7,7 +7,7 @@ use actix_web::{
     http::header::{self, ContentDisposition, DispositionParam, DispositionType},
     post, web,
 };
-use k8sops_core::{EventAuthor, SessionId, SessionReport, Timestamp};
+use k8sops_core::{EventAuthor, SessionId, SessionReport, Timestamp, offload_work};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,6 +15,8 @@ use super::{
     caller::{Caller, CanWrite},
     error_responses::document_errors,
     extractors::{JsonBody, QueryParameters, SessionPath},
+    long_response::LongBody,
+    negotiation::JSON,
     problem::ProblemDetails,
     problem_code::ProblemCode,
     report_html::{POLICY, render_html},
@@ -85,28 +87,35 @@ pub(super) async fn export_session(
 ) -> Result<HttpResponse, ProblemDetails> {
     let report = state.sessions.read_report(&caller.user, session.session_id).await?;
     let format = query.format.unwrap_or_default();
-    let mut response = report_response(&report, format);
     let disposition = ContentDisposition {
         disposition: DispositionType::Attachment,
         parameters: vec![DispositionParam::Filename(file_name(&report, format))],
     };
+    let mut response = report_response(report, format).await?;
     if let Ok(value) = header::TryIntoHeaderValue::try_into_value(disposition) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
     }
     Ok(response)
 }
 
-fn report_response(report: &SessionReport, format: ReportFormat) -> HttpResponse {
+async fn report_response(report: SessionReport, format: ReportFormat) -> Result<HttpResponse, ProblemDetails> {
+    let rendered = offload_work(move || match format {
+        ReportFormat::Json => serde_json::to_string(&report),
+        ReportFormat::Md => Ok(render_markdown(&report)),
+        ReportFormat::Html => Ok(render_html(&report)),
+    });
+    let text = rendered.await.map_err(|error| {
+        ProblemDetails::new(ProblemCode::Internal, format!("the report cannot be written as JSON: {error}"))
+    })?;
+    let mut response = HttpResponse::Ok();
     match format {
-        ReportFormat::Json => HttpResponse::Ok().json(report),
-        ReportFormat::Md => {
-            HttpResponse::Ok().content_type("text/markdown; charset=utf-8").body(render_markdown(report))
-        }
-        ReportFormat::Html => HttpResponse::Ok()
+        ReportFormat::Json => response.content_type(JSON),
+        ReportFormat::Md => response.content_type("text/markdown; charset=utf-8"),
+        ReportFormat::Html => response
             .content_type("text/html; charset=utf-8")
-            .insert_header((header::CONTENT_SECURITY_POLICY, format!("{}; sandbox", *POLICY)))
-            .body(render_html(report)),
-    }
+            .insert_header((header::CONTENT_SECURITY_POLICY, format!("{}; sandbox", *POLICY))),
+    };
+    Ok(response.body(LongBody::new(text)))
 }
 
 /// Returns the name of a report's file: its title and day, in characters that every file system accepts.
@@ -264,7 +273,7 @@ pub(super) async fn get_shared_report(
         session.parse().map_err(|_| ProblemDetails::from(crate::runtime::SessionsError::ShareNotFound))?;
     ensure_shares_are_on(&state).map_err(|_| ProblemDetails::from(crate::runtime::SessionsError::ShareNotFound))?;
     let report = state.sessions.read_shared_report(session, &token).await?;
-    let mut response = report_response(&report, query.format.unwrap_or(ReportFormat::Html));
+    let mut response = report_response(report, query.format.unwrap_or(ReportFormat::Html)).await?;
     for (name, value) in
         [(header::CACHE_CONTROL, "no-store"), (header::HeaderName::from_static("x-robots-tag"), "noindex")]
     {

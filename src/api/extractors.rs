@@ -3,7 +3,7 @@
 use std::{future::Ready, pin::Pin, time::Duration};
 
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, web};
-use k8sops_core::{CommandId, SessionId, UserId};
+use k8sops_core::{CommandId, SessionId, UserId, run_long_work};
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 
@@ -12,6 +12,9 @@ use crate::auth::CallerIdentity;
 
 /// How long a body may take to arrive. A body of `K8SOPS_MAX_FRAME_BYTES` needs 9 kB/s.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How much faster JSON is read and written than the slowest work that [`run_long_work`] is made for.
+pub(super) const JSON_SPEED: usize = 4;
 
 /// The session id of the path, and the user's token that came with the request.
 pub(super) struct SessionPath {
@@ -103,7 +106,7 @@ impl<T: DeserializeOwned> FromRequest for QueryParameters<T> {
 /// A JSON body. The content type is ignored: `curl -d` sends JSON under another one.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest for JsonBody<T> {
     type Error = ProblemDetails;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ProblemDetails>>>>;
 
@@ -120,7 +123,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
                     ProblemDetails::new(ProblemCode::InvalidJson, error.to_string())
                 }
             })?;
-            parse_json_body(&bytes).map(Self)
+            read_json_body(bytes, parse_json_object).await.map(Self)
         })
     }
 }
@@ -128,7 +131,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
 /// A JSON body with a message and its attachments, whose texts grow when they are written as JSON.
 pub(super) struct MessageBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for MessageBody<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest for MessageBody<T> {
     type Error = ProblemDetails;
     type Future = Pin<Box<dyn Future<Output = Result<Self, ProblemDetails>>>>;
 
@@ -137,7 +140,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for MessageBody<T> {
             .app_data::<web::Data<ApiState>>()
             .map_or(0, |state| state.server.max_frame_bytes + 2 * state.server.max_attachment_bytes);
         let bytes = read_limited_body(request, payload, limit, "K8SOPS_MAX_FRAME_BYTES, K8SOPS_MAX_ATTACHMENT_BYTES");
-        Box::pin(async move { parse_json_body(&bytes.await?).map(Self) })
+        Box::pin(async move { read_json_body(bytes.await?, parse_json_object).await.map(Self) })
     }
 }
 
@@ -168,14 +171,23 @@ pub(super) async fn limit_body_time<T>(body: impl Future<Output = T>) -> Result<
     })
 }
 
-/// Parses a JSON body. An empty body is an empty object.
-pub(super) fn parse_json_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProblemDetails> {
+/// Reads a JSON body with a parser, which says what is wrong. A large body is parsed on another thread.
+pub(super) async fn read_json_body<T: Send + 'static>(
+    bytes: web::Bytes,
+    parse: impl FnOnce(&[u8]) -> Result<T, String> + Send + 'static,
+) -> Result<T, ProblemDetails> {
+    let parsed = run_long_work(bytes.len() / JSON_SPEED, move || parse(&bytes)).await;
+    parsed.map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error))
+}
+
+/// Parses an object. An empty body is an empty object.
+pub(super) fn parse_json_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     // serde would accept an array with the fields in their order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(ProblemDetails::new(ProblemCode::InvalidJson, "the body must be an object, not an array"));
+        return Err("the body must be an object, not an array".to_owned());
     }
-    read_json_text(bytes, "the body").map_err(|error| ProblemDetails::new(ProblemCode::InvalidJson, error.to_string()))
+    read_json_text(bytes, "the body").map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

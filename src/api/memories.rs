@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::header, patch, web};
 use k8sops_agent::memory::MemoryCorrection;
-use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory};
+use k8sops_core::{MemoryId, MemoryKind, Timestamp, UserId, UserMemory, offload_work};
 use k8sops_tools::contains_secret;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -14,6 +14,7 @@ use super::{
     caller::{Caller, CanWrite},
     error_responses::document_errors,
     extractors::{JsonBody, QueryParameters},
+    long_response::LongBody,
     negotiation::{JSON, NDJSON, preferred_media_type},
     problem::ProblemDetails,
     problem_code::ProblemCode,
@@ -183,21 +184,19 @@ pub(super) async fn export_memories(
     caller: Caller,
 ) -> Result<HttpResponse, ProblemDetails> {
     let memories = state.memory.list_memories(&caller.user).await?;
-    let (kind, name, body) = if preferred_media_type(&request, &[NDJSON, JSON]) == JSON {
-        (JSON, "memories.json", to_json_text(&memories)?)
-    } else {
-        let lines = memories.iter().map(|memory| Ok(to_json_text(memory)? + "\n"));
-        (NDJSON, "memories.ndjson", lines.collect::<Result<String, ProblemDetails>>()?)
-    };
+    let is_array = preferred_media_type(&request, &[NDJSON, JSON]) == JSON;
+    let (kind, name) = if is_array { (JSON, "memories.json") } else { (NDJSON, "memories.ndjson") };
+    let body = offload_work(move || match is_array {
+        true => serde_json::to_string(&memories),
+        false => memories.iter().map(|memory| Ok(serde_json::to_string(memory)? + "\n")).collect(),
+    });
+    let body = body.await.map_err(|error| {
+        ProblemDetails::new(ProblemCode::Internal, format!("a memory cannot be serialized: {error}"))
+    })?;
     Ok(HttpResponse::Ok()
         .content_type(kind)
         .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
-        .body(body))
-}
-
-fn to_json_text(value: &impl Serialize) -> Result<String, ProblemDetails> {
-    serde_json::to_string(value)
-        .map_err(|error| ProblemDetails::new(ProblemCode::Internal, format!("a memory cannot be serialized: {error}")))
+        .body(LongBody::new(body)))
 }
 
 /// Returns a memory.

@@ -15,6 +15,7 @@ use super::{
     error_responses::document_errors,
     event_stream::{EventStream, StreamEnd, StreamFormat, StreamGuard, hello_frame},
     extractors::{IdempotencyKey, MessageBody, QueryParameters, SessionPath},
+    long_response::json_response,
     negotiation::{JSON, SSE, preferred_media_type},
     problem::ProblemDetails,
     problem_code::ProblemCode,
@@ -168,7 +169,7 @@ pub(super) async fn list_messages(
     caller: Caller,
     session: SessionPath,
     QueryParameters(query): QueryParameters<MessageListQuery>,
-) -> Result<web::Json<MessageList>, ProblemDetails> {
+) -> Result<HttpResponse, ProblemDetails> {
     if !(1..=1000).contains(&query.limit) {
         return Err(ProblemDetails::invalid("limit must be 1 to 1000"));
     }
@@ -177,7 +178,8 @@ pub(super) async fn list_messages(
     let has_more = messages.len() > query.limit;
     messages.truncate(query.limit);
     let next_after = messages.last().filter(|_| has_more).map(|m| m.seq());
-    Ok(web::Json(MessageList { messages, next_after }))
+    let bytes: u64 = messages.iter().map(|message| message.estimated_bytes()).sum();
+    Ok(json_response(bytes, MessageList { messages, next_after }).await)
 }
 
 /// The acknowledgement of a cancel request, which is durable.

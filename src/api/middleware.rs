@@ -25,6 +25,7 @@ use super::{
     security_headers::add_security_headers,
     state::ApiState,
 };
+use crate::runtime::Sessions;
 
 /// The route label of requests that match no route, whatever their path.
 const UNMATCHED_ROUTE: &str = "none";
@@ -46,6 +47,7 @@ pub async fn track_request<B: MessageBody + 'static>(
     let method = request.method().to_string();
     let matched = request.resource_map().match_pattern(request.path());
     let route = matched.as_deref().unwrap_or(UNMATCHED_ROUTE);
+    Sessions::name_current_work(format_args!("{method} {route}"));
     let span =
         spans::request_span(&id, &method, route, header(trace_context::TRACEPARENT), header(trace_context::TRACESTATE));
     let door = ClientDoor::of_path(request.path());
@@ -59,10 +61,7 @@ pub async fn track_request<B: MessageBody + 'static>(
         handled.map(express_error)
     };
     let handled = request_id::scope(id.clone(), handled.instrument(span.clone()));
-    let mut result = match &state {
-        Some(state) => state.sessions.watch_task("request", handled).await,
-        None => handled.await,
-    };
+    let mut result = handled.await;
     if let Some(body) = &body {
         body.discard_rest().await;
     }

@@ -33,6 +33,7 @@ mod feedback;
 mod head_requests;
 mod inputs;
 mod log_throttle;
+mod long_response;
 mod memories;
 mod messages;
 mod middleware;

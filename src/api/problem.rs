@@ -100,6 +100,12 @@ impl ProblemDetails {
         Self { header: Some(Box::new(ProblemHeader::RetryAfter(seconds))), ..self }
     }
 
+    /// Sets the id of the current request, for a problem that was found on another thread.
+    #[must_use]
+    pub fn with_current_request(self) -> Self {
+        Self { request_id: request_id::current(), ..self }
+    }
+
     /// Creates an `invalid_request` problem.
     #[must_use]
     pub fn invalid(detail: impl Into<String>) -> Self {

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, rc::Rc, time::Duration};
 
 use actix_http::{HttpService, Request};
-use actix_service::{ServiceFactory, fn_factory, fn_service, map_config};
+use actix_service::{Service as _, ServiceFactory, apply_fn_factory, fn_factory, fn_service, map_config};
 use actix_web::{
     App, Error,
     body::MessageBody,
@@ -48,7 +48,7 @@ pub(super) async fn serve_http(
             state.sessions.add_worker_thread();
             let shutdown_signal = shutdown_signal.clone();
             let (requests, upgrades) = (state.clone(), state.clone());
-            HttpService::build()
+            let connections = HttpService::build()
                 .graceful_shutdown_signal(move || {
                     let signal = shutdown_signal.clone();
                     async move { signal.notified().await }
@@ -75,7 +75,11 @@ pub(super) async fn serve_http(
                     }
                 }))
                 .finish(app_service(&requests))
-                .tcp()
+                .tcp();
+            let sessions = state.sessions.clone();
+            apply_fn_factory(connections, move |connection, service| {
+                sessions.watch_task("connection", service.call(connection))
+            })
         })?
         .run();
     Ok(server.await?)

@@ -73,7 +73,7 @@ pub(super) struct RuntimeInner {
     /// Serializes the creation of sessions, so that the limit of sessions holds.
     pub(super) creating: Mutex<()>,
     pub(super) threads: WorkerThreads,
-    pub(super) worker_watch: WorkerWatch,
+    pub(super) worker_watch: Arc<WorkerWatch>,
     pub(super) tasks: TaskTracker,
     pub(super) halt: CancellationToken,
     /// The name of this process in leases.

@@ -64,14 +64,15 @@ pub(super) type RetrievalTask = AbortOnDropHandle<Vec<MemoryNote>>;
 
 /// Starts the retrieval of memories for a message.
 pub(super) fn start_retrieval(
+    shared: &RuntimeInner,
     memory: &Arc<LongTermMemory>,
-    metrics: &Arc<Metrics>,
     user: &UserId,
     message: &str,
 ) -> RetrievalTask {
-    let (memory, metrics) = (Arc::clone(memory), Arc::clone(metrics));
+    let (memory, metrics) = (Arc::clone(memory), shared.dependencies.metrics.clone());
     let (user, message) = (user.clone(), message.to_owned());
-    AbortOnDropHandle::new(tokio::spawn(async move { retrieve_and_count(&memory, &metrics, &user, &message).await }))
+    let retrieving = async move { retrieve_and_count(&memory, &metrics, &user, &message).await };
+    AbortOnDropHandle::new(tokio::spawn(shared.worker_watch.watch_task("memory retrieval", retrieving)))
 }
 
 async fn retrieve_and_count(
@@ -122,7 +123,8 @@ pub(super) fn start_extraction(
 ) -> AbortOnDropHandle<()> {
     let (shared, tools) = (shared.clone(), tools.clone());
     let (session, up_to_seq) = (state.summary.session_id, state.learned_up_to);
-    AbortOnDropHandle::new(tokio::spawn(async move {
+    let watch = shared.worker_watch.clone();
+    let extracting = async move {
         let extraction = AssertUnwindSafe(extract_memories(&shared, state, tools.as_ref()));
         let saved = extraction.catch_unwind().await.unwrap_or_else(|panic| {
             tracing::error!(%session, panic = panic_message(&*panic), "memory extraction panicked");
@@ -130,7 +132,8 @@ pub(super) fn start_extraction(
         });
         // An actor that is gone needs no result.
         let _ = actor.send(TaskMessage::MemoriesExtracted(saved)).await;
-    }))
+    };
+    AbortOnDropHandle::new(tokio::spawn(watch.watch_task("memory extraction", extracting)))
 }
 
 /// Extracts memories from what was said since the last extraction. What fails now is extracted the next time.

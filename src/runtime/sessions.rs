@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     future::{Future, pending},
     panic::resume_unwind,
     sync::Arc,
@@ -28,7 +29,7 @@ use super::{
     store_watch::StoreWatch,
     takeover,
     worker_threads::WorkerThreads,
-    worker_watch::WorkerWatch,
+    worker_watch::name_current_work,
 };
 
 /// The operations on sessions. Cheap to clone.
@@ -59,7 +60,7 @@ impl Sessions {
             registry: SessionRegistry::default(),
             creating: Mutex::new(()),
             threads: WorkerThreads::new(),
-            worker_watch: WorkerWatch::default(),
+            worker_watch: Arc::default(),
             tasks: TaskTracker::new(),
             halt: CancellationToken::new(),
             replica,
@@ -102,16 +103,21 @@ impl Sessions {
         self.0.threads.add_current();
     }
 
-    /// Returns the kinds of tasks that computed too long without a pause, each with its longest time. The sessions of the same thread
-    /// waited for them.
+    /// Returns for how long each kind of task has computed without a pause at most, in builds that measure it (debug assertions, or the
+    /// feature `worker-watch`). The sessions of the same thread waited for it.
     #[must_use]
-    pub fn long_holds(&self) -> BTreeMap<&'static str, Duration> {
-        self.0.worker_watch.long_holds()
+    pub fn longest_holds(&self) -> BTreeMap<String, Duration> {
+        self.0.worker_watch.longest_holds()
     }
 
-    /// Runs a task of a worker, and records if it holds the thread too long.
-    pub async fn watch_task<F: Future>(&self, task: &'static str, future: F) -> F::Output {
-        self.0.worker_watch.watch_task(task, future).await
+    /// Runs a task of a worker, and records for how long it holds the thread.
+    pub fn watch_task<F: Future>(&self, task: &'static str, future: F) -> impl Future<Output = F::Output> + use<F> {
+        self.0.worker_watch.watch_task(task, future)
+    }
+
+    /// Says what the task that is polled works on from now on, for [`Self::longest_holds`].
+    pub fn name_current_work(work: impl Display) {
+        name_current_work(work);
     }
 
     /// Returns the number of alive tasks of the async runtimes.

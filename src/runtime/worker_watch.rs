@@ -1,59 +1,92 @@
 //! Tells which task holds a worker for too long: all sessions of the thread wait for it.
+//!
+//! Every kind of task on a worker is watched: connections with their requests, streams and WebSockets, session actors, runs, and what
+//! they start. Only builds with debug assertions, or with the feature `worker-watch`, measure: each reading of the clock is a system
+//! call.
 
-use std::{
-    collections::BTreeMap,
-    future::{Future, poll_fn},
-    pin::pin,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+
+#[cfg(any(debug_assertions, feature = "worker-watch"))]
+use std::future::poll_fn;
 
 use parking_lot::Mutex;
 
-/// How long a task may compute before it lets others have a turn: 5 ms, but code without optimization is about twenty times slower.
-const MAX_HOLD: Duration = Duration::from_millis(100);
+/// What holds a worker for less time is not recorded.
+#[cfg(any(debug_assertions, feature = "worker-watch"))]
+const MIN_RECORDED: Duration = Duration::from_millis(1);
 
-/// The longest time that each kind of task has held its thread, if it was too long.
+thread_local! {
+    /// What the task that is polled works on, if it has said so.
+    static CURRENT_WORK: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The longest time for which each kind of task has held its thread.
 #[derive(Debug, Default)]
 pub(super) struct WorkerWatch {
     // A synchronous mutex: held for an update, never across an await.
-    holds: Mutex<BTreeMap<&'static str, Duration>>,
+    holds: Mutex<BTreeMap<String, Duration>>,
 }
 
 impl WorkerWatch {
     /// Runs a task and measures the time that it computes without a pause. Time in which the thread does not run, because the machine
     /// is busy, does not count.
-    ///
-    /// Only builds with debug assertions measure: each reading of the clock is a system call.
-    pub(super) async fn watch_task<F: Future>(&self, task: &'static str, future: F) -> F::Output {
-        let mut future = pin!(future);
-        poll_fn(|context| {
+    #[cfg(any(debug_assertions, feature = "worker-watch"))]
+    pub(super) fn watch_task<F: Future>(
+        self: &Arc<Self>,
+        task: &'static str,
+        future: F,
+    ) -> impl Future<Output = F::Output> + use<F> {
+        let watch = self.clone();
+        let mut future = Box::pin(future);
+        let mut name = task.to_owned();
+        poll_fn(move |context| {
+            CURRENT_WORK.take();
             let before = thread_time();
             let polled = future.as_mut().poll(context);
             let held = thread_time().saturating_sub(before);
-            if held > MAX_HOLD {
-                self.record_hold(task, held);
+            if let Some(work) = CURRENT_WORK.take() {
+                name = format!("{task}: {work}");
+            }
+            if held >= MIN_RECORDED {
+                watch.record_hold(&name, held);
             }
             polled
         })
-        .await
     }
 
-    fn record_hold(&self, task: &'static str, held: Duration) {
-        tracing::debug!(task, ?held, "worker held too long");
+    /// Returns the task as it is: this build does not measure.
+    #[cfg(not(any(debug_assertions, feature = "worker-watch")))]
+    pub(super) fn watch_task<F: Future>(self: &Arc<Self>, _: &'static str, future: F) -> F {
+        future
+    }
+
+    #[cfg(any(debug_assertions, feature = "worker-watch"))]
+    fn record_hold(&self, name: &str, held: Duration) {
         let mut holds = self.holds.lock();
-        let longest = holds.entry(task).or_default();
-        *longest = held.max(*longest);
+        if let Some(longest) = holds.get_mut(name) {
+            *longest = held.max(*longest);
+        } else {
+            holds.insert(name.to_owned(), held);
+        }
     }
 
-    /// Returns the tasks that held their thread too long, each with its longest time.
-    pub(super) fn long_holds(&self) -> BTreeMap<&'static str, Duration> {
+    /// Returns the longest time for which each kind of task has held its thread.
+    pub(super) fn longest_holds(&self) -> BTreeMap<String, Duration> {
         self.holds.lock().clone()
     }
 }
 
-/// The time that this thread has computed. Zero where it is not measured.
+/// Says what the task that is polled works on from now on, so that its holds have that name.
+pub(super) fn name_current_work(work: impl Display) {
+    if cfg!(any(debug_assertions, feature = "worker-watch")) {
+        CURRENT_WORK.set(Some(work.to_string()));
+    }
+}
+
+/// The time that this thread has computed. Zero where the system does not say it.
+#[cfg(any(debug_assertions, feature = "worker-watch"))]
 fn thread_time() -> Duration {
-    #[cfg(all(target_os = "linux", debug_assertions))]
+    #[cfg(target_os = "linux")]
     if let Ok(time) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID) {
         return Duration::from(time);
     }
@@ -67,22 +100,29 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_computes_without_a_pause_is_told() {
-        let watch = WorkerWatch::default();
+        const LIMIT: Duration = Duration::from_millis(100);
+        let watch = Arc::new(WorkerWatch::default());
         let compute = |time: Duration| {
             let before = thread_time();
             while thread_time().saturating_sub(before) < time {}
         };
         let in_steps = async {
             for _ in 0..4 {
-                compute(MAX_HOLD / 3);
+                compute(LIMIT / 3);
                 yield_now().await;
             }
         };
         watch.watch_task("in steps", in_steps).await;
-        watch.watch_task("sleeping", tokio::time::sleep(MAX_HOLD * 2)).await;
-        watch.watch_task("at once", async { compute(MAX_HOLD * 2) }).await;
-        let holds = watch.long_holds();
-        assert!(holds["at once"] >= MAX_HOLD * 2, "{holds:?}");
+        watch.watch_task("sleeping", tokio::time::sleep(LIMIT * 2)).await;
+        let at_once = async {
+            name_current_work("sum");
+            yield_now().await;
+            compute(LIMIT * 2);
+        };
+        watch.watch_task("at once", at_once).await;
+        let mut holds = watch.longest_holds();
+        assert!(holds["at once: sum"] >= LIMIT * 2, "{holds:?}");
+        holds.retain(|_, held| *held > LIMIT);
         assert_eq!(holds.len(), 1, "{holds:?}");
     }
 }

@@ -104,5 +104,6 @@ mod upgrades;
 mod usage;
 mod user_tokens;
 mod websocket;
+#[cfg(any(debug_assertions, feature = "worker-watch"))]
 mod workers;
 mod wrong_types;

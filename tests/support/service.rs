@@ -1,6 +1,6 @@
 //! A service in the process of the test, and a client for it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use actix_web::web;
 use futures_util::StreamExt;
@@ -112,9 +112,10 @@ impl TestService {
         self.data
     }
 
-    /// Returns the kinds of tasks that held a worker too long, each with its longest time.
-    pub(crate) fn long_holds(&self) -> BTreeMap<&'static str, Duration> {
-        self.state.sessions.long_holds()
+    /// Returns for how long each kind of task has held a worker at most.
+    #[cfg(any(debug_assertions, feature = "worker-watch"))]
+    pub(crate) fn longest_holds(&self) -> BTreeMap<String, std::time::Duration> {
+        self.state.sessions.longest_holds()
     }
 
     /// Starts the shutdown without waiting for its end.

@@ -86,7 +86,7 @@ pub use json_surrogates::{SurrogateJoiner, replace_lone_surrogates};
 pub use json_words::replace_foreign_words;
 pub use lazy_deadline::LazyDeadline;
 pub use lineage::{LogContinuity, LogHead, LogLineage, LostBranch, LostToolCall};
-pub use long_work::run_long_work;
+pub use long_work::{offload_work, run_long_work};
 pub use message::{
     AssistantMessage, ChatMessage, Citation, ProviderData, ReplyFeedback, StopReason, TokenUsage, ToolCall, ToolEffect,
     ToolMessage, ToolStatus, UserMessage,

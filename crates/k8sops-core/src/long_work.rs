@@ -15,9 +15,13 @@ static POOL: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(available_par
 ///
 /// Never resolves if the runtime shuts down.
 pub async fn run_long_work<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
-    if bytes <= INLINE_BYTES {
-        return work();
-    }
+    if bytes <= INLINE_BYTES { work() } else { offload_work(work).await }
+}
+
+/// Works on another thread, for work of which it is not known how long it takes.
+///
+/// Never resolves if the runtime shuts down.
+pub async fn offload_work<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let permit = POOL.acquire().await;
     let done = spawn_blocking(work).await;
     drop(permit);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    attachment::MessageAttachment,
+    attachment::{MessageAttachment, attachment_bytes},
     event::{EventAuthor, FeedbackRating},
     ids::{CommandId, MessageId, RunId, ToolCallId},
     lineage::LostToolCall,
@@ -27,6 +27,25 @@ pub enum ChatMessage {
 }
 
 impl ChatMessage {
+    /// The approximate size in bytes.
+    #[must_use]
+    pub fn estimated_bytes(&self) -> u64 {
+        let content = match self {
+            Self::User(m) => {
+                m.content.len()
+                    + attachment_bytes(&m.attachments)
+                    + m.recalled.iter().map(|note| note.content.len()).sum::<usize>()
+            }
+            Self::Assistant(m) => {
+                m.content.len()
+                    + m.reasoning.as_ref().map_or(0, String::len)
+                    + m.provider_data.as_ref().map_or(0, ProviderData::estimated_bytes)
+            }
+            Self::Tool(m) => m.content.len(),
+        };
+        256 + content as u64
+    }
+
     /// The seq of the event that holds this message.
     #[must_use]
     pub fn seq(&self) -> u64 {

@@ -8,16 +8,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    attachment::{MessageAttachment, attachment_bytes},
+    attachment::MessageAttachment,
     event::{
         ApprovalRequested, AssistantMessageEvent, EventBody, InputRequested, MessageFeedback, ServerIntroduction,
         SessionEvent,
     },
     ids::{MessageId, RunId, ToolCallId},
     lineage::LostToolCall,
-    message::{
-        AssistantMessage, ChatMessage, ProviderData, ReplyFeedback, TokenUsage, ToolMessage, UserMessage, is_zero,
-    },
+    message::{AssistantMessage, ChatMessage, ReplyFeedback, TokenUsage, ToolMessage, UserMessage, is_zero},
     open_run::OpenRun,
     request_form::{ConversationForm, simplification_key},
     summary::SessionSummary,
@@ -123,7 +121,7 @@ impl SessionState {
     /// The approximate size in bytes of a checkpoint; the counterpart of [`SessionEvent::estimated_bytes`].
     #[must_use]
     pub fn estimated_bytes(&self) -> u64 {
-        self.messages.iter().map(|m| estimated_message_bytes(m)).sum()
+        self.messages.iter().map(|message| message.estimated_bytes()).sum()
     }
 
     /// Drops the oldest turns until the rest has at most `max_bytes`. The newest turn stays, however large it is.
@@ -137,7 +135,7 @@ impl SessionState {
                     break;
                 }
             }
-            remaining -= estimated_message_bytes(message);
+            remaining -= message.estimated_bytes();
         }
         self.messages.drain(..cut);
     }
@@ -364,23 +362,6 @@ fn assistant_message(e: &AssistantMessageEvent, run_id: Option<RunId>, seq: u64,
         usage: e.usage,
         feedback: None,
     })
-}
-
-fn estimated_message_bytes(message: &ChatMessage) -> u64 {
-    let content = match message {
-        ChatMessage::User(m) => {
-            m.content.len()
-                + attachment_bytes(&m.attachments)
-                + m.recalled.iter().map(|note| note.content.len()).sum::<usize>()
-        }
-        ChatMessage::Assistant(m) => {
-            m.content.len()
-                + m.reasoning.as_ref().map_or(0, String::len)
-                + m.provider_data.as_ref().map_or(0, ProviderData::estimated_bytes)
-        }
-        ChatMessage::Tool(m) => m.content.len(),
-    };
-    256 + content as u64
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use k8sops_classifier::SensitiveOutput;
 use k8sops_core::{
     ApprovalId, ApprovalRequested, ChatMessage, MessageAttachment, OutputStore, PreviewDetail, SentAttachment,
-    ServerIntroduction, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus, UserId, load_state,
+    ServerIntroduction, SessionId, SessionLog, ToolCallId, ToolEffect, ToolStatus, UserId, load_state, run_long_work,
 };
 use k8sops_mcp::{
     CallError, CallLimits, CallOutput, CallProgress, ElicitationHandler, McpCallContext, McpHub, OperatorNote,
@@ -206,7 +206,8 @@ impl SessionToolExecutor {
     /// Truncates an output to the budget. If anything is left out, the whole output is stored.
     async fn truncate_output(&self, call: &ToolCallId, output: RedactedOutput, budget: OutputBudget) -> ToolOutcome {
         let RedactedOutput { status, text, structured } = output;
-        let text: Arc<str> = text.into();
+        // A copy, which takes milliseconds for megabytes.
+        let text: Arc<str> = run_long_work(text.len(), move || text.into()).await;
         let whole = text.clone();
         let advice = output_tools::reading_advice(call);
         let truncate = move || fit_output(&whole, structured, budget, Some(&advice));

@@ -23,6 +23,7 @@ use crate::{
     api::{
         client_cursor::ClientCursor,
         event_stream::{CHUNK_BYTES, StreamGuard, StreamStop, damage_warning, wait_for_store_retry},
+        long_response::{encode_snapshot, is_snapshot},
         problem::ProblemDetails,
     },
     runtime::StoreWatch,
@@ -113,7 +114,13 @@ impl WsConnection {
         match frame {
             Ok(Some(frame)) => {
                 self.store_watch.record_success();
-                self.socket.queue_text(frame.encode_json(self.detail))?;
+                let json = if is_snapshot(&frame) {
+                    // Boxed: most connections never send one.
+                    Box::pin(encode_snapshot(frame, self.detail)).await.1
+                } else {
+                    frame.encode_json(self.detail)
+                };
+                self.socket.queue_text(json)?;
                 // Frames that are ready go in one write.
                 if self.cursor.has_ready_frame() && self.socket.unsent_bytes() < CHUNK_BYTES {
                     return Ok(());

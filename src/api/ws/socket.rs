@@ -9,6 +9,8 @@ use actix_web::{
     web::{Buf as _, BytesMut},
 };
 
+use crate::api::long_response::StreamPacer;
+
 /// How much is read at once.
 const READ_BYTES: usize = 8 * 1024;
 /// Upper bound of the bytes of a frame before its payload (RFC 6455, section 5.2).
@@ -23,6 +25,7 @@ pub(super) struct WsSocket {
     max_frame_bytes: usize,
     received: BytesMut,
     unsent: BytesMut,
+    pacer: StreamPacer,
 }
 
 impl WsSocket {
@@ -30,7 +33,8 @@ impl WsSocket {
     pub(super) fn new(connection: TcpStream, received: &[u8]) -> Self {
         let codec = Codec::new().max_size(DEFAULT_FRAME_BYTES);
         let (received, unsent) = (BytesMut::from(received), BytesMut::new());
-        Self { connection, codec, max_frame_bytes: DEFAULT_FRAME_BYTES, received, unsent }
+        let pacer = StreamPacer::default();
+        Self { connection, codec, max_frame_bytes: DEFAULT_FRAME_BYTES, received, unsent, pacer }
     }
 
     /// Limits the size of the client's frames.
@@ -90,7 +94,10 @@ impl WsSocket {
         while !self.unsent.is_empty() {
             match self.connection.try_write(&self.unsent) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.unsent.advance(written),
+                Ok(written) => {
+                    self.unsent.advance(written);
+                    self.pacer.pause_after(written).await;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.connection.writable().await?,
                 Err(error) => return Err(error),
             }

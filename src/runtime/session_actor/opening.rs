@@ -134,7 +134,8 @@ async fn load_session(
     let previews = is_shared.then(|| {
         let previews = Arc::new(PreviewWriter::default());
         let (feed, watchers) = (slot.feed.clone(), slot.wakeup.remote_watchers.clone());
-        let writing = tokio::spawn(previews.clone().run(dependencies.store.clone(), lease, feed, watchers));
+        let writing = previews.clone().run(dependencies.store.clone(), lease, feed, watchers);
+        let writing = tokio::spawn(shared.worker_watch.watch_task("previews", writing));
         (previews, AbortOnDropHandle::new(writing))
     });
     let resources = SessionResources {

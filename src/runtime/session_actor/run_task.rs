@@ -48,10 +48,9 @@ impl RunTask {
     /// end to the actor.
     pub(super) fn start(context: RunContext, start: RunStart, is_committed: oneshot::Receiver<()>, span: Span) -> Self {
         let cancel = CancellationToken::new();
-        let shared = context.shared.clone();
+        let watch = context.shared.worker_watch.clone();
         let task = run_and_report(context, start, is_committed, cancel.clone()).instrument(span);
-        let watched = async move { shared.worker_watch.watch_task("run", task).await };
-        Self { cancel, _task: AbortOnDropHandle::new(tokio::spawn(watched)) }
+        Self { cancel, _task: AbortOnDropHandle::new(tokio::spawn(watch.watch_task("run", task))) }
     }
 
     pub(super) fn cancel(&self) {
@@ -115,9 +114,8 @@ async fn run_when_committed(
 
 impl RunContext {
     fn retrieve_memories(&self, query: &MemoryQuery) -> Option<RetrievalTask> {
-        let dependencies = &self.shared.dependencies;
-        let memory = dependencies.memory.as_ref()?;
-        Some(start_retrieval(memory, &dependencies.metrics, &query.user, &query.message))
+        let memory = self.shared.dependencies.memory.as_ref()?;
+        Some(start_retrieval(&self.shared, memory, &query.user, &query.message))
     }
 
     /// Creates the run that is open in the log.

@@ -64,6 +64,17 @@ impl ChatHistory {
         (!history.message.trim().is_empty()).then_some(history)
     }
 
+    /// Returns how long the texts are together.
+    pub(super) fn text_bytes(&self) -> usize {
+        let turns = self.turns.iter().map(|turn| turn.user.len() + turn.reply.as_ref().map_or(0, String::len));
+        turns.sum::<usize>() + self.message.len()
+    }
+
+    /// Returns the texts of all turns before the newest message.
+    pub(super) fn turn_texts(&self) -> String {
+        self.turns.iter().flat_map(|turn| [Some(turn.user.as_str()), turn.reply.as_deref()]).flatten().collect()
+    }
+
     /// Returns the message for a session that does not have the turns before it: it quotes what the user said, as much as fits
     /// into `max_bytes`.
     ///

@@ -1,7 +1,9 @@
 //! `/v1/models` and `/v1/chat/completions`.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, post, web};
-use k8sops_core::{OnBusy, RunId, SessionId, TokenUsage};
+use k8sops_core::{OnBusy, RunId, SessionId, TokenUsage, run_long_work};
 
 use super::{
     chat_history::ChatHistory,
@@ -29,7 +31,7 @@ use crate::{
         },
         error_responses::document_errors,
         event_stream::StreamGuard,
-        extractors::QueryParameters,
+        extractors::{JSON_SPEED, QueryParameters},
         problem::ProblemDetails,
         problem_code::ProblemCode,
         state::ApiState,
@@ -105,9 +107,10 @@ pub(in crate::api) async fn create_chat_completion(
     QueryParameters(query): QueryParameters<DisconnectQuery>,
     body: ConversationBody<ChatCompletionRequest>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let completion = body.0;
+    let ConversationBody(mut completion, bytes) = body;
     check_model(completion.model.as_deref())?;
-    let Some(history) = ChatHistory::from_messages(&completion.messages) else {
+    let messages = std::mem::take(&mut completion.messages);
+    let Some(history) = run_long_work(bytes / JSON_SPEED, move || ChatHistory::from_messages(&messages)).await else {
         return Err(ProblemDetails::invalid("messages must contain a message of the role `user` with a text"));
     };
     let include_usage = completion.stream_options.as_ref().and_then(|options| options.include_usage) == Some(true);
@@ -121,7 +124,7 @@ pub(in crate::api) async fn create_chat_completion(
             (true, false) => CompletionForm::Chunks(UsageChunk::Omitted),
         },
         headers: ClientHeaders::from_request(&request)?,
-        history,
+        history: Arc::new(history),
     };
     turn.complete().await
 }
@@ -151,7 +154,7 @@ struct CompletionTurn {
     on_disconnect: OnDisconnect,
     form: CompletionForm,
     headers: ClientHeaders,
-    history: ChatHistory,
+    history: Arc<ChatHistory>,
 }
 
 impl CompletionTurn {

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use k8sops_core::{ChatMessage, SessionId, SessionSummary, Timestamp, UserId, derive_title};
+use k8sops_core::{
+    ChatMessage, SessionId, SessionSummary, Timestamp, UserId, derive_title, offload_work, run_long_work,
+};
 
 use super::chat_history::{ChatHistory, ChatTurn, QUOTE_HEADING, unquoted_message};
 use crate::{
@@ -49,29 +51,35 @@ pub(in crate::api::doors) struct FoundSession {
 pub(in crate::api::doors) async fn find_session(
     state: &ApiState,
     user: &UserId,
-    history: &ChatHistory,
+    history: &Arc<ChatHistory>,
 ) -> Result<Option<FoundSession>, ProblemDetails> {
     if history.turns.is_empty() {
         return Ok(None);
     }
-    find_conversation(state, user, &history.turns, None, |logged| has_same_turns(&history.turns, logged)).await
+    let search = ConversationSearch {
+        oldest: None,
+        told: ChatHistory::turn_texts,
+        matches: |history, logged| has_same_turns(&history.turns, logged),
+    };
+    find_conversation(state, user, history, search).await
 }
 
 /// Finds the session that has the newest message already, which the client sends again because it got no response.
 pub(in crate::api::doors) async fn find_sent_message(
     state: &ApiState,
     user: &UserId,
-    history: &ChatHistory,
+    history: &Arc<ChatHistory>,
 ) -> Result<Option<SentMessage>, ProblemDetails> {
     // The inboxes before the logs: a message that its owner reads in between is in the log.
     let waiting = find_waiting_message(state, user, history).await?;
-    let mut turns = history.turns.clone();
-    turns.push(ChatTurn { user: history.message.clone(), reply: None });
-    let oldest = Timestamp::from_millis(Timestamp::now().as_millis() - RESEND_MINUTES * 60_000);
-    let ends_with_it = |logged: &[LoggedTurn<'_>]| {
-        logged.split_last().is_some_and(|(newest, before)| is_newest(history, before, newest.user))
+    let search = ConversationSearch {
+        oldest: Some(Timestamp::from_millis(Timestamp::now().as_millis() - RESEND_MINUTES * 60_000)),
+        told: |history| history.turn_texts() + &history.message,
+        matches: |history, logged| {
+            logged.split_last().is_some_and(|(newest, before)| is_newest(history, before, newest.user))
+        },
     };
-    let logged = find_conversation(state, user, &turns, Some(oldest), ends_with_it).await?;
+    let logged = find_conversation(state, user, history, search).await?;
     let logged = logged.map(|found| SentMessage {
         session: found.session,
         place: MessagePlace::Logged { seq: found.last_message_seq },
@@ -83,7 +91,7 @@ pub(in crate::api::doors) async fn find_sent_message(
 async fn find_waiting_message(
     state: &ApiState,
     user: &UserId,
-    history: &ChatHistory,
+    history: &Arc<ChatHistory>,
 ) -> Result<Option<SentMessage>, ProblemDetails> {
     let listed = state.sessions.list_sessions(user, None, LISTED_SESSIONS).await?;
     for summary in listed.iter().filter(|summary| summary.waiting).take(READ_SESSIONS) {
@@ -99,44 +107,70 @@ async fn find_waiting_message(
             Err(SessionsError::NotFound(_) | SessionsError::Store(k8sops_core::StoreError::Corrupt(_))) => continue,
             Err(error) => return Err(error.into()),
         };
-        if is_newest(history, &logged_turns(&messages), &newest.content) {
-            return Ok(Some(SentMessage { session, place: MessagePlace::Waiting(newest.run_id) }));
+        let (history, run_id) = (history.clone(), newest.run_id);
+        let comparing = move || is_newest(&history, &logged_turns(&messages), &newest.content);
+        if offload_work(comparing).await {
+            return Ok(Some(SentMessage { session, place: MessagePlace::Waiting(run_id) }));
         }
     }
     Ok(None)
 }
 
+/// How the session of a conversation is found.
+#[derive(Clone, Copy)]
+struct ConversationSearch {
+    /// Only sessions with messages since then.
+    oldest: Option<Timestamp>,
+    /// What the client tells of the conversation.
+    told: fn(&ChatHistory) -> String,
+    matches: fn(&ChatHistory, &[LoggedTurn<'_>]) -> bool,
+}
+
+impl ConversationSearch {
+    /// Returns those of the sessions that may have the conversation.
+    fn likely_sessions(self, history: &ChatHistory, listed: Vec<SessionSummary>) -> Vec<SessionSummary> {
+        let told = letters(&(self.told)(history));
+        let title = derive_title(history.turns.first().map_or(&history.message, |turn| &turn.user));
+        let is_likely = |summary: &SessionSummary| {
+            let preview = letters(&summary.preview);
+            summary.message_count > 0
+                && self.oldest.is_none_or(|oldest| summary.updated_at >= oldest)
+                && (summary.title == title
+                    || summary.title.starts_with(&QUOTE_HEADING[..16])
+                    || (!preview.is_empty() && told.contains(&preview)))
+        };
+        listed.into_iter().filter(is_likely).take(READ_SESSIONS).collect()
+    }
+
+    /// Returns the seq of the last message of the user, if the session has the conversation.
+    fn find_last_message(self, history: &ChatHistory, messages: &[Arc<ChatMessage>]) -> Option<u64> {
+        let logged = logged_turns(messages);
+        let last = logged.last()?;
+        let is_it = self.oldest.is_none_or(|oldest| last.ts >= oldest) && (self.matches)(history, &logged);
+        is_it.then_some(last.seq)
+    }
+}
+
+/// Compares on other threads: a client may tell megabytes.
 async fn find_conversation(
     state: &ApiState,
     user: &UserId,
-    turns: &[ChatTurn],
-    oldest: Option<Timestamp>,
-    matches: impl Fn(&[LoggedTurn<'_>]) -> bool,
+    history: &Arc<ChatHistory>,
+    search: ConversationSearch,
 ) -> Result<Option<FoundSession>, ProblemDetails> {
     let listed = state.sessions.list_sessions(user, None, LISTED_SESSIONS).await?;
-    let told = letters(
-        &turns.iter().flat_map(|turn| [Some(turn.user.as_str()), turn.reply.as_deref()]).flatten().collect::<String>(),
-    );
-    let title = turns.first().map(|turn| derive_title(&turn.user)).unwrap_or_default();
-    let is_likely = |summary: &&SessionSummary| {
-        let preview = letters(&summary.preview);
-        summary.message_count > 0
-            && oldest.is_none_or(|oldest| summary.updated_at >= oldest)
-            && (summary.title == title
-                || summary.title.starts_with(&QUOTE_HEADING[..16])
-                || (!preview.is_empty() && told.contains(&preview)))
-    };
-    for summary in listed.iter().filter(is_likely).take(READ_SESSIONS) {
+    let told = history.clone();
+    let likely = run_long_work(history.text_bytes(), move || search.likely_sessions(&told, listed)).await;
+    for summary in likely {
         let messages = match state.sessions.list_messages(user, summary.session_id, 0, READ_MESSAGES).await {
             Ok(messages) => messages,
             // Deleted meanwhile, or damaged: it hides no other.
             Err(SessionsError::NotFound(_) | SessionsError::Store(k8sops_core::StoreError::Corrupt(_))) => continue,
             Err(error) => return Err(error.into()),
         };
-        let logged = logged_turns(&messages);
-        let Some(last) = logged.last() else { continue };
-        if oldest.is_none_or(|oldest| last.ts >= oldest) && matches(&logged) {
-            return Ok(Some(FoundSession { session: summary.session_id, last_message_seq: last.seq }));
+        let told = history.clone();
+        if let Some(last_message_seq) = offload_work(move || search.find_last_message(&told, &messages)).await {
+            return Ok(Some(FoundSession { session: summary.session_id, last_message_seq }));
         }
     }
     Ok(None)

@@ -1,7 +1,9 @@
 //! `/v1/responses`.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
-use k8sops_core::{ApprovalDecision, CommandId, EventBody, StreamFrame};
+use k8sops_core::{ApprovalDecision, CommandId, EventBody, StreamFrame, run_long_work};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -30,7 +32,7 @@ use crate::{
         },
         error_responses::document_errors,
         event_stream::StreamGuard,
-        extractors::QueryParameters,
+        extractors::{JSON_SPEED, QueryParameters},
         problem::ProblemDetails,
         problem_code::ProblemCode,
         state::ApiState,
@@ -84,10 +86,13 @@ pub(in crate::api) async fn create_response(
     QueryParameters(query): QueryParameters<DisconnectQuery>,
     body: ConversationBody<ResponseRequest>,
 ) -> Result<HttpResponse, ProblemDetails> {
-    let wanted = body.0;
+    let ConversationBody(wanted, bytes) = body;
     check_model(wanted.model.as_deref())?;
     wanted.check_supported()?;
-    let input = wanted.read_input()?;
+    let wanted = Arc::new(wanted);
+    let read = wanted.clone();
+    let input = run_long_work(bytes / JSON_SPEED, move || read.read_input()).await;
+    let input = input.map_err(ProblemDetails::with_current_request)?;
     let headers = ClientHeaders::from_request(&request)?;
     if let ResponseInput::Message(history) = &input
         && let Some(task) = ClientTask::recognize(headers.task.as_deref(), history)

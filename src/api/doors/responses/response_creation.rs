@@ -1,5 +1,7 @@
 //! From a request to the part of a run that answers it.
 
+use std::sync::Arc;
+
 use actix_web::web;
 use k8sops_core::{ChatMessage, OnBusy, SessionId, SessionState, StreamFrame, Timestamp, ToolCallId, ToolStatus};
 
@@ -84,7 +86,7 @@ impl ResponseCreation<'_> {
     async fn find_session(
         &self,
         predecessor: &Predecessor,
-        history: &ChatHistory,
+        history: &Arc<ChatHistory>,
     ) -> Result<Option<SessionId>, ProblemDetails> {
         let user = &self.caller.user;
         match predecessor {
@@ -104,7 +106,7 @@ impl ResponseCreation<'_> {
     async fn open_session(
         &self,
         predecessor: &Predecessor,
-        history: &ChatHistory,
+        history: &Arc<ChatHistory>,
     ) -> Result<ThreadSession, ProblemDetails> {
         if let Some(session) = self.find_session(predecessor, history).await? {
             return Ok(ThreadSession { session, opening: SessionOpening::Existing });
@@ -125,7 +127,7 @@ impl ResponseCreation<'_> {
     async fn send_message(
         &self,
         predecessor: &Predecessor,
-        history: &ChatHistory,
+        history: &Arc<ChatHistory>,
     ) -> Result<ResponseId, ProblemDetails> {
         if self.headers.is_repeated
             && self.headers.key.is_none()
@@ -160,7 +162,7 @@ impl ResponseCreation<'_> {
     async fn find_repeated(
         &self,
         predecessor: &Predecessor,
-        history: &ChatHistory,
+        history: &Arc<ChatHistory>,
     ) -> Result<Option<ResponseId>, ProblemDetails> {
         let user = &self.caller.user;
         let sent = match (predecessor, self.find_session(predecessor, history).await?) {
@@ -235,7 +237,7 @@ impl ResponseCreation<'_> {
     async fn send_spoken_answer(
         &self,
         predecessor: &Predecessor,
-        history: &ChatHistory,
+        history: &Arc<ChatHistory>,
         answer: &SpokenAnswer,
     ) -> Result<ResponseId, ProblemDetails> {
         let nothing = || ProblemDetails::new(ProblemCode::ApprovalNotFound, "no run waits for this answer");

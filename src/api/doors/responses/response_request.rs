@@ -1,5 +1,7 @@
 //! What clients send. Fields that are not listed are ignored: clients send many, for many models.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -74,7 +76,7 @@ pub(super) enum ResponseForm {
 #[derive(Debug)]
 pub(super) enum ResponseInput {
     /// A message, and what was said before.
-    Message(ChatHistory),
+    Message(Arc<ChatHistory>),
     /// Answers to requests for approval.
     Answers(Vec<ApprovalAnswer>),
 }
@@ -188,7 +190,7 @@ impl ResponseRequest {
         if let Some(instructions) = self.instructions.as_str() {
             history.instructions.insert_str(0, &format!("{instructions}\n"));
         }
-        Ok(ResponseInput::Message(history))
+        Ok(ResponseInput::Message(Arc::new(history)))
     }
 }
 
