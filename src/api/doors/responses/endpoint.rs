@@ -1,7 +1,5 @@
 //! `/v1/responses`.
 
-use std::sync::Arc;
-
 use actix_web::{HttpRequest, HttpResponse, get, post, web};
 use k8sops_core::{ApprovalDecision, CommandId, EventBody, StreamFrame, run_long_work};
 use serde::{Deserialize, Serialize};
@@ -89,9 +87,14 @@ pub(in crate::api) async fn create_response(
     let ConversationBody(wanted, bytes) = body;
     check_model(wanted.model.as_deref())?;
     wanted.check_supported()?;
-    let wanted = Arc::new(wanted);
-    let read = wanted.clone();
-    let input = run_long_work(bytes / JSON_SPEED, move || read.read_input()).await;
+    let reading = move || {
+        let mut wanted = wanted;
+        let input = wanted.read_input();
+        // Freed here: that takes milliseconds for megabytes.
+        wanted.input = Value::Null;
+        (wanted, input)
+    };
+    let (wanted, input) = run_long_work(bytes / JSON_SPEED, reading).await;
     let input = input.map_err(ProblemDetails::with_current_request)?;
     let headers = ClientHeaders::from_request(&request)?;
     if let ResponseInput::Message(history) = &input
