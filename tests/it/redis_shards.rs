@@ -22,8 +22,23 @@ use k8sops_testing::{
 /// Upper bound of what takes milliseconds, or a few seconds if a node fails.
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn cluster_config(cluster: &RedisCluster) -> RedisConfig {
-    store_config(cluster.urls(), RedisDeployment::Cluster)
+/// A cluster with two stores, of which one follows the inbox of a session on each master, and the other writes.
+struct FollowedCluster {
+    cluster: RedisCluster,
+    config: RedisConfig,
+    reader: RedisStore,
+    writer: RedisStore,
+    sessions: Vec<SessionId>,
+}
+
+impl FollowedCluster {
+    async fn follow(cluster: RedisCluster) -> Self {
+        let config = store_config(cluster.urls(), RedisDeployment::Cluster);
+        let (reader, writer) = (RedisStore::new(&config).unwrap(), RedisStore::new(&config).unwrap());
+        let sessions = create_session_on_each_master(&cluster, &config, &writer).await;
+        subscribe_inboxes(&reader, &sessions).await;
+        Self { cluster, config, reader, writer, sessions }
+    }
 }
 
 fn meta_key(config: &RedisConfig, session: SessionId) -> String {
@@ -91,11 +106,8 @@ async fn count_shard_channels(cluster: &RedisCluster) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn notifications_of_a_cluster_are_not_broadcast() {
     for flavor in RedisFlavor::ALL {
-        let cluster = RedisCluster::start(flavor).await;
-        let config = cluster_config(&cluster);
-        let (reader, writer) = (RedisStore::new(&config).unwrap(), RedisStore::new(&config).unwrap());
-        let sessions = create_session_on_each_master(&cluster, &config, &writer).await;
-        subscribe_inboxes(&reader, &sessions).await;
+        let FollowedCluster { cluster, reader, writer, sessions, .. } =
+            FollowedCluster::follow(RedisCluster::start(flavor).await).await;
         for session in &sessions {
             submit(&writer, *session).await;
             wait_for_notification(&reader, &inbox_change(*session)).await;
@@ -149,11 +161,8 @@ async fn previews_and_commands_reach_another_replica_through_a_cluster() {
 #[tokio::test(flavor = "multi_thread")]
 async fn subscriptions_follow_slots_that_move() {
     for flavor in RedisFlavor::ALL {
-        let cluster = RedisCluster::start(flavor).await;
-        let config = cluster_config(&cluster);
-        let (reader, writer) = (RedisStore::new(&config).unwrap(), RedisStore::new(&config).unwrap());
-        let sessions = create_session_on_each_master(&cluster, &config, &writer).await;
-        subscribe_inboxes(&reader, &sessions).await;
+        let FollowedCluster { cluster, config, reader, writer, sessions } =
+            FollowedCluster::follow(RedisCluster::start(flavor).await).await;
         for target in [1, 2, 0] {
             cluster.move_slot(&meta_key(&config, sessions[0]), target).await;
             // What was published meanwhile may be lost.
@@ -174,11 +183,8 @@ async fn subscriptions_follow_slots_that_move() {
 #[ignore = "needs the test bed: bash tests/run.sh"]
 #[tokio::test(flavor = "multi_thread")]
 async fn subscriptions_follow_a_failover_of_a_shard() {
-    let cluster = RedisCluster::start_with(RedisFlavor::Redis8, 1).await;
-    let config = cluster_config(&cluster);
-    let (reader, writer) = (RedisStore::new(&config).unwrap(), RedisStore::new(&config).unwrap());
-    let sessions = create_session_on_each_master(&cluster, &config, &writer).await;
-    subscribe_inboxes(&reader, &sessions).await;
+    let FollowedCluster { cluster, config, reader, writer, sessions } =
+        FollowedCluster::follow(RedisCluster::start_with(RedisFlavor::Redis8, 1).await).await;
     let key = meta_key(&config, sessions[0]);
     let old_master = cluster.find_owner(&key).await.unwrap();
     let replicated = cluster.node(old_master).cli(&["WAIT", "1", "10000"]).await;

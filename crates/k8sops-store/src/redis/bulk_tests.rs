@@ -8,7 +8,7 @@ use k8sops_core::{
 };
 use k8sops_testing::redis::{RedisFlavor, RedisServer};
 
-use super::{ConfirmationPolicy, RedisConfig, RedisDeployment, RedisStore};
+use super::{RedisConfig, RedisDeployment, RedisStore};
 use crate::{
     contract::{
         CheckpointWrite, SessionWriter, create_test_session, run_drafts, test_memory, test_user, warning_draft,
@@ -58,17 +58,7 @@ struct LargeSession {
 impl LargeSession {
     async fn create() -> Self {
         let server = RedisServer::start(RedisFlavor::Redis8).await;
-        let config = RedisConfig {
-            urls: vec![server.url().into()],
-            topology: RedisDeployment::Single,
-            ca: None,
-            prefix: "test".into(),
-            session_ttl: None,
-            allow_eviction: false,
-            confirm: ConfirmationPolicy::None,
-            confirm_timeout: Duration::from_secs(5),
-            shallow: false,
-        };
+        let config = RedisConfig::of_test(vec![server.url()], RedisDeployment::Single);
         let store = Arc::new(RedisStore::new(&config).unwrap());
         let session = create_test_session(&*store).await;
         Self { server, store, session }

@@ -51,3 +51,21 @@ pub enum ConfirmationPolicy {
     /// This many replicas (`WAIT`).
     Replicas(u32),
 }
+
+#[cfg(test)]
+impl RedisConfig {
+    /// Returns the configuration of tests with the servers at these addresses.
+    pub(super) fn of_test(urls: Vec<String>, topology: RedisDeployment) -> Self {
+        Self {
+            urls: urls.into_iter().map(Into::into).collect(),
+            topology,
+            ca: None,
+            prefix: "test".to_owned(),
+            session_ttl: None,
+            allow_eviction: false,
+            confirm: ConfirmationPolicy::None,
+            confirm_timeout: Duration::from_secs(5),
+            shallow: false,
+        }
+    }
+}

@@ -173,20 +173,10 @@ mod tests {
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
-    use crate::redis::{ConfirmationPolicy, RedisDeployment};
+    use crate::redis::RedisDeployment;
 
     fn connection_to(server: &RedisServer) -> SharedConnection {
-        let config = RedisConfig {
-            urls: vec![server.url().into()],
-            topology: RedisDeployment::Single,
-            ca: None,
-            prefix: "test".into(),
-            session_ttl: None,
-            allow_eviction: false,
-            confirm: ConfirmationPolicy::None,
-            confirm_timeout: Duration::from_secs(5),
-            shallow: false,
-        };
+        let config = RedisConfig::of_test(vec![server.url()], RedisDeployment::Single);
         SharedConnection::new(&config).unwrap()
     }
 

@@ -6,25 +6,11 @@ use redis::Cmd;
 
 use super::*;
 use crate::redis::{
-    config::{ConfirmationPolicy, RedisConfig, RedisDeployment},
+    config::{RedisConfig, RedisDeployment},
     scripts::ScheduleSession,
 };
 
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-
-fn config(urls: Vec<String>, topology: RedisDeployment) -> RedisConfig {
-    RedisConfig {
-        urls: urls.into_iter().map(Into::into).collect(),
-        topology,
-        ca: None,
-        prefix: "test".to_owned(),
-        session_ttl: None,
-        allow_eviction: false,
-        confirm: ConfirmationPolicy::None,
-        confirm_timeout: Duration::from_secs(5),
-        shallow: false,
-    }
-}
 
 fn pool_of(config: &RedisConfig, max_size: usize) -> ConnectionPool {
     let connector = RedisConnector::new(config, RESPONSE_TIMEOUT).unwrap();
@@ -32,7 +18,7 @@ fn pool_of(config: &RedisConfig, max_size: usize) -> ConnectionPool {
 }
 
 fn pool_on(server: &RedisServer, max_size: usize) -> ConnectionPool {
-    pool_of(&config(vec![server.url()], RedisDeployment::Single), max_size)
+    pool_of(&RedisConfig::of_test(vec![server.url()], RedisDeployment::Single), max_size)
 }
 
 async fn client_id(pool: &ConnectionPool) -> u64 {
@@ -69,9 +55,9 @@ async fn writes_are_confirmed_by_the_node_that_has_them() {
     let cluster = RedisCluster::start(RedisFlavor::Redis8).await;
     let sentinel = RedisSentinel::start(RedisFlavor::Redis8).await;
     let targets = [
-        (config(vec![server.url()], RedisDeployment::Single), 0),
-        (config(cluster.urls(), RedisDeployment::Cluster), 0),
-        (config(sentinel.urls(), RedisDeployment::Sentinel(sentinel.service_name().into())), 1),
+        (RedisConfig::of_test(vec![server.url()], RedisDeployment::Single), 0),
+        (RedisConfig::of_test(cluster.urls(), RedisDeployment::Cluster), 0),
+        (RedisConfig::of_test(sentinel.urls(), RedisDeployment::Sentinel(sentinel.service_name().into())), 1),
     ];
     for (config, replicas) in targets {
         let pool = pool_of(&config, 2);
